@@ -1,0 +1,100 @@
+"""A folder of images sorted by class -> a SavedModel -> boxes.
+
+    python examples/image_folder.py --data DIR --out saved_models/mine
+
+DIR holds one folder of images for each class. No box is needed anywhere.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+from smoke_data import write_image_folder
+
+from keras_wsol import data, export, models, training
+
+
+def main() -> None:
+    """Runs the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", help="folder with one folder of images a class")
+    parser.add_argument("--out", help="folder to write; version 1 goes inside")
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--smoke", action="store_true", help="a few drawn images")
+    options = parser.parse_args()
+    if options.smoke:
+        with tempfile.TemporaryDirectory() as folder:
+            root = write_image_folder(Path(folder) / "images")
+            (
+                root / sorted(p.name for p in root.iterdir())[0] / "broken.jpg"
+            ).write_bytes(b"not an image")
+            train_and_localize(root, Path(folder) / "model", 1, 64, None)
+    elif options.data and options.out:
+        train_and_localize(
+            Path(options.data), Path(options.out), options.epochs, 224, "imagenet"
+        )
+    else:
+        parser.error("--data and --out are needed (or --smoke)")
+
+
+def train_and_localize(
+    root: Path, out: Path, epochs: int, side: int, weights: str | None
+) -> None:
+    """Trains on a folder, exports, and localizes its validation images.
+
+    Args:
+        root: Folder with one folder of images a class.
+        out: Where the SavedModel goes, as version 1.
+        epochs: Passes over the images.
+        side: Input size of the model in pixels.
+        weights: `"imagenet"` or `None`.
+    """
+    train = data.image_folder(root, "train")
+    val = data.image_folder(root, "val")
+    print(f"{train}\n{val}")
+    model = models.build_classifier(
+        "mobilenet",
+        "adl",
+        train.num_classes,
+        weights=weights,
+        input_shape=(side, side, 3),
+        backbone_options={"alpha": 0.5 if weights else 0.25},
+        class_names=train.class_names,
+        freeze="batch_norm" if weights else None,  # steadier on few images
+    )
+    model.compile(
+        optimizer=training.LayerwiseSGD(0.005, multipliers={"head_*": 10.0}),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    shape = {"image_size": (side, side), "unreadable": "skip"}
+    model.fit(
+        train.batches(min(16, len(train)), training=True, **shape),
+        epochs=epochs,
+        class_weight=train.class_weights(),
+        verbose=2,
+    )
+    if train.skipped:
+        print(f"Skipped {len(train.skipped)} unreadable files: {train.skipped.paths}")
+
+    path = export.export_saved_model(models.Localizer(model), out / "1", overwrite=True)
+    # From here on, nothing of keras_wsol is needed.
+    served = tf.saved_model.load(str(path)).signatures["serve_bytes"]
+    files = [Path(file) for file in val.paths[:8]]
+    found = served(tf.constant([file.read_bytes() for file in files]))
+    for row, file in enumerate(files):
+        if not found["valid"][row, 0]:
+            print(f"{file.name}: unreadable, or nothing found")
+            continue
+        name = found["class_names"][row, 0].numpy().decode()
+        score = float(found["scores"][row, 0])
+        box = found["boxes"][row, 0].numpy().round().astype(int).tolist()
+        print(f"{file.name}: {name} ({score:.2f}) at x0, y0, x1, y1 = {box}")
+
+
+if __name__ == "__main__":
+    main()

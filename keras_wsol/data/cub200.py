@@ -1,0 +1,128 @@
+"""CUB-200-2011 as its public archive unpacks."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from keras_wsol.data.dataset import ImageDataset, existing_folder
+from keras_wsol.data.splits import images_a_class
+
+SPLITS = ("train", "train-weaksup", "train-fullsup", "test")
+FULLSUP_A_CLASS = 5
+
+
+def cub200(
+    root: str | Path, split: str = "train-weaksup", seed: int = 0
+) -> ImageDataset:
+    """Opens a split of CUB-200-2011 (or a folder of its layout).
+
+    Args:
+        root: The folder `CUB_200_2011` of the archive, or the one it lies in. It
+            holds `images/`, `images.txt`, `image_class_labels.txt`, `classes.txt`,
+            `bounding_boxes.txt` and `train_test_split.txt`.
+        split: `"train"`: the official training images. `"train-fullsup"`: some of
+            them, whose boxes may be used to choose thresholds and checkpoints: the
+            ids listed in `train_fullsup.txt`, one a line, if that file exists,
+            else 5 a class, drawn with `seed`; `notes` says which. `"train-weaksup"`:
+            the rest, to train on. `"test"`: the official test images.
+        seed: Integer, used where `train_fullsup.txt` is missing.
+
+    Returns:
+        The split, with one box an image, clipped to nothing: some touch or cross
+        the border by rounding, and batches clip them.
+
+    Raises:
+        FileNotFoundError: A file is missing; the message names it.
+        ValueError: `split` is unknown, or the lists do not fit together.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"`split` must be one of {list(SPLITS)}. Received: {split!r}.")
+    root = existing_folder(root)
+    if (root / "CUB_200_2011").is_dir():
+        root = root / "CUB_200_2011"
+    names = _table(root / "images.txt", str)
+    labels = _table(root / "image_class_labels.txt", int)
+    is_train = _table(root / "train_test_split.txt", int)
+    corners = _table(root / "bounding_boxes.txt", float, columns=4)
+    classes = _table(root / "classes.txt", str)
+    ids = sorted(names)
+    for table, file in (
+        (labels, "image_class_labels.txt"),
+        (is_train, "train_test_split.txt"),
+        (corners, "bounding_boxes.txt"),
+    ):
+        missing = sorted(set(ids) - set(table))
+        if missing:
+            raise ValueError(
+                f"{root / file} lacks {len(missing)} images of images.txt, the first "
+                f"with id {missing[0]} ({names[missing[0]]})."
+            )
+    unknown = sorted({labels[i] for i in ids} - set(classes))
+    if unknown:
+        raise ValueError(
+            f"image_class_labels.txt names classes that classes.txt does not have: "
+            f"{unknown[:8]} (in {root})."
+        )
+    class_id = {label: position for position, label in enumerate(sorted(classes))}
+    x, y, width, height = np.array([corners[i] for i in ids], "float32").T
+    whole = ImageDataset(
+        name="cub200",
+        split="all",
+        class_names=tuple(_readable(classes[label]) for label in sorted(classes)),
+        class_ids=np.array([class_id[labels[i]] for i in ids], "int32"),
+        paths=np.array([str(root / "images" / names[i]) for i in ids]),
+        boxes=np.stack([x, y, x + width, y + height], axis=-1)[:, None],
+    )
+    train = np.array([is_train[i] == 1 for i in ids])
+    if split == "test":
+        return whole.take(~train, split)
+    if split == "train":
+        return whole.take(train, split)
+    fullsup, how = _fullsup(root, whole, np.array(ids), train, seed)
+    chosen = fullsup if split == "train-fullsup" else train & ~fullsup
+    return replace(whole.take(chosen, split), notes={"train-fullsup": how})
+
+
+def _fullsup(
+    root: Path, whole: ImageDataset, ids: np.ndarray, train: np.ndarray, seed: int
+) -> tuple[np.ndarray, str]:
+    """Returns which images are in train-fullsup, and how they were chosen."""
+    file = root / "train_fullsup.txt"
+    if not file.is_file():
+        chosen = images_a_class(whole.class_ids, train, FULLSUP_A_CLASS, seed)
+        return chosen, f"{FULLSUP_A_CLASS} images a class, drawn with seed {seed}"
+    listed = np.isin(ids, np.loadtxt(file, dtype=int, ndmin=1))
+    outside = ids[listed & ~train]
+    if outside.size:
+        raise ValueError(
+            f"{file} lists images of the test split, such as id {outside[0]}."
+        )
+    return listed, "the ids of train_fullsup.txt"
+
+
+def _readable(name: str) -> str:
+    """`001.Black_footed_Albatross` to `Black footed Albatross`."""
+    return name.split(".", 1)[-1].replace("_", " ")
+
+
+def _table(path: Path, kind: type, columns: int = 1) -> dict[int, object]:
+    """Reads lines of an id and one or more values."""
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"A file of CUB-200-2011 is missing: {path}. `root` must be the folder "
+            "`CUB_200_2011` of the archive."
+        )
+    table = {}
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        parts = line.split()
+        if not parts:
+            continue
+        if len(parts) != columns + 1:
+            raise ValueError(
+                f"{path}, line {number}: expected an id and {columns} value(s). "
+                f"Received: {line!r}."
+            )
+        values = [kind(part) for part in parts[1:]]
+        table[int(parts[0])] = values if columns > 1 else values[0]
+    return table

@@ -1,0 +1,249 @@
+"""A split of a data set: which images, which classes, which boxes."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_wsol.data.skipped import SkippedFiles
+from keras_wsol.data.views import check_view
+
+UNREADABLE = ("raise", "skip")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ImageDataset:
+    """One split of a data set, read when its batches are.
+
+    Attributes:
+        name: Name of the data set.
+        split: Name of the split.
+        class_names: Names by class id.
+        class_ids: int32 `(N,)`.
+        paths: Paths of the image files, `(N,)` strings; for images in memory, names
+            for them.
+        images: uint8 `(N, H, W, 3)` for images in memory, `None` for files.
+        boxes: float32 `(N, M, 4)`, x0, y0, x1, y1 in pixels of the image as stored,
+            far edge exclusive, rows of -1 where an image has fewer than M; `None`
+            where boxes are unknown.
+        notes: What a report on this split has to say about it.
+        skipped: Files that could not be read so far, where asked to skip them.
+    """
+
+    name: str
+    split: str
+    class_names: tuple[str, ...]
+    class_ids: np.ndarray
+    paths: np.ndarray
+    images: np.ndarray | None = None
+    boxes: np.ndarray | None = None
+    notes: Mapping[str, str] = field(default_factory=dict)
+    skipped: SkippedFiles = field(default_factory=SkippedFiles, repr=False)
+
+    def __post_init__(self) -> None:
+        counts = {len(self.class_ids), len(self.paths)}
+        counts |= {len(part) for part in (self.images, self.boxes) if part is not None}
+        if len(counts) != 1:
+            raise ValueError(
+                "`class_ids`, `paths`, `images` and `boxes` must have one entry for "
+                f"each image. Received lengths: {sorted(counts)}."
+            )
+
+    def __len__(self) -> int:
+        return len(self.class_ids)
+
+    def __repr__(self) -> str:
+        return (
+            f"ImageDataset({self.name!r}, split={self.split!r}, images={len(self)}, "
+            f"classes={self.num_classes}, boxes={self.boxes is not None})"
+        )
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    def take(self, indices: Sequence[int] | np.ndarray, split: str) -> "ImageDataset":
+        """Returns a data set of some of the images, in the given order.
+
+        Args:
+            indices: Integers `(n,)` or booleans `(N,)`.
+            split: Name of the result's split.
+
+        Returns:
+            A data set with the same classes.
+        """
+        indices = np.asarray(indices)
+        return replace(
+            self,
+            split=split,
+            class_ids=self.class_ids[indices],
+            paths=self.paths[indices],
+            images=None if self.images is None else self.images[indices],
+            boxes=None if self.boxes is None else self.boxes[indices],
+            skipped=SkippedFiles(),
+        )
+
+    def class_weights(self) -> dict[int, float]:
+        """Returns weights that give each class the same say, for `fit`.
+
+        Returns:
+            Class id to `N / (number of classes present * images of the class)`.
+            Classes without an image have none.
+        """
+        ids, counts = np.unique(self.class_ids, return_counts=True)
+        weights = len(self) / (len(ids) * counts)
+        return dict(zip(ids.tolist(), weights.tolist(), strict=True))
+
+    def steps_per_epoch(self, batch_size: int) -> int:
+        """Returns the number of full batches in a pass over the images."""
+        return len(self) // batch_size
+
+    def batches(
+        self,
+        batch_size: int = 32,
+        *,
+        training: bool = False,
+        seed: int = 0,
+        start_step: int = 0,
+        with_boxes: bool = False,
+        image_size: tuple[int, int] = (224, 224),
+        view: str = "whole",
+        unreadable: str = "raise",
+    ) -> Any:
+        """Makes a `tf.data.Dataset` of batches. Needs TensorFlow.
+
+        For training, images are resized to 256/224 of `image_size`, cropped to it
+        at random and flipped at random; every pass has an order of its own, and
+        only full batches come. Order and augmentation are a pure function of
+        `seed`, the pass and the step, whatever the machine does: a pass counts
+        when its last batch has been taken, so that looking at a batch changes
+        nothing, and `start_step` goes on exactly where another run was. Resizing
+        is bilinear and antialiased, and ignores the aspect ratio, as in ADL's code
+        and in wsolevaluation.
+
+        Args:
+            batch_size: Images in a batch.
+            training: Whether to shuffle, crop and flip.
+            seed: Integer, used by training.
+            start_step: Integer, used by training: the number of batches that came
+                before. The first pass is the rest of the pass it falls into.
+            with_boxes: Whether to give dictionaries for evaluation.
+            image_size: Height and width of the images given.
+            view: `"whole"`, or `"center_crop"`: resized to 256/224, then the centre.
+                Boxes follow. Not used in training.
+            unreadable: What to do with a file that is missing or no image:
+                `"raise"` an error that names it, or `"skip"` it: training takes
+                the next image instead, evaluation gives a black image whose class
+                is -1, and `self.skipped` lists it.
+
+        Returns:
+            A `tf.data.Dataset` of `(images, class_ids)`: float32
+            `(B, height, width, 3)` in [0, 255] and int32 `(B,)`. With boxes: of
+            dictionaries `"images"`, `"class_ids"`, `"boxes"` `(B, M, 4)` in pixels
+            of these images, padded with -1, `"sizes"` `(B, 2)`, height and width of
+            the stored image, and `"paths"`.
+
+        Raises:
+            ValueError: An argument is out of range, or there are no boxes.
+        """
+        from keras_wsol.data import pipeline  # needs TensorFlow
+
+        self._check(batch_size, view, unreadable, with_boxes and not training)
+        if training and with_boxes:
+            raise ValueError("Training sees no boxes: use `with_boxes=False`.")
+        if training:
+            return pipeline.training_batches(
+                self, batch_size, seed, start_step, tuple(image_size), unreadable
+            )
+        return pipeline.evaluation_batches(
+            self, batch_size, with_boxes, tuple(image_size), view, unreadable
+        )
+
+    def numpy_batches(
+        self,
+        batch_size: int = 32,
+        *,
+        image_size: tuple[int, int] = (224, 224),
+        view: str = "whole",
+        unreadable: str = "raise",
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Reads evaluation batches with Pillow, where TensorFlow is not installed.
+
+        Args:
+            batch_size: Images in a batch.
+            image_size: As in `batches`.
+            view: As in `batches`.
+            unreadable: As in `batches`.
+
+        Yields:
+            The dictionaries of `batches(with_boxes=True)`; without boxes, `"boxes"`
+            has M = 0.
+
+        Raises:
+            ValueError: An argument is out of range, or a file is unreadable.
+        """
+        from keras_wsol.data import reading
+
+        self._check(batch_size, view, unreadable, with_boxes=False)
+        return reading.evaluation_batches(
+            self, batch_size, tuple(image_size), view, unreadable
+        )
+
+    def image(self, index: int) -> np.ndarray:
+        """Reads one image as it is stored.
+
+        Args:
+            index: Integer in [0, N).
+
+        Returns:
+            uint8 `(H, W, 3)`.
+
+        Raises:
+            ValueError: The file is no readable image; the message names it.
+        """
+        from keras_wsol.data import reading
+
+        if self.images is not None:
+            return self.images[index]
+        return reading.read_image(self.paths[index])
+
+    def _check(
+        self, batch_size: Any, view: str, unreadable: str, with_boxes: bool
+    ) -> None:
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(
+                "`batch_size` must be an integer of at least 1. Received: "
+                f"batch_size={batch_size!r}."
+            )
+        check_view(view)
+        if unreadable not in UNREADABLE:
+            raise ValueError(
+                f"`unreadable` must be one of {list(UNREADABLE)}. Received: "
+                f"unreadable={unreadable!r}."
+            )
+        if with_boxes and self.boxes is None:
+            raise ValueError(
+                f"The split {self.split!r} of {self.name!r} has no boxes: use "
+                "`with_boxes=False`."
+            )
+
+
+def existing_folder(root: str | Path) -> Path:
+    """Returns `root` as a path, or says that no folder is there.
+
+    Args:
+        root: Path of a folder.
+
+    Returns:
+        The path.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise FileNotFoundError(f"`root` must be a folder. Nothing is at: {root}.")
+    return root

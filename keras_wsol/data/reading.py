@@ -1,0 +1,119 @@
+"""Reading images with Pillow, where TensorFlow is not at hand."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keras_wsol.data.views import view_box_transform, view_geometry
+
+if TYPE_CHECKING:
+    from keras_wsol.data.dataset import ImageDataset
+
+
+def read_image(path: str) -> np.ndarray:
+    """Reads an image file as RGB.
+
+    Args:
+        path: Path of a file in any format that Pillow reads.
+
+    Returns:
+        uint8 `(H, W, 3)`.
+
+    Raises:
+        ValueError: The file is missing or no readable image; the message names it.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError) as error:  # what Pillow raises on broken files
+        raise ValueError(f"Cannot read the image: {path} ({error}).") from error
+
+
+def boxes_in_view(
+    boxes: np.ndarray, size: tuple[int, int], view: str, image_size: tuple[int, int]
+) -> np.ndarray:
+    """Moves boxes from an image as stored into a view of it.
+
+    Args:
+        boxes: `(M, 4)` in pixels of the stored image, padded with -1.
+        size: Height and width of the stored image.
+        view: `"whole"` or `"center_crop"`.
+        image_size: Height and width of the view.
+
+    Returns:
+        float32 `(M, 4)` in pixels of the view, clipped to it; padding stays -1.
+
+    Example:
+    >>> box = np.array([[10.0, 20.0, 30.0, 40.0]])
+    >>> boxes_in_view(box, (50, 100), "whole", (100, 100)).tolist()
+    [[10.0, 40.0, 30.0, 80.0]]
+    """
+    height, width = size
+    scale, shift = view_box_transform(view, image_size)
+    unit = boxes / np.array([width, height, width, height], "float32")
+    moved = unit * np.array(scale, "float32") - np.array(shift, "float32")
+    high = np.array([image_size[1], image_size[0]] * 2, "float32")
+    moved = np.clip(moved, 0, high)
+    return np.where(boxes[:, :1] < 0, -1.0, moved).astype("float32")
+
+
+def evaluation_batches(
+    dataset: "ImageDataset",
+    batch_size: int,
+    image_size: tuple[int, int],
+    view: str,
+    unreadable: str,
+) -> Iterator[dict[str, Any]]:
+    """See `ImageDataset.numpy_batches`."""
+    for start in range(0, len(dataset), batch_size):
+        indices = range(start, min(start + batch_size, len(dataset)))
+        examples = [
+            _example(dataset, index, image_size, view, unreadable) for index in indices
+        ]
+        yield {key: np.stack([e[key] for e in examples]) for key in examples[0]}
+
+
+def _example(
+    dataset: "ImageDataset",
+    index: int,
+    image_size: tuple[int, int],
+    view: str,
+    unreadable: str,
+) -> dict[str, Any]:
+    boxes = np.zeros((0, 4), "float32")
+    if dataset.boxes is not None:
+        boxes = dataset.boxes[index]
+    class_id = dataset.class_ids[index]
+    try:
+        stored = dataset.image(index)
+    except ValueError:
+        if unreadable == "raise":
+            raise
+        dataset.skipped.add(dataset.paths[index])
+        stored = np.zeros((1, 1, 3), "uint8")
+        boxes, class_id = np.full_like(boxes, -1.0), -1
+    return {
+        "images": _resize(stored, view, image_size),
+        "class_ids": np.int32(class_id),
+        "boxes": boxes_in_view(boxes, stored.shape[:2], view, image_size),
+        "sizes": np.array(stored.shape[:2], "int32"),
+        "paths": str(dataset.paths[index]),
+    }
+
+
+def _resize(image: np.ndarray, view: str, image_size: tuple[int, int]) -> np.ndarray:
+    from PIL import Image
+
+    (height, width), (top, left) = view_geometry(view, image_size)
+    # Pillow's bilinear filter is antialiased; it resizes one float channel at a time.
+    channels = [
+        Image.fromarray(image[..., channel].astype("float32")).resize(
+            (width, height), Image.Resampling.BILINEAR
+        )
+        for channel in range(3)
+    ]
+    resized = np.stack([np.asarray(channel) for channel in channels], axis=-1)
+    return resized[top : top + image_size[0], left : left + image_size[1]]

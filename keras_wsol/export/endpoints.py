@@ -1,0 +1,89 @@
+"""The functions behind the signatures of a SavedModel. TensorFlow."""
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from keras_wsol.data.augmentation import resize
+from keras_wsol.data.read_each import decode_rgb, read_each
+from keras_wsol.models import Localizer, class_names_of
+
+Endpoint = Callable[[Any], dict[str, Any]]
+
+
+def image_endpoint(localizer: Localizer) -> Endpoint:
+    """Makes the function from a batch of images to the localizer's outputs.
+
+    Args:
+        localizer: The localizer.
+
+    Returns:
+        A function of images `(B, H, W, 3)` of any number type; `B` may be 0.
+    """
+    return lambda images: _with_names(localizer, _localize(localizer, images))
+
+
+def bytes_endpoint(localizer: Localizer) -> Endpoint:
+    """Makes the function from encoded images to the localizer's outputs.
+
+    Args:
+        localizer: The localizer.
+
+    Returns:
+        A function of strings `(B,)`; `B` may be 0. Boxes are in pixels of each image
+        as encoded; what cannot be decoded gets zeros and `valid=False`.
+    """
+
+    def serve(image_bytes: Any) -> dict[str, Any]:
+        def read_one(slot: Any) -> tuple[Any, Any]:
+            stored = decode_rgb(image_bytes[slot])
+            return resize(stored, localizer.input_size), stored
+
+        count = tf.size(image_bytes)
+        images, sizes, read = read_each(count, read_one, localizer.input_size)
+        outputs = _localize(localizer, images)
+        for name in ("boxes", "component_boxes"):
+            if name in outputs:
+                outputs[name] = _in_stored_pixels(
+                    outputs[name], sizes, localizer.input_size
+                )
+        for name, value in outputs.items():
+            mask = _behind(read, value)
+            outputs[name] = tf.where(mask, value, tf.zeros_like(value))
+        outputs = _with_names(localizer, outputs)
+        if "class_names" in outputs:
+            names = outputs["class_names"]
+            outputs["class_names"] = tf.where(_behind(read, names), names, "")
+        return outputs
+
+    return serve
+
+
+def _localize(localizer: Localizer, images: Any) -> dict[str, Any]:
+    # Some kernels do not take a batch of none: one black image stands in.
+    count = tf.shape(images)[0]
+    missing = tf.maximum(1 - count, 0)
+    images = tf.pad(images, [[0, missing], [0, 0], [0, 0], [0, 0]])
+    outputs = localizer(images, training=False)
+    return {name: value[:count] for name, value in outputs.items()}
+
+
+def _with_names(localizer: Localizer, outputs: dict[str, Any]) -> dict[str, Any]:
+    names = class_names_of(localizer.model)
+    if names is None:
+        return outputs
+    return {**outputs, "class_names": tf.gather(names, outputs["class_ids"])}
+
+
+def _in_stored_pixels(boxes: Any, sizes: Any, input_size: tuple[int, int]) -> Any:
+    scale = tf.cast(sizes, tf.float32) / tf.constant(input_size, tf.float32)
+    height, width = tf.unstack(scale, axis=1)
+    scale = tf.stack([width, height, width, height], axis=1)
+    extra = [1] * (len(boxes.shape) - 2)
+    return boxes * tf.reshape(scale, (-1, *extra, 4))
+
+
+def _behind(mask: Any, value: Any) -> Any:
+    """Gives a mask `(B,)` as many dimensions as `value` has."""
+    return tf.reshape(mask, (-1, *[1] * (len(value.shape) - 1)))

@@ -1,0 +1,84 @@
+"""Checks of constructor arguments: what was expected, then what came."""
+
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any
+
+
+def check_number(
+    name: str, value: Any, low: float = 0.0, high: float | None = 1.0
+) -> None:
+    """Raises unless `value` is a number in `[low, high]`.
+
+    Args:
+        name: Name of the argument.
+        value: What the caller passed.
+        low: Smallest allowed value.
+        high: Largest allowed value, or `None` for no limit.
+
+    Raises:
+        TypeError: `value` is no real number.
+        ValueError: `value` lies outside.
+    """
+    limits = f"in [{low:g}, {high:g}]" if high is not None else f">= {low:g}"
+    expected = f"`{name}` must be a number {limits}."
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(
+            f"{expected} Received: {name}={value!r} (of type {type(value).__name__})."
+        )
+    if not low <= value <= (float("inf") if high is None else high):
+        raise ValueError(f"{expected} Received: {name}={value!r}.")
+
+
+def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
+    """Raises unless `value` is one of `choices`.
+
+    Args:
+        name: Name of the argument.
+        value: What the caller passed.
+        choices: The allowed values.
+
+    Raises:
+        ValueError: `value` is none of them.
+    """
+    if value not in choices:
+        raise ValueError(
+            f"`{name}` must be one of {list(choices)}. Received: {name}={value!r}."
+        )
+
+
+def check_bool(name: str, value: Any) -> None:
+    """Raises `TypeError` unless `value` is a boolean.
+
+    Args:
+        name: Name of the argument.
+        value: What the caller passed.
+
+    Raises:
+        TypeError: `value` is no boolean.
+    """
+    if not isinstance(value, bool):
+        raise TypeError(
+            f"`{name}` must be a boolean. Received: {name}={value!r} (of type "
+            f"{type(value).__name__})."
+        )
+
+
+def check_block_size(value: Any) -> None:
+    """Raises unless `value` is an integer of at least 1, or `"adaptive"`.
+
+    Args:
+        value: What the caller passed as `block_size`.
+
+    Raises:
+        TypeError: `value` is neither an integer nor a string.
+        ValueError: `value` is another string, or below 1.
+    """
+    expected = '`block_size` must be an integer >= 1 or "adaptive".'
+    if isinstance(value, bool) or not isinstance(value, Integral | str):
+        raise TypeError(
+            f"{expected} Received: block_size={value!r} (of type "
+            f"{type(value).__name__})."
+        )
+    if value != "adaptive" and (isinstance(value, str) or value < 1):
+        raise ValueError(f"{expected} Received: block_size={value!r}.")

@@ -1,0 +1,137 @@
+"""DGDM: CAGD and SAGD on the same feature map."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_wsol.layers.cagd import CAGD
+from keras_wsol.layers.sagd import SAGD
+
+
+@keras.saving.register_keras_serializable(package="keras_wsol")
+class DGDM(keras.layers.Layer):
+    """Dual-attention guided dropblock module: CAGD and SAGD together.
+
+    The input is multiplied by CAGD's channel mask at every training step, and by
+    SAGD's spatial mask or importance map, whichever its draw picks [paper: "In
+    addition, M_drop1 is also applied to the input feature map"]. Both attentions
+    are taken from the input itself, never from what the other half left over.
+
+    The layer has no weights and acts only if `training` is true.
+
+    Args:
+        drop_probability: See `CAGD`. 0 leaves SAGD alone.
+        selection: See `CAGD`.
+        min_multiple: See `CAGD`.
+        keep_fraction: See `CAGD`.
+        drop_rate: See `SAGD`.
+        high_threshold: See `SAGD`.
+        low_threshold: See `SAGD`.
+        block_size: See `SAGD`.
+        grow_background: See `SAGD`.
+        draw: See `SAGD`. Channels are drawn for each image in either case.
+        importance_map: See `SAGD`.
+        drop_mask: See `SAGD`.
+        seed: Optional integer. Fixes the sequence of draws of this instance:
+            CAGD draws from `seed`, SAGD from `seed + 1`.
+        **kwargs: Passed on to `keras.layers.Layer` (`name`, `dtype`, ...).
+
+    Call arguments:
+        inputs: Feature maps, channels last, taken after the activation.
+        training: Boolean. Whether to act (`True`) or to pass through.
+
+    Input shape:
+        4D tensor `(batch, height, width, channels)`; height and width may be
+        unknown until the call.
+
+    Output shape:
+        Same as the input.
+
+    Raises:
+        ValueError: An argument is out of its range.
+        TypeError: An argument is of the wrong type.
+
+    Example:
+    >>> layer = DGDM(drop_probability=0.0, drop_rate=1.0, high_threshold=0.9,
+    ...              low_threshold=None, block_size=1)
+    >>> x = keras.ops.reshape(keras.ops.array([1.0, 5.0, 9.0]), (1, 1, 3, 1))
+    >>> keras.ops.convert_to_numpy(layer(x, training=True)).ravel().tolist()
+    [1.0, 5.0, 0.0]
+
+    Reference:
+        - [Yin et al., 2020](https://arxiv.org/abs/2003.04719)
+    """
+
+    def __init__(
+        self,
+        drop_probability: float = 0.5,
+        selection: str = "min_multiple",
+        min_multiple: float = 3.0,
+        keep_fraction: float = 0.75,
+        drop_rate: float = 0.75,
+        high_threshold: float = 0.95,
+        low_threshold: float | None = 0.1,
+        block_size: int | str = 3,
+        grow_background: bool = False,
+        draw: str = "batch",
+        importance_map: bool = True,
+        drop_mask: bool = True,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.seed = seed
+        self.cagd = CAGD(
+            drop_probability=drop_probability,
+            selection=selection,
+            min_multiple=min_multiple,
+            keep_fraction=keep_fraction,
+            seed=seed,
+            dtype=self.dtype_policy,
+            name="cagd",
+        )
+        self.sagd = SAGD(
+            drop_rate=drop_rate,
+            high_threshold=high_threshold,
+            low_threshold=low_threshold,
+            block_size=block_size,
+            grow_background=grow_background,
+            draw=draw,
+            importance_map=importance_map,
+            drop_mask=drop_mask,
+            seed=None if seed is None else seed + 1,
+            dtype=self.dtype_policy,
+            name="sagd",
+        )
+
+    def maps(self, inputs: Any) -> dict[str, Any]:
+        """Returns what the layer would use on `inputs`, without a draw.
+
+        Args:
+            inputs: Tensor `(B, H, W, C)`.
+
+        Returns:
+            The entries of `CAGD.maps` and of `SAGD.maps`.
+        """
+        return {**self.cagd.maps(inputs), **self.sagd.maps(inputs)}
+
+    def build(self, input_shape: tuple) -> None:
+        self.cagd.build(input_shape)
+        self.sagd.build(input_shape)
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        if not training:
+            return inputs
+        factor = self.cagd.draw_mask(inputs) * self.sagd.draw_map(inputs)
+        return inputs * ops.cast(factor, inputs.dtype)
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        own = super().get_config()
+        for half in (self.cagd, self.sagd):
+            arguments = half.get_config()
+            own |= {name: arguments[name] for name in arguments if name not in own}
+        return {**own, "seed": self.seed}

@@ -1,0 +1,29 @@
+"""Features to attention, masks and maps: pure functions of tensors."""
+
+from keras_wsol.masks.attention import (
+    channel_attention,
+    importance_map,
+    spatial_attention,
+)
+from keras_wsol.masks.blocks import focus_neighbours, grow_blocks, window_count
+from keras_wsol.masks.channels import (
+    channels_below_min_multiple,
+    channels_outside_top_k,
+)
+from keras_wsol.masks.fusion import dfm_maps, fuse
+from keras_wsol.masks.threshold import background_mask, drop_mask
+
+__all__ = [
+    "background_mask",
+    "channel_attention",
+    "channels_below_min_multiple",
+    "channels_outside_top_k",
+    "dfm_maps",
+    "drop_mask",
+    "focus_neighbours",
+    "fuse",
+    "grow_blocks",
+    "importance_map",
+    "spatial_attention",
+    "window_count",
+]

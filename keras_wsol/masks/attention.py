@@ -1,0 +1,62 @@
+"""Feature maps to attention: where, and in which channels, a network responds."""
+
+from typing import Any
+
+from keras import ops
+
+
+def spatial_attention(features: Any) -> Any:
+    """Averages features over channels (`CAP`; ADL's self-attention map).
+
+    Args:
+        features: Float tensor `(B, H, W, C)`, after the activation.
+
+    Returns:
+        float32 tensor `(B, H, W, 1)`. The mean is taken in float32: in float16
+        the sum over some thousand channels overflows.
+
+    Example:
+    >>> import numpy as np
+    >>> features = np.array([[[[1.0, 3.0]], [[0.0, 0.5]]]], "float32")
+    >>> ops.convert_to_numpy(spatial_attention(features)).ravel().tolist()
+    [2.0, 0.25]
+    """
+    return ops.mean(ops.cast(features, "float32"), axis=-1, keepdims=True)
+
+
+def channel_attention(features: Any) -> Any:
+    """Averages features over height and width (`GAP`; CAGD's and DFM's channels).
+
+    Args:
+        features: Float tensor `(B, H, W, C)`, after the activation.
+
+    Returns:
+        float32 tensor `(B, 1, 1, C)`, the mean taken in float32.
+
+    Example:
+    >>> import numpy as np
+    >>> features = np.array([[[[1.0, 3.0]], [[0.0, 0.5]]]], "float32")
+    >>> ops.convert_to_numpy(channel_attention(features)).ravel().tolist()
+    [0.5, 1.75]
+    """
+    return ops.mean(ops.cast(features, "float32"), axis=(1, 2), keepdims=True)
+
+
+def importance_map(attention: Any) -> Any:
+    """Sigmoid of the attention: near 1 where the network responds most.
+
+    Gradients flow through it.
+
+    Args:
+        attention: float32 tensor `(B, H, W, 1)`.
+
+    Returns:
+        float32 tensor `(B, H, W, 1)` in (0, 1).
+
+    Example:
+    >>> import numpy as np
+    >>> attention = np.zeros((1, 1, 1, 1), "float32")
+    >>> ops.convert_to_numpy(importance_map(attention)).item()
+    0.5
+    """
+    return ops.sigmoid(attention)

@@ -1,0 +1,215 @@
+"""From images to classes, score maps and boxes."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_wsol.boxes import largest_boxes, top_boxes
+from keras_wsol.cam import class_activation_maps, score_maps
+from keras_wsol.layers.arguments import check_choice, check_number
+from keras_wsol.models.head import Head, find_head
+
+SCORE_MAPS = ("cam",)
+
+
+@keras.saving.register_keras_serializable(package="keras_wsol")
+class Localizer(keras.Model):
+    """Reads classes, score maps and boxes from a trained classifier.
+
+    The class activation map of each chosen class is resized to the model's input
+    size (bilinear), scaled to [0, 1], cut at `cam_threshold`, and the bounding box
+    of the largest 8-connected component is the box, in pixels of the given images.
+
+    Args:
+        model: A classifier whose last layers are global average pooling and one
+            `Dense`, such as those of `build_classifier`, with a fixed input size.
+        cam_threshold: Float in [0, 1). Cells of the score map above this share of
+            its maximum belong to the object. Default 0.2 [paper of CAM]. Tune it
+            on a few images with boxes: it matters more than the method.
+        top_k: Integer, how many classes to localize when none are given.
+        score_map: `"cam"`.
+        max_boxes: Integer. Above 1, the boxes of that many components are given,
+            too.
+        **kwargs: Passed on to `keras.Model` (`name`).
+
+    Call arguments:
+        images: `(B, H, W, 3)` in [0, 255], floats or unsigned bytes, of any size:
+            they are resized inside (bilinear, antialiased).
+        class_ids: Optional integers `(B,)` or `(B, K)`: the classes to localize
+            instead of the `top_k` predicted ones.
+        cam_threshold: Optional scalar, instead of the model's own.
+        training: Ignored: the classifier always runs in inference mode.
+
+    Returns:
+        A dictionary with `K` classes an image, best first:
+        `"class_ids"` `(B, K)` int32; `"scores"` `(B, K)` softmax probability;
+        `"boxes"` `(B, K, 4)` float32 x0, y0, x1, y1 in pixels of the given images,
+        far edge exclusive; `"score_maps"` `(B, K, h, w)` float32 in [0, 1] at the
+        model's input size; `"valid"` `(B, K)` boolean, false where the map is
+        empty and the box zero. With `max_boxes` above 1 also `"component_boxes"`
+        `(B, K, max_boxes, 4)`, largest first, padded with zeros,
+        `"component_scores"` `(B, K, max_boxes)`, the mean of the score map over
+        the component, and `"num_components"` `(B, K)` int32, how many of these
+        boxes are filled.
+
+    Raises:
+        ValueError: The model has no such head, no fixed input size, or an argument
+            is out of range.
+
+    Example:
+    >>> from keras_wsol.models import build_classifier
+    >>> model = build_classifier("mobilenet", "cam", 5, weights=None,
+    ...                          input_shape=(64, 96, 3),
+    ...                          backbone_options={"alpha": 0.25})
+    >>> out = Localizer(model, top_k=2)(keras.ops.zeros((1, 40, 50, 3)))
+    >>> tuple(out["boxes"].shape), tuple(out["score_maps"].shape)
+    ((1, 2, 4), (1, 2, 64, 96))
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        cam_threshold: float = 0.2,
+        top_k: int = 1,
+        score_map: str = "cam",
+        max_boxes: int = 1,
+        **kwargs: Any,
+    ) -> None:
+        # Images in [0, 255] do not survive a cast to float16 on the way in.
+        super().__init__(**{"name": "localizer", **kwargs, "dtype": "float32"})
+        head = find_head(model)
+        check_number("cam_threshold", cam_threshold)
+        check_choice("score_map", score_map, SCORE_MAPS)
+        _check_count("top_k", top_k, head.num_classes)
+        _check_count("max_boxes", max_boxes)
+        self.model = model
+        self.cam_threshold = cam_threshold
+        self.top_k = top_k
+        self.score_map = score_map
+        self.max_boxes = max_boxes
+        self.input_size = tuple(model.input_shape[1:3])
+        self._head = head
+        self.built = True
+        if keras.backend.backend() == "tensorflow":
+            # There, boxes come from an algorithm whose shapes depend on the values,
+            # which XLA cannot compile; Keras would try on a GPU.
+            self.jit_compile = False
+
+    @property
+    def head(self) -> Head:
+        """Where the classifier's features and class weights are."""
+        return self._head
+
+    def call(
+        self,
+        images: Any,
+        class_ids: Any = None,
+        cam_threshold: Any = None,
+        training: bool = False,
+    ) -> dict[str, Any]:
+        images = ops.convert_to_tensor(images)
+        found = self.find_maps(images, class_ids)
+        maps = found["score_maps"]
+        flat = ops.reshape(maps, (-1, *self.input_size))
+        threshold = self.cam_threshold if cam_threshold is None else cam_threshold
+        count = maps.shape[1]
+        boxes = ops.reshape(largest_boxes(flat, threshold), (-1, count, 4))
+        probabilities = ops.softmax(found["logits"])
+        outputs = {
+            "class_ids": found["class_ids"],
+            "scores": ops.take_along_axis(probabilities, found["class_ids"], axis=1),
+            "boxes": boxes * self._pixels_a_cell(images),
+            "score_maps": maps,
+            "valid": boxes[..., 2] > boxes[..., 0],
+        }
+        if self.max_boxes > 1:
+            outputs |= self._components(flat, threshold, count, images)
+        return outputs
+
+    def find_maps(self, images: Any, class_ids: Any = None) -> dict[str, Any]:
+        """Returns logits and score maps, and looks for no boxes.
+
+        Args:
+            images: As in the call.
+            class_ids: As in the call.
+
+        Returns:
+            A dictionary: `"logits"` `(B, num_classes)`, `"class_ids"` `(B, K)`
+            int32 and `"score_maps"` `(B, K, h, w)`.
+        """
+        images = ops.convert_to_tensor(images)
+        features, logits = self._head.network(self._resized(images), training=False)
+        logits = ops.cast(logits, "float32")
+        if class_ids is None:
+            class_ids = ops.top_k(logits, self.top_k)[1]
+        class_ids = ops.cast(class_ids, "int32")
+        if len(class_ids.shape) == 1:
+            class_ids = class_ids[:, None]
+        cams = class_activation_maps(features, self._head.kernel, class_ids)
+        maps = score_maps(cams, self.input_size)
+        return {"logits": logits, "class_ids": class_ids, "score_maps": maps}
+
+    def _resized(self, images: Any) -> Any:
+        images = ops.cast(images, "float32")
+        if tuple(images.shape[1:3]) == self.input_size:
+            return images
+        return ops.image.resize(
+            images,
+            self.input_size,
+            interpolation="bilinear",
+            antialias=True,
+            data_format="channels_last",
+        )
+
+    def _pixels_a_cell(self, images: Any) -> Any:
+        """Scale of x0, y0, x1, y1 from cells of the map to pixels of the image."""
+        _, height, width, _ = ops.shape(images)
+        x = ops.cast(width, "float32") / self.input_size[1]
+        y = ops.cast(height, "float32") / self.input_size[0]
+        return ops.stack([x, y, x, y])
+
+    def _components(
+        self, flat: Any, threshold: Any, count: int, images: Any
+    ) -> dict[str, Any]:
+        top = top_boxes(flat, threshold, self.max_boxes)
+        boxes = ops.reshape(top["boxes"], (-1, count, self.max_boxes, 4))
+        return {
+            "component_boxes": boxes * self._pixels_a_cell(images),
+            "component_scores": ops.reshape(
+                top["mean_scores"], (-1, count, self.max_boxes)
+            ),
+            "num_components": ops.reshape(top["counts"], (-1, count)),
+        }
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "model": keras.saving.serialize_keras_object(self.model),
+            "cam_threshold": self.cam_threshold,
+            "top_k": self.top_k,
+            "score_map": self.score_map,
+            "max_boxes": self.max_boxes,
+        }
+
+    @classmethod
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+    ) -> "Localizer":
+        model = keras.saving.deserialize_keras_object(
+            config["model"], custom_objects=custom_objects
+        )
+        return cls(**{**config, "model": model})
+
+
+def _check_count(name: str, value: Any, most: int | None = None) -> None:
+    if (
+        not isinstance(value, int)
+        or value < 1
+        or value > (value if most is None else most)
+    ):
+        limit = "" if most is None else f" and at most {most}, the number of classes"
+        raise ValueError(
+            f"`{name}` must be an integer of at least 1{limit}. Received: "
+            f"{name}={value!r}."
+        )

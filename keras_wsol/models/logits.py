@@ -1,0 +1,67 @@
+"""The last layer of a classifier, which remembers the names of its classes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+
+@keras.saving.register_keras_serializable(package="keras_wsol")
+class Logits(keras.layers.Dense):
+    """A `Dense` layer that carries the names of its classes.
+
+    Names that live in the configuration of a layer survive cloning, saving and
+    loading, and so reach the exported model from the data set.
+
+    Args:
+        units: Integer, number of classes.
+        class_names: Optional sequence of `units` strings.
+        **kwargs: Passed on to `keras.layers.Dense`.
+
+    Raises:
+        ValueError: There are not `units` names, or two are the same.
+
+    Example:
+    >>> layer = Logits(2, class_names=["cat", "dog"])
+    >>> Logits.from_config(layer.get_config()).class_names
+    ('cat', 'dog')
+    """
+
+    def __init__(
+        self, units: int, class_names: Sequence[str] | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(units, **kwargs)
+        if class_names is not None:
+            class_names = tuple(str(name) for name in class_names)
+            if len(class_names) != units or len(set(class_names)) != units:
+                raise ValueError(
+                    f"`class_names` must be {units} different names, one for each "
+                    f"class. Received {len(class_names)}, "
+                    f"{len(set(class_names))} of them different."
+                )
+        self.class_names = class_names
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "class_names": self.class_names}
+
+
+def class_names_of(model: keras.Model) -> tuple[str, ...] | None:
+    """Returns the class names that a model carries.
+
+    Args:
+        model: A classifier of `build_classifier`, trained or loaded, or any
+            other model.
+
+    Returns:
+        The names by class id, or `None` if the model carries none.
+
+    Example:
+    >>> inputs = keras.Input((3,))
+    >>> outputs = Logits(2, class_names=["cat", "dog"])(inputs)
+    >>> class_names_of(keras.Model(inputs, outputs))
+    ('cat', 'dog')
+    """
+    for layer in reversed(model.layers):
+        if isinstance(layer, Logits):
+            return layer.class_names
+    return None

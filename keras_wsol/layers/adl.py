@@ -78,8 +78,9 @@ class ADL(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        check_number("drop_rate", drop_rate)
-        check_number("drop_threshold", drop_threshold)
+        self.input_spec = keras.layers.InputSpec(ndim=4)
+        drop_rate = check_number("drop_rate", drop_rate)
+        drop_threshold = check_number("drop_threshold", drop_threshold)
         check_choice("draw", draw, DRAWS)
         check_bool("importance_map", importance_map)
         check_bool("drop_mask", drop_mask)
@@ -119,7 +120,7 @@ class ADL(keras.layers.Layer):
             maps["drop_mask"] if self.drop_mask else ones,
             maps["importance_map"] if self.importance_map else ones,
         )
-        return inputs * ops.cast(factor, inputs.dtype)
+        return masks.multiply(inputs, factor)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         return input_shape

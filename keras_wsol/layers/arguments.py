@@ -1,5 +1,6 @@
 """Checks of constructor arguments: what was expected, then what came."""
 
+import math
 from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
@@ -7,14 +8,17 @@ from typing import Any
 
 def check_number(
     name: str, value: Any, low: float = 0.0, high: float | None = 1.0
-) -> None:
-    """Raises unless `value` is a number in `[low, high]`.
+) -> int | float:
+    """Returns `value` if it is a finite number in `[low, high]`, else raises.
 
     Args:
         name: Name of the argument.
         value: What the caller passed.
         low: Smallest allowed value.
         high: Largest allowed value, or `None` for no limit.
+
+    Returns:
+        The value as a number of Python, which JSON can hold.
 
     Raises:
         TypeError: `value` is no real number.
@@ -26,8 +30,9 @@ def check_number(
         raise TypeError(
             f"{expected} Received: {name}={value!r} (of type {type(value).__name__})."
         )
-    if not low <= value <= (float("inf") if high is None else high):
+    if not (math.isfinite(value) and low <= value <= (value if high is None else high)):
         raise ValueError(f"{expected} Received: {name}={value!r}.")
+    return _plain(value)
 
 
 def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
@@ -64,11 +69,14 @@ def check_bool(name: str, value: Any) -> None:
         )
 
 
-def check_block_size(value: Any) -> None:
-    """Raises unless `value` is an integer of at least 1, or `"adaptive"`.
+def check_block_size(value: Any) -> int | str:
+    """Returns `value` if it is an integer of at least 1, or `"adaptive"`.
 
     Args:
         value: What the caller passed as `block_size`.
+
+    Returns:
+        The value as an integer or string of Python.
 
     Raises:
         TypeError: `value` is neither an integer nor a string.
@@ -82,3 +90,9 @@ def check_block_size(value: Any) -> None:
         )
     if value != "adaptive" and (isinstance(value, str) or value < 1):
         raise ValueError(f"{expected} Received: block_size={value!r}.")
+    return _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    """Turns a scalar of NumPy into one of Python."""
+    return value.item() if hasattr(value, "item") else value

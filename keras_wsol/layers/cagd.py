@@ -77,10 +77,11 @@ class CAGD(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        check_number("drop_probability", drop_probability)
+        self.input_spec = keras.layers.InputSpec(ndim=4)
+        drop_probability = check_number("drop_probability", drop_probability)
         check_choice("selection", selection, SELECTIONS)
-        check_number("min_multiple", min_multiple, low=1.0, high=None)
-        check_number("keep_fraction", keep_fraction)
+        min_multiple = check_number("min_multiple", min_multiple, low=1.0, high=None)
+        keep_fraction = check_number("keep_fraction", keep_fraction)
         self.drop_probability = drop_probability
         self.selection = selection
         self.min_multiple = min_multiple
@@ -125,7 +126,7 @@ class CAGD(keras.layers.Layer):
     def call(self, inputs: Any, training: bool = False) -> Any:
         if not training:
             return inputs
-        return inputs * ops.cast(self.draw_mask(inputs), inputs.dtype)
+        return masks.multiply(inputs, self.draw_mask(inputs))
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         return input_shape

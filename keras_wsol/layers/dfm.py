@@ -111,12 +111,13 @@ class DFM(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        check_number("channel_threshold", channel_threshold)
-        check_number("position_threshold", position_threshold)
-        check_number("focus", focus, high=None)
-        check_number("position_weight", position_weight, high=None)
-        check_number("channel_weight", channel_weight, high=None)
-        check_number("position_rate", position_rate)
+        self.input_spec = keras.layers.InputSpec(ndim=4)
+        channel_threshold = check_number("channel_threshold", channel_threshold)
+        position_threshold = check_number("position_threshold", position_threshold)
+        focus = check_number("focus", focus, high=None)
+        position_weight = check_number("position_weight", position_weight, high=None)
+        channel_weight = check_number("channel_weight", channel_weight, high=None)
+        position_rate = check_number("position_rate", position_rate)
         check_choice("feedback", feedback, FEEDBACKS)
         check_bool("rescale", rescale)
         check_choice("inference", inference, INFERENCES)
@@ -192,10 +193,11 @@ class DFM(keras.layers.Layer):
             return inputs
         drawn = self._draw_map(inputs, training)
         if self.feedback == "add":
-            return inputs + ops.cast(drawn, inputs.dtype)
+            total = ops.cast(inputs, "float32") + drawn
+            return ops.cast(total, inputs.dtype)
         if self.feedback == "residual":
             drawn = (1.0 + drawn) * (0.5 if self.rescale else 1.0)
-        return inputs * ops.cast(drawn, inputs.dtype)
+        return masks.multiply(inputs, drawn)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         return input_shape

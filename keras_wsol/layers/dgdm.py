@@ -3,10 +3,26 @@
 from typing import Any
 
 import keras
-from keras import ops
 
+from keras_wsol import masks
 from keras_wsol.layers.cagd import CAGD
 from keras_wsol.layers.sagd import SAGD
+
+# Far from 1, so that the halves of modules with neighbouring seeds do not draw the
+# same numbers.
+_SEED_OF_SAGD = 1_000_003
+
+_OF_CAGD = ("drop_probability", "selection", "min_multiple", "keep_fraction")
+_OF_SAGD = (
+    "drop_rate",
+    "high_threshold",
+    "low_threshold",
+    "block_size",
+    "grow_background",
+    "draw",
+    "importance_map",
+    "drop_mask",
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_wsol")
@@ -34,7 +50,7 @@ class DGDM(keras.layers.Layer):
         importance_map: See `SAGD`.
         drop_mask: See `SAGD`.
         seed: Optional integer. Fixes the sequence of draws of this instance:
-            CAGD draws from `seed`, SAGD from `seed + 1`.
+            its two halves draw from streams of their own.
         **kwargs: Passed on to `keras.layers.Layer` (`name`, `dtype`, ...).
 
     Call arguments:
@@ -81,6 +97,7 @@ class DGDM(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.input_spec = keras.layers.InputSpec(ndim=4)
         self.seed = seed
         self.cagd = CAGD(
             drop_probability=drop_probability,
@@ -100,10 +117,14 @@ class DGDM(keras.layers.Layer):
             draw=draw,
             importance_map=importance_map,
             drop_mask=drop_mask,
-            seed=None if seed is None else seed + 1,
+            seed=None if seed is None else seed + _SEED_OF_SAGD,
             dtype=self.dtype_policy,
             name="sagd",
         )
+        for name in _OF_CAGD:
+            setattr(self, name, getattr(self.cagd, name))
+        for name in _OF_SAGD:
+            setattr(self, name, getattr(self.sagd, name))
 
     def maps(self, inputs: Any) -> dict[str, Any]:
         """Returns what the layer would use on `inputs`, without a draw.
@@ -124,14 +145,14 @@ class DGDM(keras.layers.Layer):
         if not training:
             return inputs
         factor = self.cagd.draw_mask(inputs) * self.sagd.draw_map(inputs)
-        return inputs * ops.cast(factor, inputs.dtype)
+        return masks.multiply(inputs, factor)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        own = super().get_config()
-        for half in (self.cagd, self.sagd):
-            arguments = half.get_config()
-            own |= {name: arguments[name] for name in arguments if name not in own}
-        return {**own, "seed": self.seed}
+        return {
+            **super().get_config(),
+            **{name: getattr(self, name) for name in (*_OF_CAGD, *_OF_SAGD)},
+            "seed": self.seed,
+        }

@@ -96,11 +96,12 @@ class SAGD(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        check_number("drop_rate", drop_rate)
-        check_number("high_threshold", high_threshold)
+        self.input_spec = keras.layers.InputSpec(ndim=4)
+        drop_rate = check_number("drop_rate", drop_rate)
+        high_threshold = check_number("high_threshold", high_threshold)
         if low_threshold is not None:
-            check_number("low_threshold", low_threshold)
-        check_block_size(block_size)
+            low_threshold = check_number("low_threshold", low_threshold)
+        block_size = check_block_size(block_size)
         check_bool("grow_background", grow_background)
         check_choice("draw", draw, DRAWS)
         check_bool("importance_map", importance_map)
@@ -165,7 +166,7 @@ class SAGD(keras.layers.Layer):
     def call(self, inputs: Any, training: bool = False) -> Any:
         if not training:
             return inputs
-        return inputs * ops.cast(self.draw_map(inputs), inputs.dtype)
+        return masks.multiply(inputs, self.draw_map(inputs))
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         return input_shape

@@ -3,6 +3,7 @@
 from keras_wsol.masks.attention import (
     channel_attention,
     importance_map,
+    multiply,
     spatial_attention,
 )
 from keras_wsol.masks.blocks import focus_neighbours, grow_blocks, window_count
@@ -24,6 +25,7 @@ __all__ = [
     "fuse",
     "grow_blocks",
     "importance_map",
+    "multiply",
     "spatial_attention",
     "window_count",
 ]

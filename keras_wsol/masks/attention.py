@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import keras
 from keras import ops
 
 
@@ -60,3 +61,29 @@ def importance_map(attention: Any) -> Any:
     0.5
     """
     return ops.sigmoid(attention)
+
+
+def multiply(features: Any, factor: Any) -> Any:
+    """Multiplies features by a mask or map, in float32.
+
+    Only the result is cast back: in float16 the gradient of the factor, a sum over
+    channels, would overflow.
+
+    Args:
+        features: Float tensor `(B, H, W, C)`.
+        factor: float32 tensor that broadcasts to it.
+
+    Returns:
+        Tensor of the shape and type of `features`.
+
+    Example:
+    >>> import numpy as np
+    >>> features = np.array([[[[1.0, 3.0]]]], "float16")
+    >>> product = multiply(features, np.full((1, 1, 1, 1), 0.5, "float32"))
+    >>> ops.convert_to_numpy(product).ravel().tolist()
+    [0.5, 1.5]
+    >>> keras.backend.standardize_dtype(product.dtype)
+    'float16'
+    """
+    features = ops.convert_to_tensor(features)
+    return ops.cast(ops.cast(features, "float32") * factor, features.dtype)

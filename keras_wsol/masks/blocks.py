@@ -53,7 +53,7 @@ def grow_blocks(mask: Any, block_size: int | str) -> Any:
     Args:
         mask: float32 tensor `(B, H, W, 1)`: 1 keeps, 0 drops.
         block_size: Side of the block in cells, at least 1; 1 leaves the mask as
-            it is, and a block larger than the map drops all of it. For an even
+            it is. What of a block lies outside the map is cut off. For an even
             size `b` a cell at `(i, j)` drops rows and columns
             `i - b/2 .. i + b/2 - 1`. `"adaptive"` is `ceil(H / 7)` rows by
             `ceil(W / 7)` columns.

@@ -1,0 +1,171 @@
+"""What every public layer promises, one row a layer.
+
+A layer that is in `keras_wsol.layers.__all__` and has no row fails the suite.
+"""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import pytest
+
+from keras_wsol import layers
+
+HANDED_ON = ("self", "kwargs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerCase:
+    """One public layer and what holds for it.
+
+    Attributes:
+        layer: The class.
+        settings: Constructor arguments that are not defaults; together the sets
+            name every argument of `__init__`.
+        random: Arguments under which two calls differ.
+        held: Sets of arguments under which nothing is left to the draw.
+        identity_at_inference: Returns its input unless training.
+        weightless: Has no weights.
+        largest_activation: Largest float16 input that may give no inf.
+    """
+
+    layer: type[keras.layers.Layer]
+    settings: tuple[Mapping[str, Any], ...]
+    random: Mapping[str, Any]
+    held: tuple[Mapping[str, Any], ...]
+    identity_at_inference: bool
+    weightless: bool
+    largest_activation: float = 6e4
+
+    @property
+    def name(self):
+        return self.layer.__name__
+
+    @property
+    def defaults(self):
+        """Arguments of the constructor, with their defaults."""
+        arguments = inspect.signature(self.layer.__init__).parameters.values()
+        return {a.name: a.default for a in arguments if a.name not in HANDED_ON}
+
+
+SPATIAL = {
+    "drop_rate": 0.5,
+    "high_threshold": 0.7,
+    "low_threshold": 0.3,
+    "block_size": 2,
+    "grow_background": True,
+    "draw": "sample",
+    "importance_map": False,
+    "seed": 7,
+}
+CHANNEL = {
+    "drop_probability": 0.4,
+    "selection": "top_k",
+    "min_multiple": 2.0,
+    "keep_fraction": 0.5,
+}
+
+CASES = (
+    LayerCase(
+        layer=layers.ADL,
+        settings=(
+            {
+                "drop_rate": 0.5,
+                "drop_threshold": 0.7,
+                "draw": "sample",
+                "importance_map": False,
+                "seed": 7,
+            },
+            {"drop_mask": False},
+        ),
+        random={"drop_rate": 0.5},
+        held=({"drop_rate": 0.0}, {"drop_rate": 1.0}),
+        identity_at_inference=True,
+        weightless=True,
+    ),
+    LayerCase(
+        layer=layers.CAGD,
+        settings=({**CHANNEL, "seed": 7},),
+        random={"drop_probability": 0.5, "selection": "top_k", "keep_fraction": 0.5},
+        held=(
+            {"drop_probability": 1.0},
+            {"drop_probability": 1.0, "selection": "top_k"},
+        ),
+        identity_at_inference=True,
+        weightless=True,
+    ),
+    LayerCase(
+        layer=layers.SAGD,
+        settings=(
+            SPATIAL,
+            {"drop_mask": False, "low_threshold": None, "block_size": "adaptive"},
+        ),
+        random={"drop_rate": 0.5},
+        held=(
+            {"drop_rate": 0.0},
+            {"drop_rate": 1.0},
+            {"drop_rate": 1.0, "block_size": "adaptive", "grow_background": True},
+        ),
+        identity_at_inference=True,
+        weightless=True,
+    ),
+    LayerCase(
+        layer=layers.DGDM,
+        settings=(
+            {**CHANNEL, **SPATIAL},
+            {"drop_mask": False, "low_threshold": None, "block_size": "adaptive"},
+        ),
+        random={"drop_probability": 0.5, "selection": "top_k", "drop_rate": 0.5},
+        held=(
+            {"drop_probability": 1.0, "drop_rate": 0.0},
+            {"drop_probability": 1.0, "drop_rate": 1.0},
+        ),
+        identity_at_inference=True,
+        weightless=True,
+    ),
+    LayerCase(
+        layer=layers.DFM,
+        settings=(
+            {
+                "channel_threshold": 0.7,
+                "position_threshold": 0.8,
+                "focus": 0.25,
+                "position_weight": 0.5,
+                "channel_weight": 0.3,
+                "position_rate": 0.5,
+                "feedback": "add",
+                "rescale": False,
+                "inference": "expected",
+                "accumulate_focus": True,
+                "branches": "unfused",
+                "draw": "sample",
+                "seed": 7,
+            },
+        ),
+        random={"position_rate": 0.5},
+        held=(
+            {"position_rate": 0.0},
+            {"position_rate": 1.0},
+            {"position_rate": 1.0, "rescale": False},
+            {"branches": "position", "feedback": "scale"},
+            {"branches": "channel", "feedback": "add", "inference": "expected"},
+        ),
+        identity_at_inference=True,
+        weightless=True,
+        # The unscaled residual is at most 1 + 1 + omega + gamma = 2.55 inputs.
+        largest_activation=1.5e4,
+    ),
+)
+
+BY_NAME = {case.name: case for case in CASES}
+every_layer = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+every_held_draw = pytest.mark.parametrize(
+    ("case", "arguments"),
+    [
+        pytest.param(case, arguments, id=f"{case.name}-{number}")
+        for case in CASES
+        for number, arguments in enumerate(case.held)
+    ],
+)

@@ -1,0 +1,64 @@
+"""Every public layer in a SavedModel: same outputs, nothing random in the graph."""
+
+import keras
+import numpy as np
+import pytest
+
+from tests.contracts.cases import BY_NAME, CASES, every_layer
+from tests.contracts.saved_graph import operations, random_operations
+
+pytestmark = [
+    pytest.mark.export,
+    pytest.mark.skipif(
+        keras.backend.backend() != "tensorflow", reason="a SavedModel is TensorFlow's"
+    ),
+]
+
+EXPECTED_MAP = pytest.param(
+    BY_NAME["DFM"], {"inference": "expected"}, id="DFM-expected"
+)
+
+
+def classifier(case, arguments):
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((None, None, 3), name="images")
+    x = keras.layers.Conv2D(8, 3, padding="same", activation="relu")(inputs)
+    x = case.layer(**{**case.random, **arguments})(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, keras.layers.Dense(2)(x))
+
+
+@pytest.mark.parametrize(
+    ("case", "arguments"),
+    [*(pytest.param(case, {}, id=case.name) for case in CASES), EXPECTED_MAP],
+)
+def test_saved_model_equals_the_model_and_draws_nothing(case, arguments, tmp_path):
+    import tensorflow as tf
+
+    model = classifier(case, arguments)
+    model.export(tmp_path / "saved", format="tf_saved_model", verbose=False)
+    saved = tf.saved_model.load(tmp_path / "saved")
+    for shape in ((1, 5, 7, 3), (4, 9, 6, 3)):
+        images = np.random.default_rng(2).normal(size=shape).astype("float32")
+        np.testing.assert_allclose(
+            saved.serve(images), model(images, training=False), rtol=1e-5, atol=1e-6
+        )
+    assert "Conv2D" in operations(tmp_path / "saved")
+    assert random_operations(tmp_path / "saved") == set()
+
+
+@every_layer
+def test_a_random_operation_would_be_found(case, tmp_path):
+    # The same listing on the same layer, exported as it trains.
+    import tensorflow as tf
+
+    model = classifier(case, {})
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    archive.add_endpoint(
+        "serve",
+        lambda images: model(images, training=True),
+        input_signature=[tf.TensorSpec((None, None, None, 3), "float32")],
+    )
+    archive.write_out(tmp_path / "saved", verbose=False)
+    assert random_operations(tmp_path / "saved") != set()

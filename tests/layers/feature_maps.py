@@ -1,0 +1,43 @@
+"""Inputs for the layers, and their outputs as NumPy arrays."""
+
+import numpy as np
+from keras import ops
+
+# height, width, channels: never square, a row, a column, a single cell
+SIZES = ((6, 4, 3), (3, 8, 7), (1, 9, 2), (7, 1, 4), (1, 1, 6), (15, 2, 3))
+
+
+def batch(height, width, channels, seed=0):
+    """Five samples: two after a ReLU, one dead, one all negative, one signed."""
+    generator = np.random.default_rng([seed, height, width, channels])
+    normal = generator.normal(size=(5, height, width, channels))
+    samples = [
+        np.maximum(normal[0] + 0.8, 0.0),
+        np.maximum(3.0 * normal[1] - 1.0, 0.0),
+        np.zeros_like(normal[2]),
+        -np.abs(normal[3]) - 0.1,
+        normal[4],
+    ]
+    return np.stack(samples).astype("float32")
+
+
+def positive(*shape, seed=0):
+    """Numbers in (0.1, 2), so that a zero in an output is a drop."""
+    return np.random.default_rng(seed).uniform(0.1, 2.0, shape).astype("float32")
+
+
+def train(layer, features):
+    """One training call."""
+    return ops.convert_to_numpy(layer(features, training=True))
+
+
+def assert_equal(actual, expected):
+    """Equal up to float32 arithmetic."""
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
+
+
+def assert_frequency(hits, probability):
+    """The share of hits is within 4 sigma of the probability."""
+    hits = np.asarray(hits)
+    sigma = np.sqrt(probability * (1.0 - probability) / hits.size)
+    assert abs(hits.mean() - probability) <= 4.0 * sigma

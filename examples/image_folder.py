@@ -76,6 +76,7 @@ def train_and_localize(
         train.batches(min(16, len(train)), training=True, **shape),
         epochs=epochs,
         class_weight=train.class_weights(),
+        shuffle=False,  # the batches are shuffled already
         verbose=2,
     )
     if train.skipped:

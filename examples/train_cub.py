@@ -142,6 +142,7 @@ def fit(
             keras.callbacks.TerminateOnNaN(),
             checkpoint,
         ],
+        shuffle=False,  # the batches are shuffled already
         verbose=2 if options.smoke else "auto",
     )
 

@@ -1,0 +1,217 @@
+"""From score maps to the boxes of their connected components, inside the graph."""
+
+import numbers
+from types import ModuleType
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_wsol.boxes import blocks
+
+
+def label_components(masks: Any, *, static_shapes: bool = False) -> Any:
+    """Numbers the 8-connected components of each mask.
+
+    Two cells belong together if a chain of set cells leads from one to the other by
+    steps to any of the eight neighbours. The result is exact whatever the shape of
+    the component.
+
+    Args:
+        masks: Boolean tensor of shape `(N, H, W)`; every size may be unknown until
+            the call.
+        static_shapes: Boolean, only meant for TensorFlow. There, `False` takes an
+            algorithm on runs of cells, several times as fast on smooth maps, whose
+            intermediate shapes depend on the values; XLA (`jit_compile=True`) and
+            LiteRT need `True`. Other backends always work with static shapes.
+
+    Returns:
+        int32 tensor `(N, H, W)`: 0 for background, else 1 plus the row-major index
+        in its image (`y * W + x`) of the first cell of the component.
+
+    Raises:
+        ValueError: If `masks` does not have three dimensions.
+        TypeError: If `masks` is not boolean.
+
+    Example:
+    >>> mask = [[[True, False, False, True], [False, True, False, True]]]
+    >>> labels = label_components(np.array(mask))
+    >>> keras.ops.convert_to_numpy(labels).tolist()
+    [[[1, 0, 0, 4], [0, 1, 0, 4]]]
+    """
+    masks = ops.convert_to_tensor(masks)
+    _check_rank("masks", masks)
+    dtype = keras.backend.standardize_dtype(masks.dtype)
+    if dtype != "bool":
+        raise TypeError(
+            f"`masks` must be boolean. Received: masks.dtype={dtype}. "
+            "For a score map, compare it with a threshold first."
+        )
+    if masks.shape[0] == 0:
+        return ops.zeros(ops.shape(masks), dtype="int32")
+    return _algorithm(static_shapes).label(masks)
+
+
+def largest_boxes(
+    score_maps: Any, cam_threshold: Any, *, static_shapes: bool = False
+) -> Any:
+    """Boxes the largest connected component of each score map.
+
+    A cell counts if its score is above (not at) `cam_threshold` times the maximum of
+    its map, in float32. Of the 8-connected components of these cells the one with
+    the most cells wins; of equal ones, the one met first in row-major order. A map
+    without such a cell (all zero, or with a NaN in it) gets the zero box.
+
+    Args:
+        score_maps: Tensor of shape `(N, H, W)`, values in [0, 1]; every size may be
+            unknown until the call.
+        cam_threshold: Share of the maximum, in [0, 1]: one number; `(N,)`, one for
+            each map; `(T, 1)` or `(T, N)`, several for each map, which are then
+            worked off one after the other. For hundreds of thresholds outside a
+            graph see `sweep_largest_boxes`.
+        static_shapes: See `label_components`.
+
+    Returns:
+        float32 tensor `(N, 4)`, or `(T, N, 4)`: x0, y0, x1, y1 in cells, the far
+        edge exclusive (see `iou`).
+
+    Raises:
+        ValueError: If a shape does not fit, or a threshold given as number or array
+            is outside [0, 1].
+        TypeError: If `cam_threshold` is not numeric.
+
+    Example:
+    >>> score_map = np.array([[0.9, 0.0, 0.6, 1.0], [0.0, 0.0, 0.8, 0.2]])
+    >>> boxes = largest_boxes(score_map[None], 0.5)
+    >>> keras.ops.convert_to_numpy(boxes).tolist()
+    [[2.0, 0.0, 4.0, 2.0]]
+    """
+    maps, thresholds = _prepare(score_maps, cam_threshold, ranks=(0, 1, 2))
+    cuts = thresholds * _peaks(maps)
+    if maps.shape[0] == 0:
+        return ops.zeros((*ops.shape(cuts), 4), dtype="float32")
+    top = _algorithm(static_shapes).top
+
+    def boxes_at(cut: Any) -> Any:
+        return top(maps > cut[:, None, None], None, 1)["boxes"][:, 0]
+
+    return ops.map(boxes_at, cuts) if len(cuts.shape) == 2 else boxes_at(cuts)
+
+
+def top_boxes(
+    score_maps: Any, cam_threshold: Any, k: int, *, static_shapes: bool = False
+) -> dict[str, Any]:
+    """Boxes the `k` largest connected components of each score map.
+
+    The rule is that of `largest_boxes`; components come in order of their number of
+    cells, equal ones in row-major order of their first cells.
+
+    Args:
+        score_maps: Tensor of shape `(N, H, W)`, values in [0, 1]; every size may be
+            unknown until the call.
+        cam_threshold: Share of the maximum, in [0, 1]: one number or `(N,)`.
+        k: Positive integer. How many components to return of each map.
+        static_shapes: See `label_components`.
+
+    Returns:
+        Dictionary of tensors; what a map has no component for is zero.
+
+        - `"boxes"`: float32 `(N, k, 4)`, as from `largest_boxes`.
+        - `"areas"`: int32 `(N, k)`, number of cells.
+        - `"mean_scores"`: float32 `(N, k)`, mean score of the component's cells.
+        - `"counts"`: int32 `(N,)`, how many of the `k` exist.
+
+    Raises:
+        ValueError: As for `largest_boxes`, or if `k` is not positive.
+        TypeError: As for `largest_boxes`, or if `k` is not an integer.
+
+    Example:
+    >>> score_map = np.array([[0.9, 0.0, 0.6, 1.0], [0.0, 0.0, 0.8, 0.2]])
+    >>> top = top_boxes(score_map[None], 0.5, k=3)
+    >>> keras.ops.convert_to_numpy(top["areas"]).tolist()
+    [[3, 1, 0]]
+    >>> keras.ops.convert_to_numpy(top["counts"]).tolist()
+    [2]
+    """
+    _check_k(k)
+    maps, thresholds = _prepare(score_maps, cam_threshold, ranks=(0, 1))
+    if maps.shape[0] == 0:
+        return {
+            "boxes": ops.zeros((0, k, 4), dtype="float32"),
+            "areas": ops.zeros((0, k), dtype="int32"),
+            "mean_scores": ops.zeros((0, k), dtype="float32"),
+            "counts": ops.zeros((0,), dtype="int32"),
+        }
+    cuts = thresholds * _peaks(maps)
+    return _algorithm(static_shapes).top(maps > cuts[:, None, None], maps, k)
+
+
+def _algorithm(static_shapes: bool) -> ModuleType:
+    if keras.backend.backend() != "tensorflow" or static_shapes:
+        return blocks
+    from keras_wsol.boxes import runs_tensorflow
+
+    return runs_tensorflow
+
+
+def _peaks(maps: Any) -> Any:
+    """Maximum (N,) of each map; NaN, which nothing is above, if a cell is NaN."""
+    if maps.shape[0] == 0:  # which ops.max refuses
+        return ops.zeros((0,), dtype="float32")
+    # XLA's maximum on a CPU passes over NaN; a sum never does.
+    sums = ops.sum(maps, axis=(1, 2))
+    return ops.where(ops.isnan(sums), sums, ops.max(maps, axis=(1, 2)))
+
+
+def _prepare(
+    score_maps: Any, cam_threshold: Any, ranks: tuple[int, ...]
+) -> tuple[Any, Any]:
+    """Checks the arguments and makes both float32 tensors."""
+    maps = ops.convert_to_tensor(score_maps)
+    _check_rank("score_maps", maps)
+    if isinstance(cam_threshold, str | numbers.Number | list | tuple | np.ndarray):
+        _check_values(cam_threshold)
+    thresholds = ops.cast(ops.convert_to_tensor(cam_threshold), "float32")
+    shape, batch = tuple(thresholds.shape), maps.shape[0]
+    fits = not shape or shape[-1] in {batch, None} or batch is None
+    if len(shape) not in ranks or not (fits or (len(shape) == 2 and shape[1] == 1)):
+        allowed = "(), (N,), (T, 1) or (T, N)" if 2 in ranks else "() or (N,)"
+        raise ValueError(
+            f"`cam_threshold` must have shape {allowed} for the N={batch} score maps. "
+            f"Received: cam_threshold.shape={shape}."
+        )
+    return ops.cast(maps, "float32"), thresholds
+
+
+def _check_values(cam_threshold: Any) -> None:
+    values = np.asarray(cam_threshold)
+    if values.dtype.kind not in "fiu":
+        raise TypeError(
+            "`cam_threshold` must be a number in [0, 1]. Received: cam_threshold="
+            f"{cam_threshold!r} (of type {type(cam_threshold).__name__})."
+        )
+    if not np.all((values >= 0) & (values <= 1)):
+        raise ValueError(
+            "`cam_threshold` must be a number in [0, 1]. "
+            f"Received: cam_threshold={cam_threshold}."
+        )
+
+
+def _check_rank(name: str, maps: Any) -> None:
+    if len(maps.shape) != 3:
+        raise ValueError(
+            f"`{name}` must have shape (N, H, W). "
+            f"Received: {name}.shape={tuple(maps.shape)}. "
+            f"For one map, use {name}[None]."
+        )
+
+
+def _check_k(k: Any) -> None:
+    if isinstance(k, bool) or not isinstance(k, numbers.Integral):
+        raise TypeError(
+            "`k` must be a positive integer. "
+            f"Received: k={k!r} (of type {type(k).__name__})."
+        )
+    if k < 1:
+        raise ValueError(f"`k` must be a positive integer. Received: k={k}.")

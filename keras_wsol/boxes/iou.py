@@ -1,0 +1,80 @@
+"""Overlap of boxes.
+
+A box is x0, y0, x1, y1 and holds what lies from x0 up to but not including x1, and
+likewise for y: the far edge does not belong to it. The box of a single cell at (2, 3)
+is 2, 3, 3, 4; its area is 1.
+"""
+
+from typing import Any
+
+from keras import ops
+
+
+def iou(boxes_a: Any, boxes_b: Any) -> Any:
+    """Intersection over union of every box of one set with every box of another.
+
+    Boxes are x0, y0, x1, y1, the far edge exclusive. A box without an area overlaps
+    nothing: the zero box of an empty map, and the -1 with which sets of different
+    sizes are padded, get 0 (also with themselves), and no result is ever NaN.
+
+    `keras.utils.bounding_boxes.compute_iou` is not used: it adds 1e-7 to the union,
+    so that a box of one cell overlaps itself by 0.9999999, and a relative box of 0.01
+    by 0.01 by 0.999; and it takes one batch dimension at most, where thresholds times
+    images are two.
+
+    Args:
+        boxes_a: Tensor of shape `(..., A, 4)`.
+        boxes_b: Tensor of shape `(..., B, 4)`. The dimensions in front are those of
+            `boxes_a` or broadcast with them.
+
+    Returns:
+        float32 tensor `(..., A, B)`, values in [0, 1].
+
+    Raises:
+        ValueError: If a shape does not end in 4 or has fewer than two dimensions.
+
+    Example:
+    >>> boxes = [[2.0, 0.0, 4.0, 2.0], [-1.0, -1.0, -1.0, -1.0]]
+    >>> overlap = iou([[2.0, 0.0, 6.0, 2.0]], boxes)
+    >>> ops.convert_to_numpy(overlap).tolist()
+    [[0.5, 0.0]]
+    """
+    boxes_a = _checked("boxes_a", boxes_a)
+    boxes_b = _checked("boxes_b", boxes_b)
+    return pairwise_iou(boxes_a, boxes_b, ops)
+
+
+def pairwise_iou(boxes_a: Any, boxes_b: Any, xp: Any) -> Any:
+    """The arithmetic of `iou`, on float32 arrays of NumPy or tensors of Keras.
+
+    Args:
+        boxes_a: Boxes of shape `(..., A, 4)`.
+        boxes_b: Boxes of shape `(..., B, 4)`.
+        xp: The module that computes: `numpy` or `keras.ops`.
+
+    Returns:
+        float32 array or tensor `(..., A, B)`.
+    """
+
+    def area(near: Any, far: Any) -> Any:
+        sides = xp.maximum(far - near, 0.0)
+        return sides[..., 0] * sides[..., 1]
+
+    a, b = xp.expand_dims(boxes_a, -2), xp.expand_dims(boxes_b, -3)
+    near_a, far_a, near_b, far_b = a[..., :2], a[..., 2:], b[..., :2], b[..., 2:]
+    intersection = area(xp.maximum(near_a, near_b), xp.minimum(far_a, far_b))
+    union = area(near_a, far_a) + area(near_b, far_b) - intersection
+    overlaps = intersection > 0
+    return xp.where(overlaps, intersection / xp.where(overlaps, union, 1.0), 0.0)
+
+
+def _checked(name: str, boxes: Any) -> Any:
+    boxes = ops.cast(ops.convert_to_tensor(boxes), "float32")
+    shape = tuple(boxes.shape)
+    if len(shape) < 2 or shape[-1] not in {4, None}:
+        hint = f" For one box, use {name}[None]." if shape == (4,) else ""
+        raise ValueError(
+            f"`{name}` must have shape (N, 4), or (..., N, 4). "
+            f"Received: {name}.shape={shape}.{hint}"
+        )
+    return boxes

@@ -1,0 +1,198 @@
+"""Boxes of a score map at all thresholds at once, outside the graph."""
+
+import functools
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from keras_wsol.boxes.component_history import component_history
+from keras_wsol.boxes.iou import pairwise_iou
+
+
+def sweep_largest_boxes(score_maps: Any, thresholds: Any) -> np.ndarray:
+    """Boxes the largest connected component of each map at every threshold.
+
+    The result is that of `largest_boxes` for each threshold, to the last digit, but
+    a thousand thresholds cost little more than one: components of falling thresholds
+    only grow and merge, so one pass over the cells, highest first, meets them all.
+    The pass is compiled by Numba when it is first needed (seconds, then kept on
+    disk where possible) and maps are shared out to threads.
+
+    Args:
+        score_maps: Array of shape `(N, H, W)`, values in [0, 1].
+        thresholds: Array of shape `(T,)`, ascending, in [0, 1): shares of each map's
+            maximum.
+
+    Returns:
+        float32 array `(T, N, 4)`: x0, y0, x1, y1 in cells, the far edge exclusive;
+        the zero box where no cell is above the threshold.
+
+    Raises:
+        ValueError: If a shape does not fit or the thresholds do not ascend in [0, 1).
+
+    Example:
+    >>> score_map = np.array([[0.9, 0.0, 0.6, 1.0], [0.0, 0.0, 0.8, 0.2]])
+    >>> sweep_largest_boxes(score_map[None], [0.1, 0.7, 0.9])[:, 0].tolist()
+    [[2.0, 0.0, 4.0, 2.0], [2.0, 0.0, 4.0, 2.0], [3.0, 0.0, 4.0, 1.0]]
+    """
+    maps, thresholds = _prepare(score_maps, thresholds)
+    boxes = np.zeros((len(thresholds), len(maps), 4), np.float32)
+
+    def fill(n: int) -> None:
+        boxes[:, n] = _largest(_sweep(maps[n], thresholds))
+
+    _for_each(fill, len(maps))
+    return boxes
+
+
+def sweep_best_iou(score_maps: Any, thresholds: Any, true_boxes: Any) -> np.ndarray:
+    """Best overlap of any component with any true box, at every threshold.
+
+    This is what MaxBoxAccV2 asks for: not the largest component is boxed but each of
+    them, and the best box counts. Components are as in `largest_boxes`; works as
+    `sweep_largest_boxes` does.
+
+    Args:
+        score_maps: Array of shape `(N, H, W)`, values in [0, 1].
+        thresholds: Array of shape `(T,)`, ascending, in [0, 1): shares of each map's
+            maximum.
+        true_boxes: Array of shape `(N, M, 4)`: x0, y0, x1, y1 in cells, the far edge
+            exclusive; padded with -1 where a map has fewer than M.
+
+    Returns:
+        float32 array `(T, N)`, values in [0, 1]: 0 where no cell is above the
+        threshold or a map has no true box.
+
+    Raises:
+        ValueError: If a shape does not fit or the thresholds do not ascend in [0, 1).
+
+    Example:
+    >>> score_map = np.array([[0.9, 0.0, 0.6, 1.0], [0.0, 0.0, 0.8, 0.2]])
+    >>> true_boxes = [[[0.0, 0.0, 1.0, 1.0], [2.0, 0.0, 4.0, 1.0]]]
+    >>> sweep_best_iou(score_map[None], [0.1, 0.85, 0.9], true_boxes)[:, 0].tolist()
+    [1.0, 1.0, 0.5]
+    """
+    maps, thresholds = _prepare(score_maps, thresholds)
+    true_boxes = np.asarray(keras.ops.convert_to_numpy(true_boxes), np.float32)
+    shape = true_boxes.shape
+    if true_boxes.ndim != 3 or shape[0] != len(maps) or shape[2] != 4:
+        raise ValueError(
+            f"`true_boxes` must have shape (N, M, 4) for the N={len(maps)} score maps."
+            f" Received: true_boxes.shape={shape}."
+        )
+    best = np.zeros((len(thresholds), len(maps)), np.float32)
+
+    def fill(n: int) -> None:
+        best[:, n] = _best_iou(_sweep(maps[n], thresholds), true_boxes[n])
+
+    _for_each(fill, len(maps))
+    return best
+
+
+class _Sweep(NamedTuple):
+    components: np.ndarray  # (C, 6) and
+    changes: np.ndarray  # (C,), as from component_history
+    joined: np.ndarray  # (T,) number of cells above each threshold, descending
+
+
+def _sweep(score_map: np.ndarray, thresholds: np.ndarray) -> _Sweep:
+    if not 0 < score_map.max() < np.inf:
+        # No cell is above a share of this; the lines below need a number to see it.
+        score_map = np.zeros_like(score_map)
+    # One cell more on every side: see component_history.
+    cells = np.pad(score_map, 1).ravel()
+    cuts = thresholds * score_map.max()
+    order = np.argsort(cells)
+    joined = len(cells) - np.searchsorted(cells[order], cuts, side="right")
+    order = order[::-1][: joined[0]].astype(np.int32)
+    return _Sweep(*_compiled_history()(order, *score_map.shape), joined)
+
+
+@functools.cache
+def _compiled_history() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
+    import numba
+
+    try:
+        return numba.njit(nogil=True, cache=True)(component_history)
+    except RuntimeError:  # there is no folder in which to keep the machine code
+        return numba.njit(nogil=True)(component_history)
+
+
+def _for_each(fill: Callable[[int], None], count: int) -> None:
+    if count:
+        _compiled_history()
+        with ThreadPoolExecutor(min(count, os.cpu_count() or 1)) as pool:
+            list(pool.map(fill, range(count)))  # the list raises what a thread did
+
+
+def _boxes(components: np.ndarray) -> np.ndarray:
+    return (components[:, 2:] * np.array([-1, -1, 1, 1])).astype(np.float32)
+
+
+def _largest(sweep: _Sweep) -> np.ndarray:
+    boxes = np.zeros((len(sweep.joined), 4), np.float32)
+    joined = sweep.joined[sweep.joined > 0]
+    # Most cells, then first in row-major order, in one number. A component never
+    # shrinks, so the largest at a moment is the largest of all made until then.
+    sizes = (sweep.components[:, 0].astype(np.int64) << 32) + sweep.components[:, 1]
+    record = np.maximum.accumulate(sizes)
+    made = np.searchsorted(record, record[joined - 1])
+    boxes[: len(joined)] = _boxes(sweep.components[made])
+    return boxes
+
+
+def _best_iou(sweep: _Sweep, true_boxes: np.ndarray) -> np.ndarray:
+    moments = np.bincount(sweep.joined, minlength=len(sweep.changes) + 1)
+    # How many thresholds, from the lowest on, let more than so many cells join.
+    above = len(sweep.joined) - np.cumsum(moments)
+    begin, end = above[sweep.changes], above[: len(sweep.changes)]
+    seen = np.flatnonzero(begin < end)
+    overlaps = pairwise_iou(_boxes(sweep.components[seen]), true_boxes, np)
+    return _range_maxima(
+        begin[seen], end[seen], overlaps.max(axis=1, initial=0), len(sweep.joined)
+    )
+
+
+def _range_maxima(
+    begin: np.ndarray, end: np.ndarray, values: np.ndarray, size: int
+) -> np.ndarray:
+    """Largest value (size,) of the ranges [begin, end) that hold each place.
+
+    A range is covered by two, possibly overlapping, whose length is a power of two;
+    these are halved until each is a single place.
+    """
+    powers = np.frexp(end - begin)[1] - 1
+    table = np.zeros((size.bit_length(), size), np.float32)
+    np.maximum.at(table, (powers, begin), values)
+    np.maximum.at(table, (powers, end - (1 << powers)), values)
+    for power in range(len(table) - 1, 0, -1):
+        half = 1 << (power - 1)
+        row = table[power]
+        np.maximum(table[power - 1], row, out=table[power - 1])
+        np.maximum(table[power - 1, half:], row[:-half], out=table[power - 1, half:])
+    return table[0]
+
+
+def _prepare(score_maps: Any, thresholds: Any) -> tuple[np.ndarray, np.ndarray]:
+    maps = np.asarray(keras.ops.convert_to_numpy(score_maps), np.float32)
+    if maps.ndim != 3:
+        raise ValueError(
+            f"`score_maps` must have shape (N, H, W). Received: score_maps.shape="
+            f"{maps.shape}. For one map, use score_maps[None]."
+        )
+    thresholds = np.asarray(thresholds, np.float32)
+    if thresholds.ndim != 1 or not len(thresholds):
+        raise ValueError(
+            "`thresholds` must have shape (T,). "
+            f"Received: thresholds.shape={thresholds.shape}."
+        )
+    in_range = np.all((thresholds >= 0) & (thresholds < 1))
+    if not in_range or np.any(np.diff(thresholds) < 0):
+        raise ValueError(
+            f"`thresholds` must ascend in [0, 1). Received: thresholds={thresholds}."
+        )
+    return maps, thresholds

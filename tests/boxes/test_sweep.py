@@ -1,0 +1,232 @@
+import os
+import re
+import subprocess
+import sys
+
+import numba
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_wsol.boxes import (
+    largest_boxes,
+    sweep,
+    sweep_best_iou,
+    sweep_largest_boxes,
+)
+from keras_wsol.boxes.component_history import component_history
+from tests.boxes import opencv_components as opencv
+from tests.boxes.hard_maps import hard_masks, noise_maps, smooth_maps
+
+THRESHOLDS = np.linspace(0, 1, 37, endpoint=False)
+
+
+def score_maps(height, width):
+    """Smooth, noise, noise with many equal cells, and maps with no boxes at all."""
+    rng = np.random.default_rng(height)
+    return np.concatenate(
+        [
+            smooth_maps(rng, 3, height, width),
+            0.3 * noise_maps(rng, 2, height, width),
+            noise_maps(rng, 2, height, width, levels=5),
+            np.zeros((1, height, width), np.float32),
+        ]
+    )
+
+
+@pytest.mark.parametrize(("height", "width"), [(19, 26), (30, 13), (1, 17), (9, 1)])
+def test_is_largest_boxes_at_every_threshold(height, width):
+    maps = score_maps(height, width)
+    found = sweep_largest_boxes(maps, THRESHOLDS)
+    assert found.dtype == np.float32
+    expected = largest_boxes(maps, THRESHOLDS[:, None])
+    np.testing.assert_array_equal(found, ops.convert_to_numpy(expected))
+
+
+def test_hard_masks():
+    masks = np.stack(list(hard_masks(23, 38).values()))
+    found = sweep_largest_boxes(masks.astype("float32"), [0.0, 0.5])
+    expected = opencv.largest(masks)
+    np.testing.assert_array_equal(found, [expected, expected])
+
+
+def test_cells_at_a_threshold_in_float32():
+    # Every score but the peak is a threshold's share of it, rounded to float32, and
+    # so not above it. Where it was rounded up, it is above the share in float64.
+    thresholds = np.arange(30, dtype=np.float32) / 30
+    peaks = np.float32([0.7, 0.9])
+    shares = np.random.default_rng(0).permutation(np.append(thresholds[1:], 1))
+    maps = (shares * peaks[:, None]).reshape(2, 5, 6)
+    exact = np.float64(thresholds) * np.float64(peaks[:, None])
+    assert np.any(
+        (thresholds * peaks[:, None]).astype(np.float64) > exact, axis=1
+    ).all()
+    found = sweep_largest_boxes(maps, thresholds)
+    in_graph = ops.convert_to_numpy(largest_boxes(maps, thresholds[:, None]))
+    for t, threshold in enumerate(thresholds):
+        expected = opencv.largest(opencv.above(maps, threshold))
+        np.testing.assert_array_equal(found[t], expected)
+        np.testing.assert_array_equal(in_graph[t], expected)
+
+
+def test_boxes_by_eye():
+    score_map = [
+        [0.9, 0.0, 0.5, 0.5, 0.0],
+        [0.0, 0.0, 0.0, 0.0, 0.0],
+        [0.0, 1.0, 0.0, 0.8, 0.8],
+    ]
+    found = sweep_largest_boxes(np.array([score_map]), [0.0, 0.5, 0.8, 0.9, 0.9])
+    assert found[:, 0].tolist() == [
+        [2, 0, 4, 1],  # ties with the pair below, and is met first
+        [3, 2, 5, 3],  # 0.5 is not above 0.5
+        [0, 0, 1, 1],
+        [1, 2, 2, 3],
+        [1, 2, 2, 3],
+    ]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1.0])
+def test_maps_without_a_cell_above(value):
+    maps = np.full((2, 3, 4), value, np.float32)
+    maps[1] = 0
+    maps[1, 1, 2] = value
+    true_boxes = np.tile([[[0.0, 0, 4, 3]]], (2, 1, 1))
+    assert not sweep_largest_boxes(maps, THRESHOLDS).any()
+    assert not sweep_best_iou(maps, THRESHOLDS, true_boxes).any()
+
+
+def test_no_maps():
+    none = np.zeros((0, 5, 4), np.float32)
+    assert sweep_largest_boxes(none, THRESHOLDS).shape == (37, 0, 4)
+    assert sweep_best_iou(none, THRESHOLDS, np.zeros((0, 2, 4))).shape == (37, 0)
+
+
+def overlap(a, b):
+    """Intersection over union of two boxes; 0 if one is padding."""
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)]
+    return width * height / (sum(areas) - width * height)
+
+
+@pytest.mark.parametrize(("height", "width"), [(19, 26), (30, 13), (1, 17)])
+def test_best_iou_of_all_components(height, width):
+    maps = score_maps(height, width)
+    rng = np.random.default_rng(1)
+    # Quarters of cells, which float32 holds exactly.
+    near = np.floor(rng.uniform(0, (2 * width, 2 * height), (len(maps), 3, 2))) / 4
+    far = near + np.ceil(rng.uniform(0, (2 * width, 2 * height), near.shape)) / 4
+    true_boxes = np.concatenate([near, far], axis=-1)
+    true_boxes[::2, 1:] = -1
+    true_boxes[1] = -1
+    found = sweep_best_iou(maps, THRESHOLDS, true_boxes)
+    assert found.dtype == np.float32
+    expected = np.zeros_like(found)
+    for t, threshold in enumerate(THRESHOLDS):
+        for n, mask in enumerate(opencv.above(maps, threshold)):
+            boxes = [component.box for component in opencv.components(mask)]
+            if boxes:
+                expected[t, n] = max(
+                    overlap(box, true) for box in boxes for true in true_boxes[n]
+                )
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert not found[:, 1].any()
+    assert found[:, 0].any()
+
+
+def test_best_iou_by_eye():
+    score_map = [[1.0, 0.5, 0.0, 0.8, 0.8, 0.0]]
+    true_boxes = [[[3, 0, 6, 1], [-1, -1, -1, -1]]]
+    found = sweep_best_iou(np.array([score_map]), [0.0, 0.5, 0.8], true_boxes)
+    # The largest component at 0 and at 0.5 is not what matters; at 0.8 it is gone.
+    np.testing.assert_allclose(found[:, 0], [2 / 3, 2 / 3, 0.0])
+
+
+def test_no_true_boxes():
+    maps = score_maps(7, 9)
+    assert not sweep_best_iou(maps, THRESHOLDS, np.zeros((len(maps), 0, 4))).any()
+
+
+def test_compiled_or_not_the_history_is_the_same():
+    cells = np.pad(noise_maps(np.random.default_rng(2), 1, 6, 9)[0], 1).ravel()
+    order = np.argsort(-cells)[:54].astype(np.int32)
+    compiled = numba.njit(component_history)(order, 6, 9)
+    for one, other in zip(component_history(order, 6, 9), compiled, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_works_where_machine_code_cannot_be_kept(monkeypatch):
+    def njit(*args, cache=False, njit=numba.njit, **options):
+        if cache:  # as Numba does in a read-only installation without a home
+            raise RuntimeError("cannot cache function: no locator available")
+        return njit(*args, **options)
+
+    sweep._compiled_history.cache_clear()
+    monkeypatch.setattr(numba, "njit", njit)
+    try:
+        found = sweep_largest_boxes(np.ones((1, 2, 3)), [0.5])
+    finally:
+        sweep._compiled_history.cache_clear()
+    assert found.tolist() == [[[0, 0, 3, 2]]]
+
+
+def test_importing_the_room_loads_no_compiler():
+    code = (
+        "import sys, keras; before = set(sys.modules); import keras_wsol.boxes;"
+        "print({name.split('.')[0] for name in set(sys.modules) - before})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
+    loaded = done.stdout.strip().splitlines()[-1]
+    assert "keras_wsol" in loaded
+    assert not [name for name in ("numba", "tensorflow", "cv2") if name in loaded]
+
+
+MAPS = np.ones((3, 4, 5), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: sweep_largest_boxes(MAPS[0], [0.2]),
+            "`score_maps` must have shape (N, H, W). Received: score_maps.shape="
+            "(4, 5). For one map, use score_maps[None].",
+        ),
+        (
+            lambda: sweep_largest_boxes(MAPS, 0.2),
+            "`thresholds` must have shape (T,). Received: thresholds.shape=().",
+        ),
+        (
+            lambda: sweep_largest_boxes(MAPS, [0.2, 1.0]),
+            "`thresholds` must ascend in [0, 1). Received: thresholds=[0.2 1. ].",
+        ),
+        (
+            lambda: sweep_best_iou(MAPS, [0.3, 0.2], np.zeros((3, 1, 4))),
+            "`thresholds` must ascend in [0, 1). Received: thresholds=[0.3 0.2].",
+        ),
+        (
+            lambda: sweep_best_iou(MAPS, [0.2, np.nan], np.zeros((3, 1, 4))),
+            "`thresholds` must ascend in [0, 1). Received: thresholds=[0.2 nan].",
+        ),
+        (
+            lambda: sweep_best_iou(MAPS, [0.2], np.zeros((3, 4))),
+            "`true_boxes` must have shape (N, M, 4) for the N=3 score maps. "
+            "Received: true_boxes.shape=(3, 4).",
+        ),
+        (
+            lambda: sweep_best_iou(MAPS, [0.2], np.zeros((2, 1, 4))),
+            "Received: true_boxes.shape=(2, 1, 4).",
+        ),
+    ],
+)
+def test_bad_arguments_by_their_message(call, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        call()

@@ -161,8 +161,8 @@ def check_same_run(options: argparse.Namespace, path: Path) -> None:
     text = json.dumps(config, indent=2, sort_keys=True) + "\n"
     if path.is_file() and path.read_text() != text:
         raise SystemExit(
-            f"{path.parent} holds a run with other options (see {path}). Choose another "
-            "--out, or delete it."
+            f"{path.parent} holds a run with other options (see {path}). Choose "
+            "another --out, or delete it."
         )
     path.write_text(text)
 

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import keras
 from keras import ops
 
 
@@ -77,6 +76,7 @@ def multiply(features: Any, factor: Any) -> Any:
         Tensor of the shape and type of `features`.
 
     Example:
+    >>> import keras
     >>> import numpy as np
     >>> features = np.array([[[[1.0, 3.0]]]], "float16")
     >>> product = multiply(features, np.full((1, 1, 1, 1), 0.5, "float32"))

@@ -18,8 +18,8 @@ def centre_gaussian(size: tuple[int, int], sigma: float = CENTRE_SIGMA) -> np.nd
         float32 `(height, width)` in [0, 1], maximum 1.
 
     Example:
-    >>> centre_gaussian((1, 3), sigma=1 / 3).round(3).tolist()
-    [[0.607, 1.0, 0.607]]
+    >>> [round(float(x), 3) for x in centre_gaussian((1, 3), sigma=1 / 3)[0]]
+    [0.607, 1.0, 0.607]
     """
     rows, columns = (
         np.exp(-0.5 * (((np.arange(n) + 0.5) / n - 0.5) / sigma) ** 2) for n in size

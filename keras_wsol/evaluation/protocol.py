@@ -71,12 +71,13 @@ def evaluate(
     thresholds = np.union1d(threshold_grid(num_thresholds), fixed)
     chosen = {"fixed": int(np.searchsorted(thresholds, fixed))}
     centre_chosen = dict(chosen)
+    reader = _MapReader(localizer)
     if tune_on is not None:
-        held_out = _measure(localizer, tune_on, view, batch_size, thresholds)
+        held_out = _measure(reader, tune_on, view, batch_size, thresholds)
         chosen["tuned"] = best_index(held_out.gt_known)
         centre_chosen["tuned"] = best_index(held_out.centre)
     keep = chosen.get("tuned", chosen["fixed"])
-    measured = _measure(localizer, test, view, batch_size, thresholds, keep)
+    measured = _measure(reader, test, view, batch_size, thresholds, keep)
     chosen["oracle"] = best_index(measured.gt_known)
     centre_chosen["oracle"] = best_index(measured.centre)
     at = {name: _at(thresholds, index, measured) for name, index in chosen.items()}
@@ -102,6 +103,31 @@ def evaluate(
         iou=_by_image(measured.ious, measured.read),
         notes=_notes(test, tune_on),
     )
+
+
+def class_ranks(logits: np.ndarray, true_ids: np.ndarray) -> np.ndarray:
+    """Counts the classes that stand before the true one; 0 means top-1 right.
+
+    Of equal logits the lower class id stands first, as in `Localizer`. Logits that
+    are not finite, those of a model that broke, put the true class last.
+
+    Args:
+        logits: float `(B, num_classes)`.
+        true_ids: int `(B,)`.
+
+    Returns:
+        int `(B,)`.
+
+    Example:
+    >>> logits = np.array([[0.1, 0.9, 0.9], [np.nan, 0.0, 0.0]])
+    >>> class_ranks(logits, np.array([2, 1])).tolist()
+    [1, 3]
+    """
+    of_true = np.take_along_axis(logits, true_ids[:, None], axis=1)
+    lower = np.arange(logits.shape[1]) < true_ids[:, None]
+    before = (logits > of_true) | ((logits == of_true) & lower)
+    usable = np.isfinite(logits).all(axis=1)
+    return np.where(usable, before.sum(axis=1), logits.shape[1])
 
 
 def best_index(accuracy: np.ndarray) -> int:
@@ -162,7 +188,7 @@ class _Boxes:
 
 
 def _measure(
-    localizer: Localizer,
+    reader: "_MapReader",
     source: Any,
     view: str,
     batch_size: int,
@@ -170,8 +196,7 @@ def _measure(
     keep: int = 0,
 ) -> _Measured:
     """One pass; the IoU of each image is kept for the threshold of index `keep`."""
-    reader = _map_reader(localizer)
-    size = localizer.input_size
+    size = reader.input_size
     gaussian = centre_gaussian(size)
     found, centre = _Boxes(thresholds), _Boxes(thresholds)
     reads, ranks, ious = [], [], []
@@ -179,9 +204,8 @@ def _measure(
         read = batch["class_ids"] >= 0
         reads.append(read)
         true_ids = np.maximum(batch["class_ids"], 0)[:, None]
-        logits, maps = reader.predict_on_batch([batch["images"], true_ids])
-        of_true = np.take_along_axis(logits, true_ids, axis=1)
-        rank = (logits > of_true).sum(axis=1)[read]
+        logits, maps = reader.read(batch["images"], true_ids)
+        rank = class_ranks(logits, true_ids[:, 0])[read]
         true_boxes = batch["boxes"].astype("float32")[read]
         overlap = found.add(true_boxes, maps[read, 0], rank == 0)
         centred = np.broadcast_to(gaussian, (len(rank), *size))
@@ -207,12 +231,31 @@ def _measure(
     )
 
 
-def _map_reader(localizer: Localizer) -> keras.Model:
-    """A model from images and class ids to logits and score maps, without boxes."""
-    images = keras.Input((*localizer.input_size, 3), name="images")
-    class_ids = keras.Input((1,), dtype="int32", name="class_ids")
-    found = localizer.find_maps(images, class_ids)
-    return keras.Model([images, class_ids], [found["logits"], found["score_maps"]])
+class _MapReader:
+    """Reads logits and score maps of given classes, without looking for boxes."""
+
+    def __init__(self, localizer: Localizer) -> None:
+        self.input_size = localizer.input_size
+        images = keras.Input((*self.input_size, 3), name="images")
+        class_ids = keras.Input((1,), dtype="int32", name="class_ids")
+        found = localizer.find_maps(images, class_ids)
+        self._model = keras.Model(
+            [images, class_ids], [found["logits"], found["score_maps"]]
+        )
+        self._largest = 0
+
+    def read(
+        self, images: np.ndarray, class_ids: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Gives logits `(B, num_classes)` and score maps `(B, 1, h, w)`."""
+        # A short last batch is filled up: a new shape would be traced anew.
+        count = len(images)
+        self._largest = max(self._largest, count)
+        fill = [(0, self._largest - count)]
+        images = np.pad(images, fill + [(0, 0)] * 3)
+        class_ids = np.pad(class_ids, [*fill, (0, 0)])
+        logits, maps = self._model.predict_on_batch([images, class_ids])
+        return logits[:count], maps[:count]
 
 
 def _at(thresholds: np.ndarray, index: int, measured: _Measured) -> AtThreshold:

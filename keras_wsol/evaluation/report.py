@@ -168,15 +168,15 @@ def markdown_table(reports: list[Report]) -> str:
             f"{sorted(kinds)}."
         )
     first = reports[0]
-    columns = (
-        ["fixed", "oracle"] if first.tuned is None else ["fixed", "tuned", "oracle"]
-    )
+    any_tuned = any(report.tuned for report in reports)
+    columns = ["fixed", "tuned", "oracle"] if any_tuned else ["fixed", "oracle"]
     header = ["", "Top-1 Cls"]
     header += [f"GT-known ({name})" for name in columns]
     header += [f"Top-1 Loc ({name})" for name in columns] + ["MaxBoxAccV2"]
     rows = [_row(report, columns) for report in reports]
     centre = ["centre Gaussian", "-"]
-    centre += [_percent(first.centre[name]) for name in columns]
+    centres = {name: v for report in reports for name, v in report.centre.items()}
+    centre += [_percent(centres[name]) for name in columns]
     centre += ["-"] * len(columns) + [_percent(first.centre["max_box_acc_v2"])]
     lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows, centre]
     title = (
@@ -190,8 +190,8 @@ def _row(report: Report, columns: list[str]) -> list[str]:
     return [
         report.model,
         _percent(report.top1_cls),
-        *(_percent(at.gt_known_loc) for at in found),
-        *(_percent(at.top1_loc) for at in found),
+        *("-" if at is None else _percent(at.gt_known_loc) for at in found),
+        *("-" if at is None else _percent(at.top1_loc) for at in found),
         _percent(report.max_box_acc_v2),
     ]
 

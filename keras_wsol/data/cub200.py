@@ -29,8 +29,8 @@ def cub200(
         seed: Integer, used where `train_fullsup.txt` is missing.
 
     Returns:
-        The split, with one box an image, clipped to nothing: some touch or cross
-        the border by rounding, and batches clip them.
+        The split, with one box an image. Some boxes cross the border of their image
+        by rounding; batches clip them.
 
     Raises:
         FileNotFoundError: A file is missing; the message names it.
@@ -92,7 +92,13 @@ def _fullsup(
     if not file.is_file():
         chosen = images_a_class(whole.class_ids, train, FULLSUP_A_CLASS, seed)
         return chosen, f"{FULLSUP_A_CLASS} images a class, drawn with seed {seed}"
-    listed = np.isin(ids, np.loadtxt(file, dtype=int, ndmin=1))
+    given = np.loadtxt(file, dtype=int, ndmin=1)
+    unknown = np.setdiff1d(given, ids)
+    if unknown.size:
+        raise ValueError(
+            f"{file} lists ids that images.txt does not have: {unknown[:8]}."
+        )
+    listed = np.isin(ids, given)
     outside = ids[listed & ~train]
     if outside.size:
         raise ValueError(
@@ -118,11 +124,14 @@ def _table(path: Path, kind: type, columns: int = 1) -> dict[int, object]:
         parts = line.split()
         if not parts:
             continue
-        if len(parts) != columns + 1:
+        try:
+            key, *values = int(parts[0]), *map(kind, parts[1:])
+            if len(values) != columns:
+                raise ValueError
+        except ValueError as error:
             raise ValueError(
                 f"{path}, line {number}: expected an id and {columns} value(s). "
                 f"Received: {line!r}."
-            )
-        values = [kind(part) for part in parts[1:]]
-        table[int(parts[0])] = values if columns > 1 else values[0]
+            ) from error
+        table[key] = values if columns > 1 else values[0]
     return table

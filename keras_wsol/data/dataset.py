@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,17 @@ class ImageDataset:
             raise ValueError(
                 "`class_ids`, `paths`, `images` and `boxes` must have one entry for "
                 f"each image. Received lengths: {sorted(counts)}."
+            )
+        if self.boxes is not None and np.shape(self.boxes)[2:] != (4,):
+            raise ValueError(
+                "`boxes` must have shape (N, M, 4). Received: "
+                f"boxes.shape={np.shape(self.boxes)}."
+            )
+        outside = np.setdiff1d(self.class_ids, np.arange(len(self.class_names)))
+        if outside.size:
+            raise ValueError(
+                f"`class_ids` must be in [0, {len(self.class_names)}), the number of "
+                f"`class_names`. Received: {outside[:8]}."
             )
 
     def __len__(self) -> int:
@@ -128,8 +140,9 @@ class ImageDataset:
             batch_size: Images in a batch.
             training: Whether to shuffle, crop and flip.
             seed: Integer, used by training.
-            start_step: Integer, used by training: the number of batches that came
-                before. The first pass is the rest of the pass it falls into.
+            start_step: Integer >= 0, used by training: the number of batches that
+                came before. Passes begun in the middle of an epoch go on into the
+                next, so that each has the same number of steps.
             with_boxes: Whether to give dictionaries for evaluation.
             image_size: Height and width of the images given.
             view: `"whole"`, or `"center_crop"`: resized to 256/224, then the centre.
@@ -148,12 +161,24 @@ class ImageDataset:
 
         Raises:
             ValueError: An argument is out of range, or there are no boxes.
+            tf.errors.InvalidArgumentError: While batches are taken: a file cannot be
+                read, named in the message; or, when skipping, a whole batch.
         """
         from keras_wsol.data import pipeline  # needs TensorFlow
 
-        self._check(batch_size, view, unreadable, with_boxes and not training)
+        self._check(batch_size, image_size, view, unreadable)
+        if with_boxes and self.boxes is None:
+            raise ValueError(
+                f"The split {self.split!r} of {self.name!r} has no boxes: use "
+                "`with_boxes=False`."
+            )
         if training and with_boxes:
             raise ValueError("Training sees no boxes: use `with_boxes=False`.")
+        if training and not (isinstance(start_step, Integral) and start_step >= 0):
+            raise ValueError(
+                "`start_step` must be an integer of at least 0. Received: "
+                f"start_step={start_step!r}."
+            )
         if training:
             return pipeline.training_batches(
                 self, batch_size, seed, start_step, tuple(image_size), unreadable
@@ -187,7 +212,7 @@ class ImageDataset:
         """
         from keras_wsol.data import reading
 
-        self._check(batch_size, view, unreadable, with_boxes=False)
+        self._check(batch_size, image_size, view, unreadable)
         return reading.evaluation_batches(
             self, batch_size, tuple(image_size), view, unreadable
         )
@@ -211,23 +236,23 @@ class ImageDataset:
         return reading.read_image(self.paths[index])
 
     def _check(
-        self, batch_size: Any, view: str, unreadable: str, with_boxes: bool
+        self, batch_size: Any, image_size: Any, view: str, unreadable: str
     ) -> None:
-        if not isinstance(batch_size, int) or batch_size < 1:
+        if not isinstance(batch_size, Integral) or batch_size < 1:
             raise ValueError(
                 "`batch_size` must be an integer of at least 1. Received: "
                 f"batch_size={batch_size!r}."
+            )
+        if np.shape(image_size) != (2,) or min(image_size) < 1:
+            raise ValueError(
+                "`image_size` must be (height, width), both at least 1. Received: "
+                f"image_size={image_size!r}."
             )
         check_view(view)
         if unreadable not in UNREADABLE:
             raise ValueError(
                 f"`unreadable` must be one of {list(UNREADABLE)}. Received: "
                 f"unreadable={unreadable!r}."
-            )
-        if with_boxes and self.boxes is None:
-            raise ValueError(
-                f"The split {self.split!r} of {self.name!r} has no boxes: use "
-                "`with_boxes=False`."
             )
 
 

@@ -78,5 +78,7 @@ def _images(folder: Path) -> list[str]:
     return sorted(
         str(path)
         for path in folder.rglob("*")
-        if path.suffix.lower() in EXTENSIONS and path.name[0] != "." and path.is_file()
+        if path.suffix.lower() in EXTENSIONS
+        and path.is_file()
+        and not any(part[0] == "." for part in path.relative_to(folder).parts)
     )

@@ -32,13 +32,13 @@ def training_batches(
         )
     source = _Source(dataset, unreadable)
     class_ids = tf.constant(dataset.class_ids, tf.int32)
-    epoch = tf.Variable(start_step // steps, dtype=tf.int64, trainable=False)
-    first_step = tf.Variable(start_step % steps, dtype=tf.int64, trainable=False)
+    steps_done = tf.Variable(start_step, dtype=tf.int64, trainable=False)
 
-    def batch(this_epoch: Any, step: Any) -> tuple[Any, Any, Any]:
-        positions = step * batch_size + tf.range(batch_size, dtype=tf.int64)
-        indices = _shuffled(positions, seed, this_epoch, count)
-        draws = this_epoch * count + positions
+    def batch(orders: Any, begin: Any, step: Any) -> tuple[Any, Any, Any]:
+        epoch, step_of_epoch = step // steps, step % steps
+        positions = step_of_epoch * batch_size + tf.range(batch_size, dtype=tf.int64)
+        indices = tf.gather(orders[epoch - begin // steps], positions)
+        draws = epoch * count + positions
 
         def prepare(image: Any, slot: Any) -> Any:
             key = tf.stack([tf.constant(seed, tf.int64), draws[slot]])
@@ -49,15 +49,18 @@ def training_batches(
         # pass has the same number of images.
         stand_in = _next_read(read)
         return (
-            step,
+            step - begin,
             tf.gather(images, stand_in),
             tf.gather(class_ids, tf.gather(indices, stand_in)),
         )
 
     def one_pass(_: Any) -> tf.data.Dataset:
-        this_epoch = tf.identity(epoch)
-        return tf.data.Dataset.range(first_step, steps).map(
-            lambda step: batch(this_epoch, step),
+        begin = tf.identity(steps_done)
+        epoch = begin // steps
+        # Begun in the middle of an epoch, a pass goes on into the next.
+        orders = tf.stack([_order(count, seed, epoch + n) for n in (0, 1)])
+        return tf.data.Dataset.range(begin, begin + steps).map(
+            lambda step: batch(orders, begin, step),
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=True,
         )
@@ -66,15 +69,14 @@ def training_batches(
         # Runs as the batch is taken, not as it is prefetched: the pass is over when
         # its last batch is in the hands of the caller.
         def over() -> Any:
-            with tf.control_dependencies([epoch.assign_add(1), first_step.assign(0)]):
+            with tf.control_dependencies([steps_done.assign_add(steps)]):
                 return tf.identity(ids)
 
         return images, tf.cond(tf.equal(step, steps - 1), over, lambda: ids)
 
     passes = tf.data.Dataset.range(1).flat_map(one_pass).prefetch(tf.data.AUTOTUNE)
     batches = passes.map(count_pass)
-    if start_step % steps == 0:
-        batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
+    batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
     options = tf.data.Options()
     # A prefetch behind `count_pass` would run it before the batch is taken.
     options.experimental_optimization.inject_prefetch = False
@@ -139,14 +141,13 @@ def boxes_in_view(
     unit = boxes / tf.stack([width, height, width, height], axis=1)[:, None]
     high = np.array([image_size[1], image_size[0]] * 2, "float32")
     moved = tf.clip_by_value(unit * scale - shift, 0.0, high)
-    return tf.where(boxes[..., :1] < 0, -1.0, moved)
+    return tf.where(boxes[..., 2:3] < 0, -1.0, moved)
 
 
-def _shuffled(positions: Any, seed: int, epoch: Any, count: int) -> Any:
-    """Indices at `positions` of the order of a pass, without a buffer."""
-    key = tf.cast(tf.stack([tf.constant(seed % 2**32, tf.int64), epoch]), tf.uint32)
-    last = tf.constant(count - 1, tf.int64)
-    return tf.random.experimental.index_shuffle(positions, seed=key, max_index=last)
+def _order(count: int, seed: int, epoch: Any) -> Any:
+    """Indices of all images in the order of an epoch."""
+    key = tf.stack([tf.constant(seed, tf.int64), epoch])
+    return tf.random.experimental.stateless_shuffle(tf.range(count), seed=key)
 
 
 def _next_read(read: Any) -> Any:

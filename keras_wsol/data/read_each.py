@@ -13,11 +13,14 @@ def decode_rgb(encoded: Any) -> tf.Tensor:
         encoded: Scalar string tensor.
 
     Returns:
-        uint8 tensor `(H, W, 3)`. Grey images get three equal channels.
+        uint8 tensor `(H, W, 3)`. Grey images get three equal channels; alpha is left
+        out. EXIF orientation is not applied.
     """
-    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-    image.set_shape((None, None, 3))
-    return image
+    image = tf.io.decode_image(encoded, channels=0, expand_animations=False)
+    # Alpha is left out. `channels=3` would refuse a WebP file that has it.
+    grey = tf.shape(image)[-1] < 3
+    image = tf.gather(image, tf.where(grey, [0, 0, 0], [0, 1, 2]), axis=-1)
+    return tf.ensure_shape(image, (None, None, 3))
 
 
 def read_each(

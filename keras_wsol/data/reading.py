@@ -27,8 +27,11 @@ def read_image(path: str) -> np.ndarray:
 
     try:
         with Image.open(path) as image:
+            if image.mode.startswith("I;16"):
+                image = Image.fromarray((np.asarray(image) // 256).astype("uint8"))
             return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError) as error:  # what Pillow raises on broken files
+    # What Pillow raises on broken files.
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"Cannot read the image: {path} ({error}).") from error
 
 
@@ -57,7 +60,7 @@ def boxes_in_view(
     moved = unit * np.array(scale, "float32") - np.array(shift, "float32")
     high = np.array([image_size[1], image_size[0]] * 2, "float32")
     moved = np.clip(moved, 0, high)
-    return np.where(boxes[:, :1] < 0, -1.0, moved).astype("float32")
+    return np.where(boxes[:, 2:3] < 0, -1.0, moved).astype("float32")
 
 
 def evaluation_batches(

@@ -51,7 +51,8 @@ class Checkpoint(keras.callbacks.Callback):
             The number of epochs that were done; 0 where there is no file.
 
         Raises:
-            ValueError: The file is of another model or optimizer.
+            ValueError: The model is not compiled, or the file is of another model
+                or optimizer.
         """
         if not self.path.is_file():
             return 0
@@ -70,9 +71,11 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Saves after the epoch `epoch`, counted from 0."""
+        if not np.isfinite((logs or {}).get("loss", 0.0)):
+            return  # keep the last state that was good
         variables = _variables(self.model)
         arrays = {
-            str(index): keras.ops.convert_to_numpy(variable)
+            str(index): keras.ops.convert_to_numpy(variable.value)
             for index, variable in enumerate(variables)
         }
         temporary = self.path.with_name(f".{self.path.name}.tmp")
@@ -82,7 +85,11 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 def _variables(model: keras.Model) -> list[Any]:
-    optimizer = model.optimizer
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is None:
+        raise ValueError(
+            "A checkpoint holds the optimizer, too: compile the model before `restore`."
+        )
     if not optimizer.built:
         optimizer.build(model.trainable_variables)
     metrics = {id(variable) for variable in model.metrics_variables}

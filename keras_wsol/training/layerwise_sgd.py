@@ -12,8 +12,9 @@ class LayerwiseSGD(keras.optimizers.SGD):
     """SGD with momentum that multiplies the gradients of chosen layers.
 
     Pretrained layers want a lower rate than a new head. Multiplying gradients, as
-    ADL's code does, is for SGD the same as multiplying the rate, and works on
-    every backend, under loss scaling and with schedules.
+    ADL's code does, is for SGD the same as multiplying the rate (clipping and decay
+    of weights come after it), and works on every backend, under loss scaling and with
+    schedules.
 
     Args:
         learning_rate: Float, or a schedule of `keras.optimizers.schedules`.
@@ -59,7 +60,6 @@ class LayerwiseSGD(keras.optimizers.SGD):
         self._factors: list[float] = []
 
     def build(self, variables: list) -> None:
-        super().build(variables)
         self._factors = [self._factor(variable.path) for variable in variables]
         layers = {variable.path.split("/")[-2] for variable in variables}
         unused = [
@@ -72,6 +72,7 @@ class LayerwiseSGD(keras.optimizers.SGD):
                 f"`multipliers` has patterns that fit no trained layer: {unused}. The "
                 f"last trained layers are: {sorted(layers)[-8:]}."
             )
+        super().build(variables)
 
     def _factor(self, path: str) -> float:
         layer = path.split("/")[-2]

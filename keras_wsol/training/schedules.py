@@ -34,7 +34,7 @@ def learning_rate(
     Example:
     >>> rate = learning_rate("step", 0.1, epochs=4, steps_per_epoch=10,
     ...                      drop_epochs=(2,))
-    >>> [round(float(rate(step)), 3) for step in (0, 19, 21)]
+    >>> [round(float(rate(step)), 3) for step in (0, 19, 20)]
     [0.1, 0.1, 0.01]
     """
     if schedule not in SCHEDULES:
@@ -45,7 +45,8 @@ def learning_rate(
         return base
     if schedule == "cosine":
         return keras.optimizers.schedules.CosineDecay(base, epochs * steps_per_epoch)
+    # Keras' boundaries are the last steps of the old rate.
     return keras.optimizers.schedules.PiecewiseConstantDecay(
-        [epoch * steps_per_epoch for epoch in drop_epochs],
+        [epoch * steps_per_epoch - 1 for epoch in drop_epochs],
         [base * 0.1**drops for drops in range(len(drop_epochs) + 1)],
     )

@@ -1,0 +1,61 @@
+"""Tiny data sets whose images can be told apart, in memory and as files."""
+
+from dataclasses import replace
+
+import numpy as np
+from PIL import Image
+
+from keras_wsol.data import ImageDataset
+
+LETTERS = tuple("abcdefghijklmnopqrstuvwxyz")
+
+
+def noise(count, height=24, width=40, seed=0):
+    """uint8 images of noise: any two crops of them differ."""
+    shape = (count, height, width, 3)
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype="uint8")
+
+
+def gradient(height=24, width=40):
+    """A smooth uint8 image whose channels differ."""
+    y, x = np.mgrid[:height, :width]
+    channels = [255 * x / width, 255 * y / height, 127 * (x / width + y / height)]
+    return np.stack(channels, axis=-1).astype("uint8")
+
+
+def in_memory(images, **changes):
+    """A data set of images in memory; image i is of class i."""
+    count = len(images)
+    return ImageDataset(
+        **{
+            "name": "tiny",
+            "split": "train",
+            "class_names": LETTERS[:count],
+            "class_ids": np.arange(count, dtype="int32"),
+            "paths": np.array([f"image {index}" for index in range(count)]),
+            "images": images,
+            **changes,
+        }
+    )
+
+
+def as_files(folder, images, **changes):
+    """The same of PNG files in `folder`."""
+    paths = [folder / f"{index}.png" for index in range(len(images))]
+    for path, image in zip(paths, images, strict=True):
+        Image.fromarray(image).save(path)
+    changes = {"paths": np.array([str(path) for path in paths]), **changes}
+    return replace(in_memory(images, **changes), images=None)
+
+
+def arrays(batches):
+    """The batches of one pass as (images, class ids)."""
+    return [(images.numpy(), ids.numpy()) for images, ids in batches]
+
+
+def assert_same(first, second):
+    """Two lists of batches are equal to the bit."""
+    assert len(first) == len(second)
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one[1], other[1])
+        np.testing.assert_array_equal(one[0], other[0])

@@ -1,0 +1,143 @@
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from examples.smoke_data import write_image_folder
+from keras_wsol import data
+
+# Ten cats, four dogs; whatever does not count lies around.
+FILES = [
+    *(f"cat/{index}.jpg" for index in range(8)),
+    *("cat/young/8.PNG", "cat/young/blind/9.webp"),
+    *("dog/0.jpeg", "dog/1.bmp", "dog/2.gif", "dog/3.png"),
+]
+IGNORED = [
+    *("stray.jpg", ".hidden.jpg", ".cache/0.jpg", "cat/.0.jpg", "cat/notes.txt"),
+    "dog/0.jpeg.json",
+]
+
+
+def write(root, files):
+    for file in files:
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).write_bytes(b"")
+    return root
+
+
+@pytest.fixture
+def root(tmp_path):
+    return write(tmp_path / "pets", FILES + IGNORED)
+
+
+def relative(split, root):
+    return [path.removeprefix(f"{root}/") for path in split.paths]
+
+
+def test_every_image_once_with_its_class(root):
+    everything = data.image_folder(root)
+    assert relative(everything, root) == FILES
+    assert everything.class_names == ("cat", "dog")
+    assert everything.class_ids.tolist() == [0] * 10 + [1] * 4
+    assert (everything.name, everything.split) == ("pets", "all")
+    assert everything.boxes is None
+    assert everything.images is None
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.3, 0.5])
+def test_splits_are_disjoint_complete_and_of_the_share(root, share):
+    train = data.image_folder(root, "train", val_share=share, seed=2)
+    val = data.image_folder(root, "val", val_share=share, seed=2)
+    assert sorted(relative(train, root) + relative(val, root)) == sorted(FILES)
+    assert np.bincount(val.class_ids, minlength=2).tolist() == [
+        round(10 * share),
+        round(4 * share),
+    ]
+    for split in (train, val):
+        folders = [name.split("/")[0] for name in relative(split, root)]
+        assert [split.class_names[i] for i in split.class_ids] == folders
+
+
+def test_the_seed_decides(root):
+    def val(seed):
+        return tuple(relative(data.image_folder(root, "val", seed=seed), root))
+
+    assert val(1) == val(1)
+    assert len({val(seed) for seed in range(6)}) > 3
+
+
+def test_class_weights_of_the_training_split(root):
+    # 10 - 2 and 4 - 1 images: 11 / (2 * 8) and 11 / (2 * 3).
+    train = data.image_folder(root, "train")
+    assert train.class_weights() == pytest.approx({0: 11 / 16, 1: 11 / 6})
+
+
+def test_given_classes_fix_the_ids(root):
+    given = data.image_folder(root, class_names=["dog", "newt", "cat"])
+    assert given.class_names == ("dog", "newt", "cat")
+    assert given.class_ids.tolist() == [2] * 10 + [0] * 4
+
+
+def test_folder_that_is_no_class(root):
+    message = re.escape(
+        f"`class_names` lacks the classes of these folders in {root}: ['cat']."
+    )
+    with pytest.raises(ValueError, match=message):
+        data.image_folder(root, class_names=["dog", "newt"])
+
+
+def test_class_without_an_image(root):
+    write(root, ["owl/notes.txt"])
+    message = r"must hold a folder of images .*; without an image: \['owl'\]"
+    with pytest.raises(ValueError, match=message):
+        data.image_folder(root)
+
+
+def test_folder_without_classes(tmp_path):
+    write(tmp_path, ["0.jpg"])
+    message = re.escape(str(tmp_path)) + r" must hold a folder .* Folders found: \[\]"
+    with pytest.raises(ValueError, match=message):
+        data.image_folder(tmp_path)
+
+
+def test_missing_folder_is_named(tmp_path):
+    message = re.escape(f"`root` must be a folder. Nothing is at: {tmp_path / 'no'}.")
+    with pytest.raises(FileNotFoundError, match=message):
+        data.image_folder(tmp_path / "no")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"split": "test"}, r"`split` must be .* \['all', 'train', 'val'\]. .*'test'"),
+        ({"val_share": 1.0}, r"`val_share` must be in \[0, 1\). Received: 1.0."),
+        ({"val_share": -0.1}, r"`val_share` must be in \[0, 1\). Received: -0.1."),
+    ],
+)
+def test_arguments_out_of_range(root, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        data.image_folder(root, **arguments)
+
+
+def test_what_lies_in_a_hidden_folder_is_left_out_at_any_depth(root):
+    write(root, ["cat/.thumbnails/0.jpg", "cat/young/.ipynb_checkpoints/8.PNG"])
+    assert relative(data.image_folder(root), root) == FILES
+
+
+def test_hidden_folders_above_the_root_do_no_harm(tmp_path):
+    root = write(tmp_path / ".cache" / "pets", FILES)
+    assert len(data.image_folder(root)) == 14
+
+
+def test_drawn_images_are_read_back(tmp_path):
+    root = write_image_folder(tmp_path / "creatures", per_class=2, num_classes=3)
+    drawn = data.synthetic(num_images=6, num_classes=3, image_size=96)
+    split = data.image_folder(root)
+    assert split.class_names == tuple(sorted(drawn.class_names))
+    for index, path in enumerate(split.paths):
+        original = int(path.rsplit("/", 1)[-1].removesuffix(".jpg"))
+        class_id = drawn.class_ids[original]
+        assert split.class_names[split.class_ids[index]] == drawn.class_names[class_id]
+        with Image.open(path) as image:
+            np.testing.assert_array_equal(split.image(index), np.asarray(image))

@@ -56,6 +56,8 @@ def scale_to_unit(maps: Any) -> Any:
     axes = tuple(range(1, len(maps.shape)))
     low = ops.min(maps, axis=axes, keepdims=True)
     span = ops.max(maps, axis=axes, keepdims=True) - low
-    usable = ops.logical_and(span > 0, ops.isfinite(span))
+    # Not through `span`: XLA's maximum passes over NaN.
+    finite = ops.all(ops.isfinite(maps), axis=axes, keepdims=True)
+    usable = ops.logical_and(finite, ops.logical_and(span > 0, ops.isfinite(span)))
     scaled = (maps - low) / ops.where(usable, span, ops.ones_like(span))
     return ops.where(usable, scaled, ops.zeros_like(scaled))

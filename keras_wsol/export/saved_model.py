@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -64,23 +65,36 @@ def export_saved_model(
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.parent.mkdir(parents=True, exist_ok=True)
     _write(localizer, temporary)
-    shutil.rmtree(path, ignore_errors=True)
+    replaced = path.with_name(f".{path.name}.old")
+    shutil.rmtree(replaced, ignore_errors=True)
+    if path.exists():
+        path.replace(replaced)
     temporary.replace(path)
+    shutil.rmtree(replaced, ignore_errors=True)
     return path
 
 
 def _write(localizer: Localizer, path: Path) -> None:
     import tensorflow as tf
 
-    from keras_wsol.export.endpoints import bytes_endpoint, image_endpoint
+    from keras_wsol.export.endpoints import Endpoint, bytes_endpoint, image_endpoint
 
-    archive = keras.export.ExportArchive()
-    archive.track(localizer)
-    for name, dtype in (("serving_default", tf.float32), ("serve_uint8", tf.uint8)):
-        spec = tf.TensorSpec((None, None, None, 3), dtype, name="images")
-        archive.add_endpoint(name, image_endpoint(localizer), input_signature=[spec])
-    spec = tf.TensorSpec((None,), tf.string, name="image_bytes")
-    archive.add_endpoint(
-        "serve_bytes", bytes_endpoint(localizer), input_signature=[spec]
+    def signature(endpoint: Endpoint, name: str, shape: tuple, dtype: Any) -> Any:
+        spec = tf.TensorSpec(shape, dtype, name=name)
+        return tf.function(endpoint, input_signature=[spec])
+
+    # `keras.export.ExportArchive` would write every weight twice.
+    module = tf.Module()
+    module.weights = [variable.value for variable in localizer.variables]
+    images, size = image_endpoint(localizer), (None, None, None, 3)
+    tf.saved_model.save(
+        module,
+        str(path),
+        signatures={
+            "serving_default": signature(images, "images", size, tf.float32),
+            "serve_uint8": signature(images, "images", size, tf.uint8),
+            "serve_bytes": signature(
+                bytes_endpoint(localizer), "image_bytes", (None,), tf.string
+            ),
+        },
     )
-    archive.write_out(str(path), verbose=False)

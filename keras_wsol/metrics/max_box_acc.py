@@ -1,5 +1,6 @@
 """MaxBoxAcc and MaxBoxAccV2: localization at the best of many thresholds."""
 
+from numbers import Integral
 from typing import Any
 
 import keras
@@ -20,10 +21,18 @@ def threshold_grid(num_thresholds: int) -> np.ndarray:
     Returns:
         float32 `(num_thresholds,)`, evenly spaced.
 
+    Raises:
+        ValueError: `num_thresholds` is no positive integer.
+
     Example:
     >>> threshold_grid(4).tolist()
     [0.0, 0.25, 0.5, 0.75]
     """
+    if not isinstance(num_thresholds, Integral) or num_thresholds < 1:
+        raise ValueError(
+            "`num_thresholds` must be an integer of at least 1. Received: "
+            f"num_thresholds={num_thresholds!r}."
+        )
     return np.linspace(0, 1, num_thresholds, endpoint=False, dtype="float32")
 
 

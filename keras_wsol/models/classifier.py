@@ -1,6 +1,7 @@
 """A backbone, a method and a head: the model that `fit` trains."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -122,18 +123,32 @@ def build_classifier(
         features
     )
     logits = Logits(
-        num_classes,
+        int(num_classes),
         class_names=class_names,
         kernel_initializer=keras.initializers.GlorotUniform(derive_seed(seed, "head")),
         dtype="float32",
         name="head_logits",
     )(pooled)
     model = keras.Model(images, logits, name=f"{backbone}_{method}")
-    check_layer_names(model, factories)
+    _check_inserted(model, factories, method, outputs)
     if weights is not None:
         _carry_over(source if trained is None else trained, model)
     _freeze(model, freeze, spec.features)
     return model
+
+
+def _check_inserted(
+    model: keras.Model, places: Iterable[str], method: str, present: Iterable[str]
+) -> None:
+    """Raises if a place was not met, or lies behind the features that are used."""
+    made = {layer.name for layer in model.layers}
+    missing = [place for place in places if f"{method}_{place}" not in made]
+    if missing:
+        known = [name for name in present if name in made]
+        raise ValueError(
+            f"Cannot insert after layers that the backbone of `{model.name}` does not "
+            f"have. Received: {missing}. Its last layers are: {known[-20:]}."
+        )
 
 
 def _row(table: Mapping[str, Any], name: str, key: Any) -> Any:
@@ -145,12 +160,13 @@ def _row(table: Mapping[str, Any], name: str, key: Any) -> Any:
 
 
 def _check_shape(num_classes: Any, input_shape: Any) -> None:
-    if not isinstance(num_classes, int) or num_classes < 1:
+    if not isinstance(num_classes, Integral) or num_classes < 1:
         raise ValueError(
             "`num_classes` must be a positive integer. Received: "
             f"num_classes={num_classes!r}."
         )
-    if len(input_shape) != 3 or input_shape[2] != 3 or None in input_shape:
+    shape = tuple(input_shape) if isinstance(input_shape, Sequence) else ()
+    if len(shape) != 3 or shape[2] != 3 or None in shape:
         raise ValueError(
             "`input_shape` must be (height, width, 3) with a fixed height and "
             f"width. Received: input_shape={input_shape!r}."

@@ -35,8 +35,8 @@ def find_head(model: keras.Model) -> Head:
 
     Args:
         model: A functional Keras model with one input of fixed size that ends in
-            `GlobalAveragePooling2D` and `Dense` (a `Dropout` between them does no
-            harm). The `Dense` layer may have a softmax.
+            `GlobalAveragePooling2D` and `Dense`. A `Dropout` between them and a
+            softmax, in the `Dense` layer or after it, do no harm.
 
     Returns:
         The head. Its logits are those before the softmax.
@@ -52,15 +52,9 @@ def find_head(model: keras.Model) -> Head:
     >>> tuple(find_head(model).kernel.shape)
     (4, 2)
     """
-    layers = getattr(model, "layers", [])
-    pools = [x for x in layers if isinstance(x, keras.layers.GlobalAveragePooling2D)]
-    denses = [x for x in layers if isinstance(x, keras.layers.Dense)]
-    if (
-        not pools
-        or not denses
-        or pools[-1].input.shape[-1] != denses[-1].kernel.shape[0]
-        or layers.index(pools[-1]) > layers.index(denses[-1])
-    ):
+    layers = list(getattr(model, "layers", []))
+    pool, dense = _pool_and_dense(layers)
+    if pool is None:
         ends = [type(layer).__name__ for layer in layers[-4:]]
         raise ValueError(
             "A class activation map is read from a functional model that ends in "
@@ -72,10 +66,36 @@ def find_head(model: keras.Model) -> Head:
             "The model must have one input of fixed height and width. Received: "
             f"input_shape={model.input_shape}."
         )
-    dense = denses[-1]
     logits = dense.output
     if dense.activation is not keras.activations.linear:
         logits = keras.ops.matmul(dense.input, dense.kernel)
         logits = logits if dense.bias is None else logits + dense.bias
-    network = keras.Model(model.inputs, [pools[-1].input, logits], name="cam_network")
+    network = keras.Model(model.inputs, [pool.input, logits], name="cam_network")
     return Head(network=network, dense=dense)
+
+
+def _pool_and_dense(layers: list[keras.layers.Layer]) -> tuple[Any, Any]:
+    """Reads the end of a model backwards; `(None, None)` if it is another end."""
+    tail = list(layers)
+    if tail and _is_softmax(tail[-1]):
+        tail.pop()
+    dense = tail.pop() if tail else None
+    while tail and isinstance(tail[-1], keras.layers.Dropout):
+        tail.pop()
+    pool = tail.pop() if tail else None
+    fits = (
+        isinstance(dense, keras.layers.Dense)
+        and dense.activation in (keras.activations.linear, keras.activations.softmax)
+        and isinstance(pool, keras.layers.GlobalAveragePooling2D)
+        and not pool.keepdims
+        and hasattr(pool, "input")  # has been called on a symbolic tensor
+        and hasattr(dense, "input")
+    )
+    return (pool, dense) if fits else (None, None)
+
+
+def _is_softmax(layer: keras.layers.Layer) -> bool:
+    if isinstance(layer, keras.layers.Softmax):
+        return True
+    is_activation = isinstance(layer, keras.layers.Activation)
+    return is_activation and layer.activation is keras.activations.softmax

@@ -79,7 +79,11 @@ class Localizer(keras.Model):
         # Images in [0, 255] do not survive a cast to float16 on the way in.
         super().__init__(**{"name": "localizer", **kwargs, "dtype": "float32"})
         head = find_head(model)
-        check_number("cam_threshold", cam_threshold)
+        cam_threshold = check_number("cam_threshold", cam_threshold)
+        if cam_threshold == 1:  # above the maximum there is no cell
+            raise ValueError(
+                "`cam_threshold` must be a number in [0, 1). Received: cam_threshold=1."
+            )
         check_choice("score_map", score_map, SCORE_MAPS)
         _check_count("top_k", top_k, head.num_classes)
         _check_count("max_boxes", max_boxes)

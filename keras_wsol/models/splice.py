@@ -1,7 +1,7 @@
 """Inserting layers into a functional model, and changing layers of it."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from zlib import crc32
 
@@ -28,19 +28,23 @@ def derive_seed(seed: int, name: str) -> int:
 
 
 def check_layer_names(
-    model: keras.Model, names: Any, action: str = "insert after"
+    model: keras.Model, names: Iterable[str], action: str = "insert after"
 ) -> None:
-    """Raises unless `model` has layers of all these names.
+    """Raises unless `model` has layers of all these names, inputs apart.
 
     Args:
         model: A Keras model.
-        names: Iterable of layer names.
+        names: Names of layers.
         action: What was to be done with them, for the message.
 
     Raises:
         ValueError: The model lacks one; the message lists its last layers.
     """
-    present = [layer.name for layer in model.layers]
+    present = [
+        layer.name
+        for layer in model.layers
+        if not isinstance(layer, keras.layers.InputLayer)
+    ]
     missing = sorted(set(names) - set(present))
     if missing:
         raise ValueError(
@@ -70,8 +74,9 @@ def insert_after(model: keras.Model, layers: Mapping[str, LayerFactory]) -> kera
     >>> x = keras.layers.Conv2D(4, 3, activation="relu", name="conv")(inputs)
     >>> model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
     >>> from keras_wsol.layers import ADL
-    >>> [layer.name for layer in insert_after(model, {"conv": ADL}).layers][2:3]
-    ['adl']
+    >>> spliced = insert_after(model, {"conv": ADL})
+    >>> [type(layer).__name__ for layer in spliced.layers]
+    ['InputLayer', 'Conv2D', 'ADL', 'GlobalAveragePooling2D']
     """
     check_layer_names(model, layers)
 

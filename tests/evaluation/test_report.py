@@ -1,0 +1,169 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from keras_wsol.evaluation import AtThreshold, Report, markdown_table
+
+
+def at(threshold, gt_known, top1_loc):
+    return AtThreshold(
+        cam_threshold=threshold,
+        gt_known_loc=gt_known,
+        top1_loc=top1_loc,
+        gt_known_interval=(gt_known - 0.05, gt_known + 0.04),
+        top1_interval=(top1_loc - 0.03, top1_loc + 0.02),
+    )
+
+
+def report(**changes):
+    return Report(
+        **{
+            "model": "vgg16_adl",
+            "dataset": "cub200",
+            "split": "test",
+            "view": "whole",
+            "num_images": 40,
+            "num_skipped": 2,
+            "top1_cls": 0.76543,
+            "top5_cls": 0.9,
+            "fixed": at(0.2, 0.65, 0.5),
+            "tuned": at(0.25, 0.675, 0.525),
+            "oracle": at(0.31, 0.7, 0.55),
+            "max_box_acc_v2": 0.61234,
+            "centre": {
+                "fixed": 0.41,
+                "tuned": 0.57,
+                "oracle": 0.58,
+                "max_box_acc_v2": 0.597,
+            },
+            "thresholds": np.linspace(0, 1, 5, endpoint=False),
+            "gt_known_curve": np.linspace(0.3, 0.7, 5),
+            "iou": np.array([0.5, np.nan, 0.25]),
+            "notes": {"train-fullsup": "5 images a class, drawn with seed 0"},
+            **changes,
+        }
+    )
+
+
+ROW = {
+    "model": "vgg16_adl",
+    "dataset": "cub200",
+    "split": "test",
+    "view": "whole",
+    "num_images": 40,
+    "num_skipped": 2,
+    "top1_cls": 0.7654,
+    "top5_cls": 0.9,
+    "fixed_threshold": 0.2,
+    "fixed_gt_known_loc": 0.65,
+    "fixed_top1_loc": 0.5,
+    "tuned_threshold": 0.25,
+    "tuned_gt_known_loc": 0.675,
+    "tuned_top1_loc": 0.525,
+    "oracle_threshold": 0.31,
+    "oracle_gt_known_loc": 0.7,
+    "oracle_top1_loc": 0.55,
+    "gt_known_interval": "0.6250-0.7150",
+    "top1_interval": "0.4950-0.5450",
+    "max_box_acc_v2": 0.6123,
+    "centre_fixed": 0.41,
+    "centre_tuned": 0.57,
+    "centre_oracle": 0.58,
+    "centre_max_box_acc_v2": 0.597,
+}
+
+
+def test_json_holds_every_figure_and_how_it_came_about(tmp_path):
+    path = tmp_path / "new" / "report.json"
+    text = report().to_json(path)
+    assert path.read_text() == text
+    values = json.loads(text)
+    assert values == report().to_dict()
+    assert values["fixed"] == {
+        "cam_threshold": 0.2,
+        "gt_known_loc": 0.65,
+        "top1_loc": 0.5,
+        "gt_known_interval": [0.65 - 0.05, 0.65 + 0.04],
+        "top1_interval": [0.5 - 0.03, 0.5 + 0.02],
+    }
+    assert values["tuned"]["cam_threshold"] == 0.25
+    assert values["oracle"]["top1_loc"] == 0.55
+    assert values["centre"]["tuned"] == 0.57
+    assert values["notes"] == report().notes
+    for name in ("top1_cls", "top5_cls", "max_box_acc_v2", "view", "num_skipped"):
+        assert values[name] == getattr(report(), name)
+    assert not {"thresholds", "gt_known_curve", "iou"} & set(values)
+
+
+def test_the_row():
+    assert report().to_row() == ROW
+    assert list(report().to_row()) == list(ROW)
+
+
+def test_the_row_without_a_tuned_threshold():
+    row = report(tuned=None).to_row()
+    assert [row[f"tuned_{x}"] for x in ("threshold", "gt_known_loc", "top1_loc")] == [
+        ""
+    ] * 3
+    # Intervals are then those of the fixed threshold.
+    assert row["gt_known_interval"] == "0.6000-0.6900"
+    assert row["top1_interval"] == "0.4700-0.5200"
+    assert report(tuned=None).to_dict()["tuned"] is None
+
+
+def test_csv(tmp_path):
+    path = tmp_path / "new" / "report.csv"
+    text = report().to_csv(path)
+    assert path.read_text() == text
+    header, row = csv.reader(text.splitlines())
+    assert dict(zip(header, row, strict=True)) == {k: str(v) for k, v in ROW.items()}
+
+
+def test_markdown():
+    assert report().to_markdown().splitlines() == [
+        "cub200, test, view whole, 40 images",
+        "",
+        "|  | Top-1 Cls | GT-known (fixed) | GT-known (tuned) | GT-known (oracle) "
+        "| Top-1 Loc (fixed) | Top-1 Loc (tuned) | Top-1 Loc (oracle) | MaxBoxAccV2 |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| vgg16_adl | 76.5 | 65.0 | 67.5 | 70.0 | 50.0 | 52.5 | 55.0 | 61.2 |",
+        "| centre Gaussian | - | 41.0 | 57.0 | 58.0 | - | - | - | 59.7 |",
+    ]
+
+
+def test_a_table_of_several_reports():
+    other = report(model="vgg16_cam", top1_cls=0.5, tuned=at(0.1, 0.6, 0.4))
+    lines = markdown_table([report(), other]).splitlines()
+    names = [line.split(" | ")[0] for line in lines[2:]]
+    assert names == ["| ", "| ---", "| vgg16_adl", "| vgg16_cam", "| centre Gaussian"]
+    assert "| vgg16_cam | 50.0 | 65.0 | 60.0 | 70.0 | 50.0 | 40.0 |" in lines[5]
+
+
+def test_a_table_without_tuned_thresholds():
+    centre = {"fixed": 0.41, "oracle": 0.58, "max_box_acc_v2": 0.597}
+    lines = report(tuned=None, centre=centre).to_markdown().splitlines()
+    assert "tuned" not in lines[2]
+    assert lines[4] == "| vgg16_adl | 76.5 | 65.0 | 70.0 | 50.0 | 55.0 | 61.2 |"
+    assert lines[5] == "| centre Gaussian | - | 41.0 | 58.0 | - | - | 59.7 |"
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_table_in_which_one_report_has_no_tuned_threshold(order):
+    lines = markdown_table([report(), report(tuned=None)][::order]).splitlines()
+    # No figure is lost and none made up.
+    assert "GT-known (tuned)" in lines[2]
+    assert sorted(line.split(" | ")[3] for line in lines[4:6]) == ["-", "67.5"]
+
+
+@pytest.mark.parametrize("name", ["split", "view", "dataset"])
+def test_reports_that_must_not_be_compared_are_refused(name):
+    message = "One table holds reports on one split in one view.*'other'"
+    with pytest.raises(ValueError, match=message):
+        markdown_table([report(), report(**{name: "other"})])
+
+
+def test_no_report_is_refused():
+    with pytest.raises(ValueError, match="One table holds reports"):
+        markdown_table([])

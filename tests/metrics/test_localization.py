@@ -1,0 +1,194 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_wsol.metrics import GTKnownLoc, Top1Loc, best_iou
+from tests.reference import max_box_acc_numpy
+
+NONE = [-1.0, -1.0, -1.0, -1.0]
+
+# Six images. Overlaps by eye, in cells: 8/16, 9/12 (with the second true box), 6/18,
+# wrong class, an image that could not be read, and an empty map.
+TRUTH = {
+    "boxes": np.array(
+        [
+            [[0, 0, 4, 4], NONE],
+            [[9, 9, 10, 10], [0, 0, 3, 4]],
+            [[0, 0, 4, 3], NONE],
+            [[1, 1, 5, 4], NONE],
+            [NONE, NONE],
+            [[2, 2, 6, 5], NONE],
+        ],
+        "float32",
+    ),
+    "class_ids": np.array([3, 0, 2, 1, -1, 4]),
+}
+FOUND_BOXES = np.array(
+    [
+        [0, 0, 4, 2],
+        [0, 0, 3, 3],
+        [2, 0, 6, 3],
+        [1, 1, 5, 4],
+        [0, 0, 9, 9],
+        [0, 0, 0, 0],
+    ],
+    "float32",
+)
+
+
+def found(class_ids):
+    return {"boxes": FOUND_BOXES[:, None], "class_ids": np.array(class_ids)[:, None]}
+
+
+def test_top1_loc_counted_by_eye():
+    metric = Top1Loc()
+    metric.update_state(TRUTH, found([3, 0, 2, 0, 0, 4]))
+    assert float(metric.result()) == pytest.approx(2 / 5)
+    metric = Top1Loc(iou_threshold=0.3)
+    metric.update_state(TRUTH, found([3, 0, 2, 0, 0, 4]))
+    assert float(metric.result()) == pytest.approx(3 / 5)
+
+
+def test_gt_known_loc_counted_by_eye():
+    metric = GTKnownLoc()
+    metric.update_state(TRUTH, found([3, 0, 2, 1, 0, 4]))
+    assert float(metric.result()) == pytest.approx(3 / 5)
+
+
+def test_an_overlap_at_the_threshold_is_right():
+    for iou_threshold, right in ((0.5, 1.0), (0.500001, 0.0)):
+        for metric in (Top1Loc(iou_threshold), GTKnownLoc(iou_threshold)):
+            first = {name: value[:1] for name, value in TRUTH.items()}
+            metric.update_state(first, {k: v[:1] for k, v in found([3] * 6).items()})
+            assert float(metric.result()) == right
+
+
+def test_top1_loc_looks_at_the_first_class_alone():
+    # The right class with the right box comes second.
+    prediction = {
+        "boxes": np.array([[[7.0, 7.0, 9.0, 9.0], [0.0, 0.0, 4.0, 4.0]]]),
+        "class_ids": np.array([[2, 3]]),
+    }
+    truth = {"boxes": np.array([[[0.0, 0.0, 4.0, 4.0]]]), "class_ids": np.array([3])}
+    for metric, expected in ((Top1Loc(), 0.0), (GTKnownLoc(), 1.0)):
+        metric.update_state(truth, prediction)
+        assert float(metric.result()) == expected
+
+
+def test_gt_known_loc_does_not_count_the_box_of_another_class():
+    metric = GTKnownLoc()
+    metric.update_state(TRUTH, found([0, 1, 0, 0, 0, 0]))
+    assert float(metric.result()) == 0
+
+
+def random_batches(seed=0):
+    """Batches of 8 and 3 images with up to three true boxes, some unreadable."""
+    rng = np.random.default_rng(seed)
+    for count in (8, 8, 3):
+        near = rng.uniform(0, 9, (count, 3, 2))
+        true_boxes = np.concatenate([near, near + rng.uniform(2, 9, near.shape)], -1)
+        true_boxes[rng.random((count, 3)) < 0.3] = -1
+        class_ids = rng.integers(-1, 3, count)
+        boxes = np.abs(true_boxes[:, :2] + rng.uniform(-2, 2, (count, 2, 4)))
+        picked = np.stack([rng.permutation(3)[:2] for _ in range(count)])
+        truth = {"boxes": true_boxes.astype("float32"), "class_ids": class_ids}
+        yield truth, {"boxes": boxes.astype("float32"), "class_ids": picked}
+
+
+def counted(truth, prediction, iou_threshold, top1):
+    """How many images are right, and how many count."""
+    right = count = 0
+    for b, true_id in enumerate(truth["class_ids"]):
+        if true_id < 0:
+            continue
+        count += 1
+        for k, class_id in enumerate(prediction["class_ids"][b][: 1 if top1 else None]):
+            if class_id == true_id:
+                box = prediction["boxes"][b, k]
+                best = max_box_acc_numpy.best_iou([box], truth["boxes"][b])
+                right += best >= iou_threshold
+    return right, count
+
+
+@pytest.mark.parametrize("iou_threshold", [0.1, 0.3, 0.5])
+@pytest.mark.parametrize("metric_class", [Top1Loc, GTKnownLoc])
+def test_equals_the_loops_on_random_batches(metric_class, iou_threshold):
+    metric = metric_class(iou_threshold)
+    right = count = 0
+    for truth, prediction in random_batches():
+        metric.update_state(truth, prediction)
+        added = counted(truth, prediction, iou_threshold, metric_class is Top1Loc)
+        right, count = right + added[0], count + added[1]
+    assert 0 < right < count < 19
+    assert float(metric.result()) == pytest.approx(right / count)
+
+
+def test_sample_weights():
+    metric = Top1Loc()
+    weights = np.array([4.0, 0.0, 1.0, 1.0, 100.0, 0.0])
+    metric.update_state(TRUTH, found([3, 0, 2, 0, 0, 4]), sample_weight=weights)
+    assert float(metric.result()) == pytest.approx(4 / 6)
+
+
+@pytest.mark.parametrize("metric_class", [Top1Loc, GTKnownLoc])
+def test_reset_state_forgets(metric_class):
+    metric = metric_class()
+    metric.update_state(TRUTH, found([3, 0, 2, 1, 0, 4]))
+    assert float(metric.result()) > 0
+    metric.reset_state()
+    assert float(metric.result()) == 0
+
+
+@pytest.mark.parametrize("metric_class", [Top1Loc, GTKnownLoc])
+def test_config_round_trip(metric_class):
+    metric = metric_class(iou_threshold=0.7, name="mine")
+    revived = keras.metrics.deserialize(keras.metrics.serialize(metric))
+    assert type(revived) is metric_class
+    assert (revived.iou_threshold, revived.name) == (0.7, "mine")
+
+
+@pytest.mark.parametrize("metric_class", [Top1Loc, GTKnownLoc])
+def test_bad_threshold(metric_class):
+    with pytest.raises(ValueError, match=r"`iou_threshold` must be a number in \[0, 1"):
+        metric_class(iou_threshold=50)
+    with pytest.raises(TypeError, match=r"iou_threshold='0.5' \(of type str\)"):
+        metric_class(iou_threshold="0.5")
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tf.function")
+@pytest.mark.parametrize("metric_class", [Top1Loc, GTKnownLoc])
+def test_works_inside_a_graph(metric_class):
+    import tensorflow as tf
+
+    eager, metric = metric_class(), metric_class()
+    update = tf.function(
+        lambda truth, prediction: metric.update_state(truth, prediction),
+        reduce_retracing=True,
+    )
+    for truth, prediction in random_batches(1):
+        eager.update_state(truth, prediction)
+        update(
+            {name: tf.constant(value) for name, value in truth.items()},
+            {name: tf.constant(value) for name, value in prediction.items()},
+        )
+    assert 0 < float(metric.result()) == float(eager.result())
+
+
+def test_best_iou_of_several_thresholds_in_front():
+    rng = np.random.default_rng(2)
+    near = rng.uniform(0, 9, (4, 3, 2))
+    boxes = np.concatenate([near, near + rng.uniform(2, 9, near.shape)], -1)
+    true_boxes = np.concatenate([boxes[0, :, None] + 1, np.full((3, 1, 4), -1.0)], 1)
+    found = best_iou(boxes.astype("float32"), true_boxes.astype("float32"))
+    expected = [
+        [max_box_acc_numpy.best_iou([boxes[t, n]], true_boxes[n]) for n in range(3)]
+        for t in range(4)
+    ]
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(found), expected, rtol=1e-5, atol=1e-6
+    )
+
+
+def test_best_iou_without_any_true_box():
+    found = best_iou(np.ones((2, 3, 4)), np.zeros((3, 0, 4)))
+    np.testing.assert_array_equal(found, np.zeros((2, 3)))

@@ -1,0 +1,73 @@
+"""Classifiers small enough to build in a test."""
+
+import contextlib
+
+import keras
+import numpy as np
+
+from keras_wsol.models import BACKBONES, build_classifier
+
+NUM_CLASSES = 5
+# The least that each takes, never square. InceptionV3 refuses sides below 75.
+SHAPES = dict.fromkeys(BACKBONES, (64, 96, 3)) | {"inception_v3": (80, 96, 3)}
+OPTIONS = {"mobilenet": {"alpha": 0.25}, "mobilenet_v2": {"alpha": 0.35}}
+
+
+def small_classifier(backbone="mobilenet", method="cam", **arguments):
+    return build_classifier(
+        backbone,
+        method,
+        arguments.pop("num_classes", NUM_CLASSES),
+        **{
+            "weights": None,
+            "input_shape": SHAPES[backbone],
+            "backbone_options": OPTIONS.get(backbone),
+            **arguments,
+        },
+    )
+
+
+def keras_backbone(backbone, seed=0):
+    """The backbone as `keras.applications` gives it, every weight drawn at random.
+
+    Weights are such that nothing is zero or one that could hide a mistake: variances,
+    scales and shifts, too.
+    """
+    source = BACKBONES[backbone].build(
+        include_top=False,
+        weights=None,
+        input_shape=SHAPES[backbone],
+        **OPTIONS.get(backbone, {}),
+    )
+    draw_weights(source, seed)
+    return source
+
+
+def draw_weights(model, seed=0):
+    rng = np.random.default_rng(seed)
+    for variable in model.weights:
+        if variable.ndim > 1:
+            fan_in = np.prod(variable.shape[:-1])
+            value = rng.normal(size=variable.shape) / np.sqrt(fan_in)
+        else:
+            value = rng.uniform(0.5, 1.5, variable.shape)
+        variable.assign(value.astype("float32"))
+
+
+@contextlib.contextmanager
+def dtype_policy(name):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def random_images(count, size, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.uniform(0, 255, (count, *size, 3)).astype("float32")
+
+
+def weights_by_layer(model):
+    return {layer.name: layer.get_weights() for layer in model.layers if layer.weights}

@@ -1,0 +1,396 @@
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_wsol.layers import ADL, CAGD, DGDM
+from keras_wsol.models import Logits, class_names_of
+from tests.models.small import (
+    draw_weights,
+    dtype_policy,
+    keras_backbone,
+    random_images,
+    small_classifier,
+    weights_by_layer,
+)
+
+SIZE = (64, 96)
+NAMES = ("wren", "tern", "kite", "ibis", "auk")
+
+
+def same(a, b):
+    return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def layers_of(model, layer_class):
+    return [layer for layer in model.layers if isinstance(layer, layer_class)]
+
+
+# Weights
+
+
+def test_logits_are_those_of_the_head_on_the_mean_of_the_features():
+    model = small_classifier("mobilenet", "dgdm")
+    draw_weights(model)
+    images = random_images(3, SIZE)
+    features = keras.Model(model.input, model.get_layer("conv_pw_13_relu").output)
+    pooled = ops.convert_to_numpy(features(images)).mean(axis=(1, 2))
+    kernel, bias = model.get_layer("head_logits").get_weights()
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(model(images)), pooled @ kernel + bias, rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize("suffix", [".weights.h5", ".h5"])
+def test_weights_from_a_file_of_keras_applications(suffix, tmp_path):
+    source = keras_backbone("mobilenet")
+    path = tmp_path / f"backbone{suffix}"
+    source.save_weights(path) if suffix == ".weights.h5" else source.save(path)
+    model = small_classifier(weights=str(path))
+    expected, found = weights_by_layer(source), weights_by_layer(model)
+    assert len(expected) == 27 * 2
+    for name, weights in expected.items():
+        assert same(found[name], weights), name
+    # The head is drawn as ever.
+    head = weights_by_layer(small_classifier())["head_logits"]
+    assert same(found["head_logits"], head)
+
+
+def saved_classifier(tmp_path, **arguments):
+    model = small_classifier(**arguments)
+    draw_weights(model)
+    model.save(tmp_path / "trained.keras")
+    return model, tmp_path / "trained.keras"
+
+
+@pytest.mark.parametrize("num_classes", [5, 4])
+def test_weights_from_a_classifier(num_classes, tmp_path):
+    # Of another method, even; the head comes along if it has the same shape.
+    trained, path = saved_classifier(tmp_path, method="adl")
+    model = small_classifier(
+        method="dgdm", weights=path, num_classes=num_classes, seed=3
+    )
+    expected, found = weights_by_layer(trained), weights_by_layer(model)
+    for name in expected:
+        if name != "head_logits":
+            assert same(found[name], expected[name]), name
+    if num_classes == 5:
+        assert same(found["head_logits"], expected["head_logits"])
+        images = random_images(2, SIZE)
+        np.testing.assert_array_equal(model(images), trained(images))
+    else:
+        fresh = small_classifier(num_classes=4, seed=3)
+        fresh = weights_by_layer(fresh)["head_logits"]
+        assert same(found["head_logits"], fresh)
+
+
+def test_weights_of_another_backbone_are_refused(tmp_path):
+    _, path = saved_classifier(tmp_path)
+    message = (
+        r"weights are of another backbone: `mobilenet_cam` lacks the layers "
+        r"\['Conv1', .*\] of `mobilenet_v2_cam`"
+    )
+    with pytest.raises(ValueError, match=message):
+        small_classifier("mobilenet_v2", weights=path)
+
+
+def test_weights_of_another_width_are_refused(tmp_path):
+    _, path = saved_classifier(tmp_path)
+    message = (
+        r"weights of layer 'conv1' must have the shapes \[\(3, 3, 3, 16\)\]; check "
+        r"`backbone_options`. Received: \[\(3, 3, 3, 8\)\]"
+    )
+    with pytest.raises(ValueError, match=message):
+        small_classifier(weights=path, backbone_options={"alpha": 0.5})
+
+
+def test_weights_that_are_not_there():
+    message = r'`weights` must be None, "imagenet" or the path .* there: nowhere.keras'
+    with pytest.raises(FileNotFoundError, match=message):
+        small_classifier(weights="nowhere.keras")
+
+
+def test_weights_of_another_width_from_keras_applications(tmp_path):
+    keras_backbone("mobilenet").save_weights(tmp_path / "backbone.weights.h5")
+    with pytest.raises(ValueError, match="shape"):
+        small_classifier(
+            weights=tmp_path / "backbone.weights.h5", backbone_options={"alpha": 0.5}
+        )
+
+
+# Seeds
+
+
+def test_a_seed_fixes_every_weight_whatever_was_drawn_before():
+    keras.utils.set_random_seed(1)
+    first = weights_by_layer(small_classifier("vgg16", num_classes=5, seed=4))
+    keras.utils.set_random_seed(2)
+    keras.random.uniform((3,))
+    second = weights_by_layer(small_classifier("vgg16", num_classes=5, seed=4))
+    other = weights_by_layer(small_classifier("vgg16", num_classes=5, seed=5))
+    assert {"block1_conv1", "head_conv1", "head_logits"} <= set(first)
+    for name, weights in first.items():
+        assert same(weights, second[name]), name
+        # Kernels differ, biases are zero.
+        assert not np.array_equal(weights[0], other[name][0]), name
+
+
+def test_two_layers_of_the_same_shape_draw_differently():
+    weights = weights_by_layer(small_classifier())
+    assert weights["conv_pw_8"][0].shape == weights["conv_pw_9"][0].shape
+    assert not np.array_equal(weights["conv_pw_8"][0], weights["conv_pw_9"][0])
+
+
+def test_a_seed_fixes_the_draws_of_the_inserted_layers():
+    images = random_images(2, SIZE)
+
+    def outputs(seed):
+        model = small_classifier("mobilenet", "cagd", seed=seed)
+        return np.stack([model(images, training=True) for _ in range(3)])
+
+    first = outputs(0)
+    assert not np.array_equal(first[0], first[1])
+    np.testing.assert_array_equal(outputs(0), first)
+    seeds = [x.seed for x in layers_of(small_classifier(method="cagd"), CAGD)]
+    assert len(set(seeds)) == len(seeds) > 1
+
+
+# Dtype
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_logits_are_float32_under_every_policy(policy):
+    with dtype_policy(policy):
+        model = small_classifier("mobilenet", "dgdm")
+    assert model.get_layer("conv_pw_13").compute_dtype == policy.removeprefix("mixed_")
+    for training in (False, True):
+        logits = model(random_images(2, SIZE), training=training)
+        assert keras.backend.standardize_dtype(logits.dtype) == "float32"
+        assert np.isfinite(ops.convert_to_numpy(logits)).all()
+    assert model.get_layer("head_pool").compute_dtype == "float32"
+    assert all(w.dtype == "float32" for w in model.trainable_weights)
+
+
+# Freezing
+
+
+def fit_a_step(model):
+    model.compile(
+        keras.optimizers.SGD(0.1),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        run_eagerly=True,
+    )
+    model.fit(random_images(4, SIZE), np.arange(4), batch_size=4, verbose=0)
+
+
+def test_frozen_batch_norm_keeps_its_statistics_and_weights():
+    for freeze in ("batch_norm", None):
+        model = small_classifier(freeze=freeze)
+        draw_weights(model)
+        before = weights_by_layer(model)
+        fit_a_step(model)
+        after = weights_by_layer(model)
+        names = [x.name for x in layers_of(model, keras.layers.BatchNormalization)]
+        assert len(names) == 27
+        for name in names:
+            assert same(before[name], after[name]) == (freeze is not None), name
+        assert not same(before["conv_pw_13"], after["conv_pw_13"])
+        assert not same(before["head_logits"], after["head_logits"])
+
+
+def trainable_layers(model):
+    return [x.name for x in model.layers if x.trainable_weights]
+
+
+def test_a_frozen_backbone_leaves_the_head():
+    model = small_classifier("vgg16", freeze="backbone")
+    assert trainable_layers(model) == ["head_conv1", "head_logits"]
+
+
+def test_frozen_up_to_a_layer():
+    model = small_classifier(freeze="conv_pw_12")
+    assert trainable_layers(model) == [
+        "conv_pw_12_bn",
+        "conv_dw_13",
+        "conv_dw_13_bn",
+        "conv_pw_13",
+        "conv_pw_13_bn",
+        "head_logits",
+    ]
+
+
+def test_several_parts_frozen():
+    model = small_classifier(freeze=["conv_pw_12", "batch_norm"])
+    assert trainable_layers(model) == ["conv_dw_13", "conv_pw_13", "head_logits"]
+
+
+def test_frozen_stays_frozen_when_saved(tmp_path):
+    model = small_classifier(freeze=["conv_pw_12", "batch_norm"])
+    model.save(tmp_path / "frozen.keras")
+    revived = keras.saving.load_model(tmp_path / "frozen.keras")
+    assert trainable_layers(revived) == trainable_layers(model)
+
+
+def test_freezing_an_unknown_layer():
+    message = (
+        r"Cannot freeze up to layers that `mobilenet_cam` does not have. Received: "
+        r"\['block9'\]. Its last layers are: .*'head_logits'\]"
+    )
+    with pytest.raises(ValueError, match=message):
+        small_classifier(freeze="block9")
+
+
+# Class names
+
+
+def test_class_names_travel_with_the_model(tmp_path):
+    model = small_classifier(class_names=list(NAMES))
+    assert class_names_of(model) == NAMES
+    model.save(tmp_path / "named.keras")
+    assert class_names_of(keras.saving.load_model(tmp_path / "named.keras")) == NAMES
+    assert class_names_of(keras.models.clone_model(model)) == NAMES
+
+
+def test_no_class_names():
+    assert class_names_of(small_classifier()) is None
+    inputs = keras.Input((3,))
+    plain = keras.Model(inputs, keras.layers.Dense(2)(inputs))
+    assert class_names_of(plain) is None
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (NAMES[:4], "`class_names` must be 5 different names.*Received 4, 4 of them"),
+        (("auk", *NAMES[1:]), "must be 5 different names.*Received 5, 4 of them"),
+    ],
+)
+def test_wrong_class_names(names, message):
+    with pytest.raises(ValueError, match=message):
+        small_classifier(class_names=names)
+
+
+def test_logits_is_a_dense_layer():
+    layer = Logits(2, class_names=["cat", "dog"], use_bias=False)
+    layer.build((None, 3))
+    kernel = np.arange(6, dtype="float32").reshape(3, 2)
+    layer.set_weights([kernel])
+    found = ops.convert_to_numpy(layer(np.array([[1.0, 2.0, 3.0]])))
+    np.testing.assert_allclose(found, [[16, 22]])
+
+
+# Options of the method
+
+
+def test_method_options_reach_every_layer_on_top_of_the_presets():
+    model = small_classifier(
+        method="dgdm", method_options={"drop_probability": 0.3, "high_threshold": 0.8}
+    )
+    layers = layers_of(model, DGDM)
+    assert [x.drop_probability for x in layers] == [0.3, 0.3]
+    assert [x.high_threshold for x in layers] == [0.8, 0.8]
+    assert [x.low_threshold for x in layers] == [0.2, 0.1]
+    model = small_classifier(method="adl", method_options={"drop_threshold": 0.5})
+    assert [x.drop_threshold for x in layers_of(model, ADL)] == [0.5, 0.5]
+
+
+def test_places_of_ones_own():
+    model = small_classifier(
+        method="dgdm", drop_after=["conv_pw_3_relu", "conv_pw_12_relu"]
+    )
+    layers = layers_of(model, DGDM)
+    places = [x.input._keras_history.operation.name for x in layers]
+    assert places == ["conv_pw_3_relu", "conv_pw_12_relu"]
+    # What the table knows of a place still holds there, the rest is the layer's own.
+    assert [x.low_threshold for x in layers] == [DGDM().low_threshold, 0.2]
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"method": "dropblock"},
+            r"`method` must be one of \['cam', 'adl', 'dfm', 'dgdm', 'cagd', 'sagd'\]"
+            r". Received: method='dropblock'",
+        ),
+        (
+            {"backbone_options": {"width": 1}},
+            r"`backbone_options` of 'mobilenet' may have \['alpha'\]. Received: "
+            r"\['width'\]",
+        ),
+        (
+            {"backbone": "vgg16", "backbone_options": {"alpha": 1}},
+            r"of 'vgg16' may have \['head_convolutions'\]. Received: \['alpha'\]",
+        ),
+        (
+            {"method": "adl", "method_options": {"threshold": 0.9, "rate": 1}},
+            r"`method_options` of 'adl' may have \['draw', 'drop_mask', 'drop_rate', "
+            r"'drop_threshold', 'importance_map', 'seed'\]. Received: \['rate', "
+            r"'threshold'\]",
+        ),
+        (
+            {"method": "adl", "method_options": {"drop_rate": 2}},
+            r"`drop_rate` must be a number in \[0, 1\]. Received: drop_rate=2",
+        ),
+        (
+            {"method": "adl", "drop_after": ["block9"]},
+            r"Cannot insert after layers that `mobilenet_adl` does not have. "
+            r"Received: \['block9'\]. Its last layers are: \[.*'conv_pw_13_relu'",
+        ),
+        (
+            {"method": "adl", "drop_after": "conv_pw_6_relu"},
+            r"`drop_after` must be a sequence of layer names.*'conv_pw_6_relu'",
+        ),
+        ({"method": "adl", "drop_after": []}, "sequence of layer names, at least one"),
+        (
+            {"method": "cam", "drop_after": ["conv_pw_6_relu"]},
+            "'cam' inserts no layer, so it takes neither `drop_after` nor",
+        ),
+        (
+            {"method": "cam", "method_options": {"drop_rate": 1}},
+            "'cam' inserts no layer",
+        ),
+        ({"num_classes": 0}, "`num_classes` must be a positive integer.*num_classes=0"),
+        ({"num_classes": 2.5}, "`num_classes` must be a positive integer.*=2.5"),
+        (
+            {"input_shape": (64, 96)},
+            r"`input_shape` must be \(height, width, 3\) .*Received: .*\(64, 96\)",
+        ),
+        ({"input_shape": (64, 96, 1)}, r"`input_shape` must be .*\(64, 96, 1\)"),
+        ({"input_shape": (None, None, 3)}, "with a fixed height and width"),
+    ],
+)
+def test_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        small_classifier(**arguments)
+
+
+def test_unknown_backbone():
+    from keras_wsol.models import build_classifier
+
+    message = (
+        r"`backbone` must be one of \['mobilenet', 'mobilenet_v2', 'vgg16', "
+        r"'resnet50', 'inception_v3'\]. Received: backbone='resnet18'"
+    )
+    with pytest.raises(ValueError, match=message):
+        build_classifier("resnet18")
+
+
+@pytest.mark.parametrize("place", ["head_pool", "normalization", "images"])
+def test_a_place_where_nothing_is_inserted_is_refused(place):
+    # These layers exist in the model, but not in the backbone.
+    with pytest.raises(ValueError, match=f"Cannot insert after .*'{place}'"):
+        small_classifier(method="adl", drop_after=[place])
+
+
+def test_numpy_integers_are_integers():
+    model = small_classifier(num_classes=np.int64(4))
+    assert model.output_shape == (None, 4)
+
+
+def test_a_number_as_input_shape():
+    with pytest.raises((ValueError, TypeError), match="`input_shape` must be"):
+        small_classifier(input_shape=224)

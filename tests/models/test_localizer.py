@@ -1,0 +1,276 @@
+import itertools
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_wsol.models import Localizer
+from tests.boxes.opencv_components import components
+from tests.models.painted import blob_images, expected_maps, painted_classifier
+from tests.models.small import draw_weights, dtype_policy, small_classifier
+
+SIZE = (24, 36)  # of the classifier
+TENSORFLOW = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="needs tf.data"
+)
+
+
+def to_numpy(outputs):
+    return {name: ops.convert_to_numpy(value) for name, value in outputs.items()}
+
+
+def softmax(logits):
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+def expected_outputs(model, images, class_ids, cam_threshold, max_boxes=1):
+    """The whole way in NumPy and OpenCV; `class_ids` (B, K)."""
+    _, logits, every_map = expected_maps(model, images)
+    rows = np.arange(len(images))[:, None]
+    scale = np.array(images.shape[1:3][::-1] * 2) / np.array(SIZE[::-1] * 2)
+    maps = every_map[rows, class_ids]
+    shape = class_ids.shape
+    boxes = np.zeros((*shape, max_boxes, 4))
+    means = np.zeros((*shape, max_boxes))
+    counts = np.zeros(shape, int)
+    for b, k in itertools.product(*map(range, shape)):
+        cut = np.float32(cam_threshold) * maps[b, k].max()
+        found = components(maps[b, k] > cut)[:max_boxes]
+        counts[b, k] = len(found)
+        for n, component in enumerate(found):
+            boxes[b, k, n] = component.box * scale
+            means[b, k, n] = maps[b, k][component.cells].mean()
+    return {
+        "class_ids": class_ids,
+        "scores": softmax(logits)[rows, class_ids],
+        "boxes": boxes[:, :, 0],
+        "score_maps": maps,
+        "valid": counts > 0,
+        "component_boxes": boxes,
+        "component_scores": means,
+        "num_components": counts,
+    }
+
+
+def check(found, expected):
+    for name, value in found.items():
+        tolerance = 5e-3 if "boxes" in name else 5e-5
+        np.testing.assert_allclose(
+            value, expected[name], atol=tolerance, rtol=1e-4, err_msg=name
+        )
+
+
+def ranked(model, images, top_k):
+    """The `top_k` classes of each image, best first."""
+    _, logits, _ = expected_maps(model, images)
+    return np.argsort(-logits, axis=1)[:, :top_k]
+
+
+BASIC = ["boxes", "class_ids", "score_maps", "scores", "valid"]
+
+
+@pytest.mark.parametrize("size", [SIZE, (48, 36), (31, 50), (17, 23), (24, 37)])
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+def test_equals_numpy_and_opencv_on_images_of_any_size(size, dtype):
+    model = painted_classifier()
+    images = blob_images(4, size).astype(dtype)
+    found = to_numpy(Localizer(model)(images))
+    expected = expected_outputs(model, images, ranked(model, images, 1), 0.2)
+    assert sorted(found) == BASIC
+    check(found, expected)
+    dtypes = {name: str(value.dtype) for name, value in found.items()}
+    assert dtypes == {
+        "boxes": "float32",
+        "class_ids": "int32",
+        "score_maps": "float32",
+        "scores": "float32",
+        "valid": "bool",
+    }
+
+
+def test_boxes_are_in_pixels_of_the_given_images():
+    # A bright rectangle whose box one knows, in an image of twice the height.
+    kernel = np.eye(3, 7)
+    model = painted_classifier(kernel=kernel)
+    images = np.zeros((1, 48, 36, 3), "float32")
+    images[0, 16:32, 12:24, 1] = 255
+    out = to_numpy(Localizer(model, cam_threshold=0.5)(images, class_ids=[1]))
+    # Rows 8 to 16 of the map: half its value reaches just to the edge of the cells.
+    np.testing.assert_allclose(out["boxes"][0, 0], [12, 16, 24, 32], atol=2.01)
+    assert out["score_maps"].shape == (1, 1, *SIZE)
+
+
+@pytest.mark.parametrize("top_k", [1, 3, 7])
+def test_top_k_classes_best_first(top_k):
+    model = painted_classifier()
+    images = blob_images(5, SIZE, seed=1)
+    found = to_numpy(Localizer(model, top_k=top_k)(images))
+    expected = expected_outputs(model, images, ranked(model, images, top_k), 0.2)
+    check(found, expected)
+    assert (np.diff(found["scores"], axis=1) <= 0).all()
+
+
+@pytest.mark.parametrize("given", [[3, 0, 6, 6], [[3, 1], [0, 0], [5, 2], [6, 4]]])
+@pytest.mark.parametrize("kind", [list, np.array, ops.convert_to_tensor])
+def test_classes_that_are_given(given, kind):
+    # Scores stay those of a softmax over all classes, whichever are asked for.
+    model = painted_classifier()
+    images = blob_images(4, (30, 40), seed=2)
+    found = to_numpy(Localizer(model, top_k=5)(images, class_ids=kind(given)))
+    class_ids = np.array(given).reshape(4, -1)
+    check(found, expected_outputs(model, images, class_ids, 0.2))
+
+
+def test_a_threshold_for_one_call():
+    model = painted_classifier()
+    images = blob_images(4, SIZE, seed=3)
+    localizer = Localizer(model, cam_threshold=0.3)
+    class_ids = ranked(model, images, 1)
+    for threshold, expected in ((None, 0.3), (0.6, 0.6), (0.0, 0.0)):
+        found = to_numpy(localizer(images, cam_threshold=threshold))
+        check(found, expected_outputs(model, images, class_ids, expected))
+    assert localizer.cam_threshold == 0.3
+
+
+@pytest.mark.parametrize("max_boxes", [2, 5])
+def test_more_boxes_than_one(max_boxes):
+    model = painted_classifier()
+    images = blob_images(6, (30, 40), seed=4)
+    images[:, ::9, ::8] = 255  # specks, so that there are several components
+    localizer = Localizer(model, cam_threshold=0.6, top_k=2, max_boxes=max_boxes)
+    found = to_numpy(localizer(images))
+    class_ids = ranked(model, images, 2)
+    expected = expected_outputs(model, images, class_ids, 0.6, max_boxes)
+    assert expected["num_components"].min() < max_boxes
+    assert expected["num_components"].max() > 1
+    assert sorted(found) == sorted(expected)
+    check(found, expected)
+    np.testing.assert_array_equal(found["boxes"], found["component_boxes"][:, :, 0])
+
+
+def test_an_empty_map_is_not_valid_and_has_no_box():
+    model = painted_classifier()
+    images = blob_images(3, SIZE)
+    images[1] = 77
+    found = to_numpy(Localizer(model, max_boxes=2)(images))
+    assert found["valid"].ravel().tolist() == [True, False, True]
+    assert not found["boxes"][1].any()
+    assert not found["score_maps"][1].any()
+    assert not found["component_boxes"][1].any()
+    assert found["num_components"][1, 0] == 0
+    assert found["scores"][1] > 0
+
+
+def test_a_model_with_a_softmax_gives_the_same():
+    model = painted_classifier()
+    images = blob_images(3, (30, 40))
+    inputs = keras.Input((*SIZE, 3))
+    x = model.get_layer("features")(inputs)
+    x = keras.layers.Dropout(0.5)(keras.layers.GlobalAveragePooling2D()(x))
+    dense = keras.layers.Dense(7, activation="softmax")
+    softmaxed = keras.Model(inputs, dense(x))
+    dense.set_weights(model.layers[-1].get_weights())
+    expected = to_numpy(Localizer(model, top_k=3)(images))
+    check(to_numpy(Localizer(softmaxed, top_k=3)(images)), expected)
+
+
+def test_training_mode_changes_nothing():
+    model = small_classifier("mobilenet", "dgdm")
+    draw_weights(model)
+    images = blob_images(2, (64, 96))
+    localizer = Localizer(model)
+    expected = to_numpy(localizer(images))
+    for name, value in to_numpy(localizer(images, training=True)).items():
+        np.testing.assert_array_equal(value, expected[name], err_msg=name)
+
+
+def test_weights_that_change_after_it_was_made_are_used():
+    model = painted_classifier()
+    localizer = Localizer(model)
+    images = blob_images(2, SIZE)
+    localizer(images)
+    model.layers[-1].set_weights(painted_classifier(seed=9).layers[-1].get_weights())
+    class_ids = ranked(model, images, 1)
+    check(to_numpy(localizer(images)), expected_outputs(model, images, class_ids, 0.2))
+
+
+@TENSORFLOW
+def test_predict_on_a_data_set_with_a_short_last_batch():
+    import tensorflow as tf
+
+    images = blob_images(7, (30, 40))
+    localizer = Localizer(painted_classifier(), max_boxes=2)
+    batches = tf.data.Dataset.from_tensor_slices(images).batch(3)
+    found = localizer.predict(batches, verbose=0)
+    expected = to_numpy(localizer(images))
+    assert sorted(found) == sorted(expected)
+    check(found, expected)
+    by_array = localizer.predict(images, batch_size=3, verbose=0)
+    check(by_array, expected)
+
+
+@pytest.mark.parametrize("policy", [None, "mixed_float16"])
+def test_saved_and_loaded_it_is_equal_to_the_bit(policy, tmp_path):
+    with dtype_policy(policy or "float32"):
+        model = small_classifier("mobilenet", "adl", class_names=list("abcde"))
+        draw_weights(model)
+        localizer = Localizer(model, cam_threshold=0.35, top_k=2, max_boxes=3)
+    localizer.save(tmp_path / "localizer.keras")
+    revived = keras.saving.load_model(tmp_path / "localizer.keras")
+    assert type(revived) is Localizer
+    arguments = ("cam_threshold", "top_k", "score_map", "max_boxes", "name")
+    for name in arguments:
+        assert getattr(revived, name) == getattr(localizer, name)
+    images = blob_images(2, (50, 70))
+    expected = to_numpy(localizer(images))
+    for name, value in to_numpy(revived(images)).items():
+        np.testing.assert_array_equal(value, expected[name], err_msg=name)
+
+
+def test_config_names_every_argument():
+    arguments = {"cam_threshold": 0.35, "top_k": 2, "score_map": "cam", "max_boxes": 3}
+    config = Localizer(painted_classifier(), name="mine", **arguments).get_config()
+    assert {key: config[key] for key in arguments} == arguments
+    assert config["name"] == "mine"
+
+
+def test_outputs_are_float32_under_mixed_float16():
+    with dtype_policy("mixed_float16"):
+        model = painted_classifier()
+        localizer = Localizer(model)
+    images = blob_images(4, (30, 40))
+    found = to_numpy(localizer(images))
+    for name in ("scores", "boxes", "score_maps"):
+        assert found[name].dtype == "float32"
+    # Pooled in float16, scaled and boxed in float32.
+    expected = expected_outputs(model, images, ranked(model, images, 1), 0.2)
+    np.testing.assert_allclose(found["score_maps"], expected["score_maps"], atol=0.01)
+    np.testing.assert_allclose(found["boxes"], expected["boxes"], atol=1.5)
+    np.testing.assert_allclose(
+        found["scores"].sum(), expected["scores"].sum(), atol=0.1
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"cam_threshold": 1.5}, ValueError, "`cam_threshold` must be a number"),
+        ({"cam_threshold": "0.2"}, TypeError, r"cam_threshold='0.2' \(of type str\)"),
+        # Above the maximum there is no cell.
+        ({"cam_threshold": 1.0}, ValueError, "`cam_threshold` must be a number"),
+        ({"top_k": 0}, ValueError, "`top_k` must be an integer of at least 1 and at "),
+        ({"top_k": 8}, ValueError, "at most 7, the number of classes. .* top_k=8"),
+        ({"max_boxes": 0}, ValueError, "`max_boxes` must be an integer of at least 1"),
+        ({"score_map": "grad"}, ValueError, r"`score_map` must be one of \['cam'\]"),
+    ],
+)
+def test_bad_arguments(arguments, error, message):
+    with pytest.raises(error, match=message):
+        Localizer(painted_classifier(), **arguments)
+
+
+def test_one_image_without_a_batch_is_refused():
+    with pytest.raises(ValueError, match=r"expected shape=\(None, 24, 36, 3\)"):
+        Localizer(painted_classifier())(blob_images(1, SIZE)[0])

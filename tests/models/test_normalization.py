@@ -1,0 +1,74 @@
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_wsol.models import BACKBONES, ImageNetNormalization
+from keras_wsol.models.normalization import MODES
+from tests.models.small import dtype_policy, random_images, small_classifier
+
+# The function that belongs to each backbone's weights.
+OWN = {
+    "mobilenet": keras.applications.mobilenet,
+    "mobilenet_v2": keras.applications.mobilenet_v2,
+    "vgg16": keras.applications.vgg16,
+    "resnet50": keras.applications.resnet50,
+    "inception_v3": keras.applications.inception_v3,
+}
+
+
+@pytest.mark.parametrize("backbone", list(BACKBONES))
+def test_each_backbone_gets_its_own_preprocessing(backbone):
+    images = random_images(2, (3, 5))
+    found = ImageNetNormalization(BACKBONES[backbone].normalization)(images)
+    expected = OWN[backbone].preprocess_input(images.copy())
+    np.testing.assert_array_equal(ops.convert_to_numpy(found), expected)
+
+
+def test_the_numbers_of_each_mode():
+    # 255 in red alone; the means and deviations of ImageNet.
+    red = np.array([255.0, 0.0, 0.0], "float32").reshape(1, 1, 1, 3)
+    expected = {
+        "tf": [1, -1, -1],
+        "caffe": [-103.939, -116.779, 255 - 123.68],
+        "torch": [(1 - 0.485) / 0.229, -0.456 / 0.224, -0.406 / 0.225],
+    }
+    assert set(expected) == set(MODES)
+    for mode, values in expected.items():
+        found = ops.convert_to_numpy(ImageNetNormalization(mode)(red))
+        np.testing.assert_allclose(found.ravel(), values, rtol=1e-5)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_bytes_give_the_same_as_floats(mode):
+    images = random_images(2, (3, 5)).astype("uint8")
+    layer = ImageNetNormalization(mode)
+    found = ops.convert_to_numpy(layer(images))
+    assert found.dtype == "float32"
+    np.testing.assert_array_equal(found, layer(images.astype("float32")))
+
+
+def test_config_round_trip():
+    layer = ImageNetNormalization("caffe", name="mine")
+    revived = ImageNetNormalization.from_config(layer.get_config())
+    assert (revived.mode, revived.name) == ("caffe", "mine")
+
+
+def test_unknown_mode():
+    message = (
+        r"`mode` must be one of \['tf', 'caffe', 'torch'\]. Received: mode='keras'"
+    )
+    with pytest.raises(ValueError, match=message):
+        ImageNetNormalization("keras")
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_images_reach_it_in_float32_under_every_policy(policy):
+    # Neither half precision tells 200.1 from 200.0.
+    with dtype_policy(policy):
+        model = small_classifier()
+    layer = model.get_layer("normalization")
+    normalized = keras.Model(model.input, layer.output)
+    images = np.full((1, 64, 96, 3), 200.1, "float32")
+    found = ops.convert_to_numpy(normalized(images))
+    np.testing.assert_allclose(found, 200.1 / 127.5 - 1, rtol=1e-6)

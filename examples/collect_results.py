@@ -1,6 +1,7 @@
-"""Puts the results of several runs of train_cub.py into one CSV.
+r"""Puts the results of several runs of train_cub.py into one CSV.
 
-    python examples/collect_results.py runs/cub40-* --out examples/results/cub40.csv
+    python examples/collect_results.py runs/cub40-* --out examples/results/cub40.csv \
+        --code "$(git rev-parse --short HEAD)"
 
 A row a run and view, with everything that is needed to run it again.
 """
@@ -23,9 +24,12 @@ def main() -> None:
     )
     parser.add_argument("runs", nargs="+", type=Path, help="folders that --out named")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument(
+        "--code", required=True, help="commit that the runs were made of"
+    )
     options = parser.parse_args()
     rows = [
-        row_of(run, view, file)
+        {**row_of(run, view, file), "code": options.code}
         for run in options.runs
         for view, file in METRICS.items()
         if (run / file).is_file()

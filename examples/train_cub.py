@@ -38,6 +38,11 @@ def run(options: argparse.Namespace) -> None:
     Args:
         options: The command line.
     """
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        # The same seed gives the same weights, interrupted or not.
+        tf.config.experimental.enable_op_determinism()
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
     check_same_run(options, out / "config.json")

@@ -16,6 +16,11 @@ from keras_wsol.models import Localizer
 
 RIGHT = 0.5  # IoU from which on a box is right [Russakovsky et al., 2015]
 _BOOTSTRAP_DRAWS = 10_000
+_TUNED_ON_TEST = (
+    "A threshold that is tuned on test images makes the figure worthless: `tune_on` "
+    "must share no image with `test`. The report's `oracle` shows what the best "
+    "threshold on the test split would give."
+)
 
 
 def evaluate(
@@ -72,12 +77,16 @@ def evaluate(
     chosen = {"fixed": int(np.searchsorted(thresholds, fixed))}
     centre_chosen = dict(chosen)
     reader = _MapReader(localizer)
+    tuned_on: frozenset = frozenset()
     if tune_on is not None:
         held_out = _measure(reader, tune_on, view, batch_size, thresholds)
         chosen["tuned"] = best_index(held_out.gt_known)
         centre_chosen["tuned"] = best_index(held_out.centre)
+        tuned_on = held_out.paths
     keep = chosen.get("tuned", chosen["fixed"])
-    measured = _measure(reader, test, view, batch_size, thresholds, keep)
+    measured = _measure(
+        reader, test, view, batch_size, thresholds, keep, tuned_on=tuned_on
+    )
     chosen["oracle"] = best_index(measured.gt_known)
     centre_chosen["oracle"] = best_index(measured.centre)
     at = {name: _at(thresholds, index, measured) for name, index in chosen.items()}
@@ -109,7 +118,8 @@ def class_ranks(logits: np.ndarray, true_ids: np.ndarray) -> np.ndarray:
     """Counts the classes that stand before the true one; 0 means top-1 right.
 
     Of equal logits the lower class id stands first, as in `Localizer`. Logits that
-    are not finite, those of a model that broke, put the true class last.
+    are not finite, those of a model that broke, put the true class behind
+    every top-k.
 
     Args:
         logits: float `(B, num_classes)`.
@@ -120,14 +130,16 @@ def class_ranks(logits: np.ndarray, true_ids: np.ndarray) -> np.ndarray:
 
     Example:
     >>> logits = np.array([[0.1, 0.9, 0.9], [np.nan, 0.0, 0.0]])
-    >>> class_ranks(logits, np.array([2, 1])).tolist()
-    [1, 3]
+    >>> class_ranks(logits[:1], np.array([2])).tolist()
+    [1]
+    >>> bool(class_ranks(logits[1:], np.array([1]))[0] > 1000)
+    True
     """
     of_true = np.take_along_axis(logits, true_ids[:, None], axis=1)
     lower = np.arange(logits.shape[1]) < true_ids[:, None]
     before = (logits > of_true) | ((logits == of_true) & lower)
     usable = np.isfinite(logits).all(axis=1)
-    return np.where(usable, before.sum(axis=1), logits.shape[1])
+    return np.where(usable, before.sum(axis=1), np.iinfo(np.int64).max)
 
 
 def best_index(accuracy: np.ndarray) -> int:
@@ -160,6 +172,7 @@ class _Measured:
     max_box_acc_v2: float
     centre: np.ndarray  # (T,) GT-known Loc of the centred Gaussian
     centre_v2: float
+    paths: frozenset  # of the images, where the batches give them
 
     @property
     def count(self) -> int:
@@ -194,13 +207,17 @@ def _measure(
     batch_size: int,
     thresholds: np.ndarray,
     keep: int = 0,
+    tuned_on: frozenset = frozenset(),
 ) -> _Measured:
     """One pass; the IoU of each image is kept for the threshold of index `keep`."""
     size = reader.input_size
     gaussian = centre_gaussian(size)
     found, centre = _Boxes(thresholds), _Boxes(thresholds)
-    reads, ranks, ious = [], [], []
+    reads, ranks, ious, paths = [], [], [], []
     for batch in view_batches(source, view, size, batch_size):
+        paths.extend(np.asarray(batch.get("paths", ())).tolist())
+        if not tuned_on.isdisjoint(paths[-len(batch["class_ids"]) :]):
+            raise ValueError(_TUNED_ON_TEST)
         read = batch["class_ids"] >= 0
         reads.append(read)
         true_ids = np.maximum(batch["class_ids"], 0)[:, None]
@@ -228,6 +245,7 @@ def _measure(
         max_box_acc_v2=float(found.v2.result()),
         centre=centre.right / count,
         centre_v2=float(centre.v2.result()),
+        paths=frozenset(paths),
     )
 
 
@@ -294,11 +312,7 @@ def _check_splits(test: Any, tune_on: Any) -> None:
     if isinstance(test, ImageDataset) and isinstance(tune_on, ImageDataset):
         same = same or bool(set(test.paths.tolist()) & set(tune_on.paths.tolist()))
     if same:
-        raise ValueError(
-            "A threshold that is tuned on test images makes the figure worthless: "
-            "`tune_on` must share no image with `test`. The report's `oracle` shows "
-            "what the best threshold on the test split would give."
-        )
+        raise ValueError(_TUNED_ON_TEST)
 
 
 def _notes(test: Any, tune_on: Any) -> dict[str, str]:

@@ -130,7 +130,7 @@ def build_classifier(
         name="head_logits",
     )(pooled)
     model = keras.Model(images, logits, name=f"{backbone}_{method}")
-    _check_inserted(model, factories, method, outputs)
+    _check_inserted(model, factories, outputs)
     if weights is not None:
         _carry_over(source if trained is None else trained, model)
     _freeze(model, freeze, spec.features)
@@ -138,16 +138,17 @@ def build_classifier(
 
 
 def _check_inserted(
-    model: keras.Model, places: Iterable[str], method: str, present: Iterable[str]
+    model: keras.Model, places: Iterable[str], present: Iterable[str]
 ) -> None:
     """Raises if a place was not met, or lies behind the features that are used."""
+    backbone, method = model.name.rsplit("_", 1)
     made = {layer.name for layer in model.layers}
     missing = [place for place in places if f"{method}_{place}" not in made]
     if missing:
         known = [name for name in present if name in made]
         raise ValueError(
-            f"Cannot insert after layers that the backbone of `{model.name}` does not "
-            f"have. Received: {missing}. Its last layers are: {known[-20:]}."
+            f"Cannot insert after layers that `{backbone}` does not have. Received: "
+            f"{missing}. Its last layers are: {known[-20:]}."
         )
 
 

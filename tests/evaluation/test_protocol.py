@@ -4,6 +4,7 @@ import pytest
 
 from keras_wsol.data import ImageDataset
 from keras_wsol.evaluation import best_index, centre_gaussian, evaluate
+from keras_wsol.evaluation.protocol import class_ranks
 from keras_wsol.models import Localizer
 from tests.evaluation.painted_split import (
     NAMES,
@@ -230,6 +231,19 @@ def test_the_logits_of_a_model_that_broke_count_as_wrong(split):
     assert report.oracle.gt_known_loc == 0
 
 
+def test_of_few_classes_a_broken_model_is_not_in_the_top_five_either():
+    broken = painted_classifier(num_classes=3)
+    dense = broken.layers[-1]
+    dense.set_weights([np.full_like(x, np.nan) for x in dense.get_weights()])
+    split = split_of("test", 4)
+    batch = {
+        "images": split.images,
+        "boxes": split.boxes,
+        "class_ids": np.arange(4) % 3,
+    }
+    assert run(broken, [batch]).top5_cls == 0
+
+
 def test_a_tie_of_all_classes_is_no_hit_for_each(split):
     # The top class is one class: of equal logits the first, as `Localizer` has it.
     indifferent = painted_classifier()
@@ -340,6 +354,15 @@ def test_notes_say_how_splits_and_thresholds_were_chosen(model, split, held_out)
 
 
 # Its parts
+
+
+def test_class_ranks_are_places_in_a_stable_order():
+    # Few different values, so that most are ties.
+    logits = np.random.default_rng(0).integers(0, 3, (40, 6)).astype("float32")
+    true_ids = np.arange(40) % 6
+    order = np.argsort(-logits, axis=1, kind="stable").tolist()
+    expected = [row.index(c) for row, c in zip(order, true_ids, strict=True)]
+    assert class_ranks(logits, true_ids).tolist() == expected
 
 
 @pytest.mark.parametrize(

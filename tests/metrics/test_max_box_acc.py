@@ -109,13 +109,14 @@ def test_v2_averages_three_overlaps():
 
 
 def test_v2_has_a_best_threshold_for_each_overlap():
-    # IoU by threshold: the first image 1, then 1/3; the second 1/3, then 1.
-    maps = np.stack([HILL, HILL])
-    boxes = np.array([[[1, 1, 4, 3]], [[2, 1, 3, 3]]], "float32")
+    # The hill is boxed as a whole up to 0.2, from 0.3 on by its middle column.
+    whole, column, top = [1, 1, 4, 3], [2, 1, 3, 3], [2, 1, 3, 2]
+    boxes = np.array([[whole], [whole], [column], [top]], "float32")
     metric = MaxBoxAccV2(iou_thresholds=(0.3, 0.9), num_thresholds=10)
-    metric.update_state(boxes, maps)
-    # At 0.3 any threshold does for both; at 0.9 each for one of them only.
-    assert float(metric.result()) == pytest.approx((1.0 + 0.5) / 2)
+    metric.update_state(boxes, np.stack([HILL] * 4))
+    # Overlaps are 1, 1, 1/3, 1/6, then 1/3, 1/3, 1, 1/2: at 0.3 the column is best,
+    # right for all four; at 0.9 the whole, right for two.
+    assert float(metric.result()) == pytest.approx((4 / 4 + 2 / 4) / 2)
 
 
 def random_batches(seed=0, height=17, width=23):

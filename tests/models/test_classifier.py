@@ -337,7 +337,7 @@ def test_places_of_ones_own():
         ),
         (
             {"method": "adl", "drop_after": ["block9"]},
-            r"Cannot insert after layers that `mobilenet_adl` does not have. "
+            r"Cannot insert after layers that `mobilenet` does not have. "
             r"Received: \['block9'\]. Its last layers are: \[.*'conv_pw_13_relu'",
         ),
         (

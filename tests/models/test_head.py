@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_wsol.models import Localizer
 from keras_wsol.models.head import find_head
-from tests.models.small import random_images
+from tests.models.small import draw_weights, random_images
 
 SIZE = (12, 18)
 
@@ -18,7 +18,9 @@ def ending_in(*layers, size=SIZE):
     x = keras.layers.Conv2D(4, 3, name="last_map")(images)
     for layer in layers:
         x = layer(x)
-    return keras.Model(images, x)
+    model = keras.Model(images, x)
+    draw_weights(model)  # biases, too
+    return model
 
 
 def pool():

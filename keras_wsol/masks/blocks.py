@@ -105,6 +105,7 @@ def focus_neighbours(mask: Any, focus: float, accumulate: bool = False) -> Any:
     >>> ops.convert_to_numpy(focused).ravel().tolist()
     [0.0, 2.0, 0.0, 1.5, 1.0]
     """
+    mask = ops.convert_to_tensor(mask)
     if focus == 0:
         return mask
     dropped_near = window_count(1.0 - mask, 3, 3)

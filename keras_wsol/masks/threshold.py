@@ -27,6 +27,7 @@ def drop_mask(attention: Any, threshold: float) -> Any:
     >>> ops.convert_to_numpy(drop_mask(attention, 0.5)).tolist()
     [[1.0, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0]]
     """
+    attention = ops.convert_to_tensor(attention)
     axes = tuple(range(1, len(attention.shape)))
     maximum = ops.max(attention, axis=axes, keepdims=True)
     kept = ops.logical_or(attention < threshold * maximum, maximum <= 0)
@@ -50,6 +51,7 @@ def background_mask(attention: Any, threshold: float) -> Any:
     >>> ops.convert_to_numpy(background_mask(attention, 0.6)).ravel().tolist()
     [0.0, 0.0, 1.0, 1.0]
     """
+    attention = ops.convert_to_tensor(attention)
     maximum = ops.max(attention, axis=(1, 2, 3), keepdims=True)
     kept = ops.logical_or(attention >= threshold * maximum, maximum <= 0)
     return ops.cast(kept, "float32")

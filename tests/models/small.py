@@ -69,5 +69,10 @@ def random_images(count, size, seed=0):
     return rng.uniform(0, 255, (count, *size, 3)).astype("float32")
 
 
+def outputs(model, images, **arguments):
+    """The output of a model as an array, on every backend."""
+    return keras.ops.convert_to_numpy(model(images, **arguments))
+
+
 def weights_by_layer(model):
     return {layer.name: layer.get_weights() for layer in model.layers if layer.weights}

@@ -36,12 +36,14 @@ def check(model):
     images = ops.convert_to_tensor(random_images(2, SIZE))
     features, logits = find_head(model).network(images, training=False)
     last_map = keras.Model(model.inputs, model.get_layer("last_map").output)([images])
+    features, last_map = map(ops.convert_to_numpy, (features, last_map))
     np.testing.assert_array_equal(features, last_map)
     last_dense = [x for x in model.layers if isinstance(x, keras.layers.Dense)][-1]
     kernel, *bias = last_dense.get_weights()
-    expected = ops.convert_to_numpy(last_map).mean(axis=(1, 2)) @ kernel + sum(bias)
+    expected = last_map.mean(axis=(1, 2)) @ kernel + sum(bias)
     np.testing.assert_allclose(ops.convert_to_numpy(logits), expected, rtol=1e-4)
-    np.testing.assert_array_equal(find_head(model).kernel, kernel)
+    found = ops.convert_to_numpy(find_head(model).kernel)
+    np.testing.assert_array_equal(found, kernel)
     assert find_head(model).num_classes == 3
 
 

@@ -111,7 +111,7 @@ def command_of(run: Path, config: dict) -> str:
         if name == "weights" and value not in ("imagenet", "none"):
             value = "PATH"
         for item in value if isinstance(value, list) else [value]:
-            text = f"'{item}'" if name == "method_options" else item
+            text = f"'{json.dumps(item)}'" if name == "method_options" else item
             words.append(f"--{name.replace('_', '-')} {text}")
     return " ".join([*words, f"--out runs/{run.name}"])
 

@@ -7,7 +7,6 @@ serving, and what a client sees that has TensorFlow alone.
 """
 
 import argparse
-import io
 import subprocess
 import sys
 import tempfile
@@ -61,7 +60,7 @@ def main() -> None:
         saved = export.export_saved_model(again, folder / "creatures" / "1")
         files = [folder / "first.png", folder / "broken.jpg", folder / "second.jpg"]
         Image.fromarray(drawn.images[0]).save(files[0])
-        files[1].write_bytes(io.BytesIO(b"\xff\xd8 not really a JPEG").read())
+        files[1].write_bytes(b"\xff\xd8 not really a JPEG")
         Image.fromarray(drawn.images[1]).save(files[2])
         subprocess.run(
             [sys.executable, "-c", CLIENT, saved, *files], check=True, cwd=folder

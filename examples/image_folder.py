@@ -23,48 +23,54 @@ def main() -> None:
     )
     parser.add_argument("--data", help="folder with one folder of images a class")
     parser.add_argument("--out", help="folder to write; version 1 goes inside")
+    parser.add_argument("--method", default="adl", choices=list(models.METHODS))
+    parser.add_argument("--weights", default="imagenet", help='"imagenet" or a path')
+    parser.add_argument("--alpha", type=float, default=0.5, help="width of MobileNet")
     parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--cam-threshold", type=float, default=0.2)
     parser.add_argument("--smoke", action="store_true", help="a few drawn images")
     options = parser.parse_args()
     if options.smoke:
+        options.weights, options.alpha, options.epochs = None, 0.25, 1
         with tempfile.TemporaryDirectory() as folder:
             root = write_image_folder(Path(folder) / "images")
-            (
-                root / sorted(p.name for p in root.iterdir())[0] / "broken.jpg"
-            ).write_bytes(b"not an image")
-            train_and_localize(root, Path(folder) / "model", 1, 64, None)
+            (root / "emberling" / "broken.jpg").write_bytes(b"not an image")
+            train_and_localize(root, Path(folder) / "model", options, side=64)
     elif options.data and options.out:
-        train_and_localize(
-            Path(options.data), Path(options.out), options.epochs, 224, "imagenet"
-        )
+        train_and_localize(Path(options.data), Path(options.out), options, side=224)
     else:
         parser.error("--data and --out are needed (or --smoke)")
 
 
 def train_and_localize(
-    root: Path, out: Path, epochs: int, side: int, weights: str | None
+    root: Path, out: Path, options: argparse.Namespace, side: int
 ) -> None:
-    """Trains on a folder, exports, and localizes its validation images.
+    """Trains on a folder, exports, and localizes some of its validation images.
 
     Args:
         root: Folder with one folder of images a class.
         out: Where the SavedModel goes, as version 1.
-        epochs: Passes over the images.
+        options: The command line.
         side: Input size of the model in pixels.
-        weights: `"imagenet"` or `None`.
+
+    Raises:
+        SystemExit: There are too few images, or `out` holds a version 1.
     """
+    if (out / "1").exists():
+        raise SystemExit(f"{out / '1'} exists: choose another --out, or delete it.")
     train = data.image_folder(root, "train")
     val = data.image_folder(root, "val")
     print(f"{train}\n{val}")
+    if not len(val):
+        raise SystemExit("Each class needs at least three images, to try the model on.")
     model = models.build_classifier(
         "mobilenet",
-        "adl",
+        options.method,
         train.num_classes,
-        weights=weights,
+        weights=options.weights,
         input_shape=(side, side, 3),
-        backbone_options={"alpha": 0.5 if weights else 0.25},
+        backbone_options={"alpha": options.alpha},
         class_names=train.class_names,
-        freeze="batch_norm" if weights else None,  # steadier on few images
     )
     model.compile(
         optimizer=training.LayerwiseSGD(0.005, multipliers={"head_*": 10.0}),
@@ -74,7 +80,8 @@ def train_and_localize(
     shape = {"image_size": (side, side), "unreadable": "skip"}
     model.fit(
         train.batches(min(16, len(train)), training=True, **shape),
-        epochs=epochs,
+        validation_data=val.batches(16, **shape),
+        epochs=options.epochs,
         class_weight=train.class_weights(),
         shuffle=False,  # the batches are shuffled already
         verbose=2,
@@ -82,10 +89,11 @@ def train_and_localize(
     if train.skipped:
         print(f"Skipped {len(train.skipped)} unreadable files: {train.skipped.paths}")
 
-    path = export.export_saved_model(models.Localizer(model), out / "1", overwrite=True)
+    localizer = models.Localizer(model, cam_threshold=options.cam_threshold)
+    path = export.export_saved_model(localizer, out / "1")
     # From here on, nothing of keras_wsol is needed.
     served = tf.saved_model.load(str(path)).signatures["serve_bytes"]
-    files = [Path(file) for file in val.paths[:8]]
+    files = [Path(file) for file in val.paths[:: max(1, len(val) // 8)][:8]]
     found = served(tf.constant([file.read_bytes() for file in files]))
     for row, file in enumerate(files):
         if not found["valid"][row, 0]:

@@ -15,6 +15,8 @@ import tempfile
 from pathlib import Path
 
 import keras
+import numpy as np
+import tensorflow as tf
 from smoke_data import write_cub
 
 from keras_wsol import data, evaluation, export, models, training, viz
@@ -38,11 +40,8 @@ def run(options: argparse.Namespace) -> None:
     Args:
         options: The command line.
     """
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        # The same seed gives the same weights, interrupted or not.
-        tf.config.experimental.enable_op_determinism()
+    # The same seed gives the same weights, interrupted or not.
+    tf.config.experimental.enable_op_determinism()
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
     check_same_run(options, out / "config.json")
@@ -55,7 +54,6 @@ def run(options: argparse.Namespace) -> None:
     model = build_model(options, train)
     fit(model, train, options, out)
 
-    size = (options.image_size, options.image_size)
     localizer = models.Localizer(model)
     report = evaluation.evaluate(localizer, test, tune_on=held_out)
     tuned = models.Localizer(model, cam_threshold=report.tuned.cam_threshold)
@@ -71,7 +69,7 @@ def run(options: argparse.Namespace) -> None:
     viz.save_png(out / "gallery.png", picture)
     tuned.save(out / "localizer.keras")
     export.export_saved_model(tuned, out / "saved_model" / "1", overwrite=True)
-    print(f"Wrote {out} (input size {size[0]}x{size[1]}).")
+    print(f"Wrote {out}.")
 
 
 def build_model(options: argparse.Namespace, train: data.ImageDataset) -> keras.Model:
@@ -91,7 +89,7 @@ def build_model(options: argparse.Namespace, train: data.ImageDataset) -> keras.
         weights=None if options.weights == "none" else options.weights,
         input_shape=(options.image_size, options.image_size, 3),
         drop_after=options.drop_after,
-        method_options=json.loads(options.method_options),
+        method_options=options.method_options,
         backbone_options=None if options.alpha is None else {"alpha": options.alpha},
         class_names=train.class_names,
         freeze=options.freeze,
@@ -138,18 +136,23 @@ def fit(
         start_step=done * train.steps_per_epoch(options.batch_size),
         image_size=(options.image_size, options.image_size),
     )
-    model.fit(
+    history = model.fit(
         batches,
         epochs=options.epochs,
         initial_epoch=done,
         callbacks=[
-            keras.callbacks.CSVLogger(out / "log.csv", append=done > 0),
             keras.callbacks.TerminateOnNaN(),
             checkpoint,
+            keras.callbacks.CSVLogger(out / "log.csv", append=done > 0),
         ],
         shuffle=False,  # the batches are shuffled already
         verbose=2 if options.smoke else "auto",
     )
+    if not np.isfinite(history.history.get("loss", [0.0])).all():
+        raise SystemExit(
+            "The loss is no number any more: lower --rate and start again. The last "
+            f"good epoch is in {checkpoint.path}."
+        )
 
 
 def check_same_run(options: argparse.Namespace, path: Path) -> None:
@@ -201,7 +204,9 @@ def parse_options() -> argparse.Namespace:
     )
     parser.add_argument("--freeze", action="append", help="batch_norm or layer")
     parser.add_argument("--drop-after", action="append", help="layer; may be repeated")
-    parser.add_argument("--method-options", default="{}", help="JSON")
+    parser.add_argument(
+        "--method-options", type=json.loads, default={}, help="JSON object"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--smoke", action="store_true", help="two epochs on drawn images"

@@ -29,6 +29,9 @@ def score_maps(cams: Any, size: tuple[int, int]) -> Any:
     cams = ops.cast(cams, "float32")
     _, count, height, width = ops.shape(cams)
     maps = ops.reshape(cams, (-1, height, width, 1))
+    # Resizing may leave rounding behind, which would be scaled up to a map.
+    usable = ops.reshape(_usable(cams, axes=(2, 3)), (-1, 1, 1, 1))
+    maps = ops.where(usable, maps, ops.zeros_like(maps))
     if (height, width) != tuple(size):
         maps = ops.image.resize(
             maps, size, interpolation="bilinear", data_format="channels_last"
@@ -54,10 +57,18 @@ def scale_to_unit(maps: Any) -> Any:
     """
     maps = ops.cast(maps, "float32")
     axes = tuple(range(1, len(maps.shape)))
+    usable = _usable(maps, axes)
     low = ops.min(maps, axis=axes, keepdims=True)
     span = ops.max(maps, axis=axes, keepdims=True) - low
-    # Not through `span`: XLA's maximum passes over NaN.
-    finite = ops.all(ops.isfinite(maps), axis=axes, keepdims=True)
-    usable = ops.logical_and(finite, ops.logical_and(span > 0, ops.isfinite(span)))
     scaled = (maps - low) / ops.where(usable, span, ops.ones_like(span))
     return ops.where(usable, scaled, ops.zeros_like(scaled))
+
+
+def _usable(maps: Any, axes: tuple[int, ...]) -> Any:
+    """Whether a map is finite and not constant."""
+    span = ops.max(maps, axis=axes, keepdims=True) - ops.min(
+        maps, axis=axes, keepdims=True
+    )
+    # Not through `span` alone: XLA's maximum passes over NaN.
+    finite = ops.all(ops.isfinite(maps), axis=axes, keepdims=True)
+    return ops.logical_and(finite, ops.logical_and(span > 0, ops.isfinite(span)))

@@ -132,7 +132,8 @@ class ImageDataset:
         only full batches come. Order and augmentation are a pure function of
         `seed`, the pass and the step, whatever the machine does: a pass counts
         when its last batch has been taken, so that looking at a batch changes
-        nothing, and `start_step` goes on exactly where another run was. Resizing
+        nothing (unless it is the only one), and `start_step` goes on exactly where
+        another run was. Resizing
         is bilinear and antialiased, and ignores the aspect ratio, as in ADL's code
         and in wsolevaluation.
 

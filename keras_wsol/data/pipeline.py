@@ -47,7 +47,7 @@ def training_batches(
         images, _, read = source.read(indices, prepare, image_size)
         # The next image that could be read stands in, so that every step of every
         # pass has the same number of images.
-        stand_in = _next_read(read)
+        stand_in = _next_read(read, tf.gather(source.paths, indices))
         return (
             step - begin,
             tf.gather(images, stand_in),
@@ -150,11 +150,11 @@ def _order(count: int, seed: int, epoch: Any) -> Any:
     return tf.random.experimental.stateless_shuffle(tf.range(count), seed=key)
 
 
-def _next_read(read: Any) -> Any:
+def _next_read(read: Any, paths: Any) -> Any:
     """For each slot, itself if it was read, else the next one (cyclic) that was."""
     size = tf.size(read)
     check = tf.debugging.Assert(
-        tf.reduce_any(read), ["None of the images of a batch can be read."]
+        tf.reduce_any(read), ["None of the images of a batch can be read:", paths]
     )
     slots = tf.range(size)
     ahead = (slots[None] - slots[:, None]) % size

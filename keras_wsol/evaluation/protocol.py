@@ -1,6 +1,5 @@
 """One pass over a split: classes, boxes at every threshold, and the report."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -8,19 +7,17 @@ import numpy as np
 
 from keras_wsol.data import ImageDataset
 from keras_wsol.data.views import check_view
-from keras_wsol.evaluation.baselines import centre_gaussian
-from keras_wsol.evaluation.reading import view_batches
-from keras_wsol.evaluation.report import AtThreshold, Report
-from keras_wsol.metrics import MaxBoxAccV2, largest_box_ious, threshold_grid
-from keras_wsol.models import Localizer
-
-RIGHT = 0.5  # IoU from which on a box is right [Russakovsky et al., 2015]
-_BOOTSTRAP_DRAWS = 10_000
-_TUNED_ON_TEST = (
-    "A threshold that is tuned on test images makes the figure worthless: `tune_on` "
-    "must share no image with `test`. The report's `oracle` shows what the best "
-    "threshold on the test split would give."
+from keras_wsol.evaluation.measure import (
+    TUNED_ON_TEST,
+    MapReader,
+    Measured,
+    measure,
 )
+from keras_wsol.evaluation.report import AtThreshold, Report
+from keras_wsol.metrics import threshold_grid
+from keras_wsol.models import Localizer, class_names_of
+
+_BOOTSTRAP_DRAWS = 10_000
 
 
 def evaluate(
@@ -49,7 +46,8 @@ def evaluate(
             threshold, such as `"train-fullsup"`; `None` for no tuned threshold.
         view: `"whole"`: the image squashed to the input size, as served and as in
             wsolevaluation. `"center_crop"`: resized to 256/224 of it, and the centre
-            cut out, as in ADL's code; boxes are cut along.
+            cut out, as in ADL's code; boxes are cut along. Batches are taken to show
+            the whole image; an `ImageDataset` is read in the view asked for.
         batch_size: Images in a batch of an `ImageDataset`.
         num_thresholds: Size of the threshold grid in [0, 1).
 
@@ -72,19 +70,21 @@ def evaluate(
     check_view(view)
     _check_splits(test, tune_on)
     localizer = model if isinstance(model, Localizer) else Localizer(model)
+    for split in (test, tune_on):
+        _check_classes(localizer, split)
     fixed = np.float32(localizer.cam_threshold)
     thresholds = np.union1d(threshold_grid(num_thresholds), fixed)
     chosen = {"fixed": int(np.searchsorted(thresholds, fixed))}
     centre_chosen = dict(chosen)
-    reader = _MapReader(localizer)
+    reader = MapReader(localizer)
     tuned_on: frozenset = frozenset()
     if tune_on is not None:
-        held_out = _measure(reader, tune_on, view, batch_size, thresholds)
+        held_out = measure(reader, tune_on, view, batch_size, thresholds)
         chosen["tuned"] = best_index(held_out.gt_known)
         centre_chosen["tuned"] = best_index(held_out.centre)
         tuned_on = held_out.paths
     keep = chosen.get("tuned", chosen["fixed"])
-    measured = _measure(
+    measured = measure(
         reader, test, view, batch_size, thresholds, keep, tuned_on=tuned_on
     )
     chosen["oracle"] = best_index(measured.gt_known)
@@ -114,34 +114,6 @@ def evaluate(
     )
 
 
-def class_ranks(logits: np.ndarray, true_ids: np.ndarray) -> np.ndarray:
-    """Counts the classes that stand before the true one; 0 means top-1 right.
-
-    Of equal logits the lower class id stands first, as in `Localizer`. Logits that
-    are not finite, those of a model that broke, put the true class behind
-    every top-k.
-
-    Args:
-        logits: float `(B, num_classes)`.
-        true_ids: int `(B,)`.
-
-    Returns:
-        int `(B,)`.
-
-    Example:
-    >>> logits = np.array([[0.1, 0.9, 0.9], [np.nan, 0.0, 0.0]])
-    >>> class_ranks(logits[:1], np.array([2])).tolist()
-    [1]
-    >>> bool(class_ranks(logits[1:], np.array([1]))[0] > 1000)
-    True
-    """
-    of_true = np.take_along_axis(logits, true_ids[:, None], axis=1)
-    lower = np.arange(logits.shape[1]) < true_ids[:, None]
-    before = (logits > of_true) | ((logits == of_true) & lower)
-    usable = np.isfinite(logits).all(axis=1)
-    return np.where(usable, before.sum(axis=1), np.iinfo(np.int64).max)
-
-
 def best_index(accuracy: np.ndarray) -> int:
     """Returns where the accuracy is highest; of equal places the middle one.
 
@@ -159,124 +131,7 @@ def best_index(accuracy: np.ndarray) -> int:
     return int(best[len(best) // 2])
 
 
-@dataclass
-class _Measured:
-    """What one pass over a split gives; images that could not be read left out."""
-
-    read: np.ndarray  # (N,) bool, in the order of the split
-    top1: np.ndarray  # (count,) bool
-    top5: np.ndarray  # (count,) bool
-    ious: np.ndarray  # (count,) at one threshold
-    gt_known: np.ndarray  # (T,)
-    top1_loc: np.ndarray  # (T,)
-    max_box_acc_v2: float
-    centre: np.ndarray  # (T,) GT-known Loc of the centred Gaussian
-    centre_v2: float
-    paths: frozenset  # of the images, where the batches give them
-
-    @property
-    def count(self) -> int:
-        return len(self.top1)
-
-
-class _Boxes:
-    """Localization at every threshold of one kind of score map, batch by batch."""
-
-    def __init__(self, thresholds: np.ndarray) -> None:
-        self.thresholds = thresholds
-        self.right = np.zeros(len(thresholds))
-        self.right_of_top1 = np.zeros(len(thresholds))
-        self.v2 = MaxBoxAccV2(num_thresholds=len(thresholds))
-        self.v2.thresholds = thresholds
-
-    def add(
-        self, true_boxes: np.ndarray, maps: np.ndarray, top1: np.ndarray
-    ) -> np.ndarray:
-        """Adds a batch; returns the IoU at each threshold, `(T, B)`."""
-        overlap = largest_box_ious(true_boxes, maps, self.thresholds)
-        self.right += (overlap >= RIGHT).sum(axis=1)
-        self.right_of_top1 += ((overlap >= RIGHT) & top1).sum(axis=1)
-        self.v2.update_state(true_boxes, maps)
-        return overlap
-
-
-def _measure(
-    reader: "_MapReader",
-    source: Any,
-    view: str,
-    batch_size: int,
-    thresholds: np.ndarray,
-    keep: int = 0,
-    tuned_on: frozenset = frozenset(),
-) -> _Measured:
-    """One pass; the IoU of each image is kept for the threshold of index `keep`."""
-    size = reader.input_size
-    gaussian = centre_gaussian(size)
-    found, centre = _Boxes(thresholds), _Boxes(thresholds)
-    reads, ranks, ious, paths = [], [], [], []
-    for batch in view_batches(source, view, size, batch_size):
-        paths.extend(np.asarray(batch.get("paths", ())).tolist())
-        if not tuned_on.isdisjoint(paths[-len(batch["class_ids"]) :]):
-            raise ValueError(_TUNED_ON_TEST)
-        read = batch["class_ids"] >= 0
-        reads.append(read)
-        true_ids = np.maximum(batch["class_ids"], 0)[:, None]
-        logits, maps = reader.read(batch["images"], true_ids)
-        rank = class_ranks(logits, true_ids[:, 0])[read]
-        true_boxes = batch["boxes"].astype("float32")[read]
-        overlap = found.add(true_boxes, maps[read, 0], rank == 0)
-        centred = np.broadcast_to(gaussian, (len(rank), *size))
-        centre.add(true_boxes, centred, rank == 0)
-        ranks.append(rank)
-        ious.append(overlap[keep])
-    count = sum(map(len, ranks))
-    if not count:
-        raise ValueError(
-            "The split has no image that could be read, so there is nothing to measure."
-        )
-    rank = np.concatenate(ranks)
-    return _Measured(
-        read=np.concatenate(reads),
-        top1=rank == 0,
-        top5=rank < 5,
-        ious=np.concatenate(ious),
-        gt_known=found.right / count,
-        top1_loc=found.right_of_top1 / count,
-        max_box_acc_v2=float(found.v2.result()),
-        centre=centre.right / count,
-        centre_v2=float(centre.v2.result()),
-        paths=frozenset(paths),
-    )
-
-
-class _MapReader:
-    """Reads logits and score maps of given classes, without looking for boxes."""
-
-    def __init__(self, localizer: Localizer) -> None:
-        self.input_size = localizer.input_size
-        images = keras.Input((*self.input_size, 3), name="images")
-        class_ids = keras.Input((1,), dtype="int32", name="class_ids")
-        found = localizer.find_maps(images, class_ids)
-        self._model = keras.Model(
-            [images, class_ids], [found["logits"], found["score_maps"]]
-        )
-        self._largest = 0
-
-    def read(
-        self, images: np.ndarray, class_ids: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Gives logits `(B, num_classes)` and score maps `(B, 1, h, w)`."""
-        # A short last batch is filled up: a new shape would be traced anew.
-        count = len(images)
-        self._largest = max(self._largest, count)
-        fill = [(0, self._largest - count)]
-        images = np.pad(images, fill + [(0, 0)] * 3)
-        class_ids = np.pad(class_ids, [*fill, (0, 0)])
-        logits, maps = self._model.predict_on_batch([images, class_ids])
-        return logits[:count], maps[:count]
-
-
-def _at(thresholds: np.ndarray, index: int, measured: _Measured) -> AtThreshold:
+def _at(thresholds: np.ndarray, index: int, measured: Measured) -> AtThreshold:
     gt_known, top1_loc = measured.gt_known[index], measured.top1_loc[index]
     return AtThreshold(
         cam_threshold=float(thresholds[index]),
@@ -312,7 +167,21 @@ def _check_splits(test: Any, tune_on: Any) -> None:
     if isinstance(test, ImageDataset) and isinstance(tune_on, ImageDataset):
         same = same or bool(set(test.paths.tolist()) & set(tune_on.paths.tolist()))
     if same:
-        raise ValueError(_TUNED_ON_TEST)
+        raise ValueError(TUNED_ON_TEST)
+
+
+def _check_classes(localizer: Localizer, split: Any) -> None:
+    if not isinstance(split, ImageDataset):
+        return
+    names = class_names_of(localizer.model)
+    if split.num_classes > localizer.head.num_classes or (
+        names is not None and tuple(names) != tuple(split.class_names)
+    ):
+        raise ValueError(
+            f"The model must know the classes of {split.name!r} in their order. It has "
+            f"{localizer.head.num_classes} classes ({list(names or ())[:3]} ...), the "
+            f"split {split.num_classes} ({list(split.class_names)[:3]} ...)."
+        )
 
 
 def _notes(test: Any, tune_on: Any) -> dict[str, str]:

@@ -23,6 +23,7 @@ def export_saved_model(
     - `serve_bytes`: `image_bytes`, strings `(B,)`: JPEG, PNG, GIF (first frame), BMP
       or WebP files of any sizes. Boxes are in pixels of each file's image. A file that
       cannot be decoded gets `valid=False` and zeros, and leaves the others untouched.
+      EXIF orientation is not applied: boxes are in pixels of the image as stored.
 
     If the classifier knows its class names, each signature also gives `class_names`,
     strings `(B, K)`. The folder is written under another name and renamed, so that a

@@ -35,11 +35,11 @@ class ADL(keras.layers.Layer):
             for MobileNetV1: `build_classifier` sets these].
         draw: `"batch"`: one draw a call for the whole batch [paper: "at each
             iteration"]. `"sample"`: one for each image.
+        seed: Optional integer. Fixes the sequence of draws of this instance.
         importance_map: Boolean. If false, a call that does not use the drop
             mask passes its input on [paper, ablation].
         drop_mask: Boolean. If false, a call that would use the drop mask passes
             its input on [paper, ablation].
-        seed: Optional integer. Fixes the sequence of draws of this instance.
         **kwargs: Passed on to `keras.layers.Layer` (`name`, `dtype`, ...).
 
     Call arguments:
@@ -72,9 +72,9 @@ class ADL(keras.layers.Layer):
         drop_rate: float = 0.75,
         drop_threshold: float = 0.8,
         draw: str = "batch",
+        seed: int | None = None,
         importance_map: bool = True,
         drop_mask: bool = True,
-        seed: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

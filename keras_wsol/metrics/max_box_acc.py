@@ -113,7 +113,8 @@ class MaxBoxAcc(keras.metrics.Metric):
         """Adds a batch.
 
         Args:
-            true_boxes: `(B, M, 4)` in cells of the maps, padded with -1.
+            true_boxes: `(B, M, 4)` in cells of the maps, padded with -1. An image
+                without a box counts as wrong.
             score_maps: `(B, H, W)` in [0, 1].
         """
         true_boxes, score_maps = _concrete(true_boxes, score_maps)
@@ -148,6 +149,8 @@ class MaxBoxAccV2(keras.metrics.Metric):
     Args:
         iou_thresholds: Sequence of floats in [0, 1]. Default 0.3, 0.5, 0.7.
         num_thresholds: See `MaxBoxAcc`.
+        thresholds: Optional sequence of ascending floats in [0, 1), instead of an
+            even grid of `num_thresholds`.
         convention: See `MaxBoxAcc`.
         name: Name of the metric.
         **kwargs: Passed on to `keras.metrics.Metric` (`dtype`).
@@ -169,6 +172,7 @@ class MaxBoxAccV2(keras.metrics.Metric):
         iou_thresholds: tuple[float, ...] = (0.3, 0.5, 0.7),
         num_thresholds: int = 1000,
         convention: str = "default",
+        thresholds: Any = None,
         name: str = "max_box_acc_v2",
         **kwargs: Any,
     ) -> None:
@@ -177,9 +181,13 @@ class MaxBoxAccV2(keras.metrics.Metric):
             check_number("iou_thresholds", iou_threshold)
         check_choice("convention", convention, CONVENTIONS)
         self.iou_thresholds = tuple(iou_thresholds)
-        self.num_thresholds = num_thresholds
         self.convention = convention
-        self.thresholds = threshold_grid(num_thresholds)
+        self.thresholds = (
+            threshold_grid(num_thresholds)
+            if thresholds is None
+            else np.asarray(thresholds, "float32")
+        )
+        self.num_thresholds = num_thresholds = len(self.thresholds)
         self.correct = self.add_weight(
             shape=(len(self.iou_thresholds), num_thresholds),
             initializer="zeros",
@@ -191,7 +199,8 @@ class MaxBoxAccV2(keras.metrics.Metric):
         """Adds a batch.
 
         Args:
-            true_boxes: `(B, M, 4)` in cells of the maps, padded with -1.
+            true_boxes: `(B, M, 4)` in cells of the maps, padded with -1. An image
+                without a box counts as wrong.
             score_maps: `(B, H, W)` in [0, 1].
         """
         true_boxes, score_maps = _concrete(true_boxes, score_maps)
@@ -210,6 +219,7 @@ class MaxBoxAccV2(keras.metrics.Metric):
             "iou_thresholds": self.iou_thresholds,
             "num_thresholds": self.num_thresholds,
             "convention": self.convention,
+            "thresholds": self.thresholds.tolist(),
         }
 
 

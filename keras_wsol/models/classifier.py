@@ -11,12 +11,8 @@ from keras_wsol.models.backbones import BACKBONES, BackboneSpec
 from keras_wsol.models.logits import Logits
 from keras_wsol.models.methods import METHODS
 from keras_wsol.models.normalization import ImageNetNormalization
-from keras_wsol.models.splice import (
-    changed_layer,
-    check_layer_names,
-    derive_seed,
-    stable_names,
-)
+from keras_wsol.models.splice import changed_layer, derive_seed, stable_names
+from keras_wsol.models.weights import carry_over, freeze_layers, source_model
 
 HEAD_FILTERS = 1024
 
@@ -52,8 +48,8 @@ def build_classifier(
         weights: `None` (random), `"imagenet"` (downloaded by
             `keras.applications`), or a path: an `.h5` file that the function of
             `keras.applications` loads (without top), or a `.keras` file of a
-            classifier of this package on the same backbone, whose head carries
-            over too if it has the same shape.
+            classifier or `Localizer` of this package on the same backbone, whose
+            head carries over too if it has the same shape and class names.
         input_shape: Height, width and 3. Images of any size are resized to it by
             `Localizer` and by the data pipelines.
         drop_after: Names of the layers after which the method's layer goes;
@@ -93,7 +89,7 @@ def build_classifier(
     options = _checked_options(backbone, spec, backbone_options)
     _check_shape(num_classes, input_shape)
     head_convolutions = options.pop("head_convolutions", 0)
-    source, trained = _source_model(spec, weights, input_shape, options)
+    source, trained = source_model(spec, weights, input_shape, options)
 
     images = keras.Input(input_shape, name="images")
     normalized = ImageNetNormalization(spec.normalization, name="normalization")(images)
@@ -130,20 +126,24 @@ def build_classifier(
         name="head_logits",
     )(pooled)
     model = keras.Model(images, logits, name=f"{backbone}_{method}")
-    _check_inserted(model, factories, outputs)
+    _check_inserted(model, factories, outputs, backbone)
     if weights is not None:
-        _carry_over(source if trained is None else trained, model)
-    _freeze(model, freeze, spec.features)
+        carry_over(source if trained is None else trained, model)
+    freeze_layers(model, freeze, spec.features)
     return model
 
 
 def _check_inserted(
-    model: keras.Model, places: Iterable[str], present: Iterable[str]
+    model: keras.Model,
+    factories: Mapping[str, Callable[[], keras.layers.Layer]],
+    present: Iterable[str],
+    backbone: str,
 ) -> None:
     """Raises if a place was not met, or lies behind the features that are used."""
-    backbone, method = model.name.rsplit("_", 1)
     made = {layer.name for layer in model.layers}
-    missing = [place for place in places if f"{method}_{place}" not in made]
+    missing = [
+        place for place in factories if place not in present or place not in made
+    ]
     if missing:
         known = [name for name in present if name in made]
         raise ValueError(
@@ -187,34 +187,6 @@ def _checked_options(
             f"Received: {unknown}."
         )
     return {**known, **(given or {})}
-
-
-def _source_model(
-    spec: BackboneSpec,
-    weights: str | Path | None,
-    input_shape: tuple[int, int, int],
-    options: Mapping[str, Any],
-) -> tuple[keras.Model, keras.Model | None]:
-    """Returns the backbone, and the trained classifier if `weights` is one."""
-    if weights in (None, "imagenet"):
-        loaded = weights
-    else:
-        loaded = Path(weights)
-        if not loaded.is_file():
-            raise FileNotFoundError(
-                '`weights` must be None, "imagenet" or the path of an .h5 or .keras '
-                f"file. No file is there: {loaded}."
-            )
-    trained = None
-    if isinstance(loaded, Path) and loaded.suffix == ".keras":
-        trained, loaded = keras.saving.load_model(loaded, compile=False), None
-    source = spec.build(
-        include_top=False,
-        weights=str(loaded) if isinstance(loaded, Path) else loaded,
-        input_shape=input_shape,
-        **options,
-    )
-    return source, trained
 
 
 def _factories(
@@ -269,50 +241,3 @@ def _head_convolutions(count: int, seed: int) -> list[keras.layers.Layer]:
         )
         for name in (f"head_conv{index + 1}" for index in range(count))
     ]
-
-
-def _carry_over(source: keras.Model, model: keras.Model) -> None:
-    """Copies the weights of the backbone, and of the head where it fits."""
-    names = stable_names(source)
-    saved = {names[layer.name]: layer for layer in source.layers if layer.weights}
-    own = [layer for layer in model.layers if layer.weights]
-    missing = [
-        layer.name
-        for layer in own
-        if layer.name not in saved and not layer.name.startswith("head_")
-    ]
-    if missing:
-        raise ValueError(
-            f"The weights are of another backbone: `{source.name}` lacks the layers "
-            f"{missing[:8]} of `{model.name}`."
-        )
-    for layer in own:
-        weights = saved[layer.name].get_weights() if layer.name in saved else []
-        expected = [tuple(weight.shape) for weight in layer.weights]
-        received = [weight.shape for weight in weights]
-        if received == expected:
-            layer.set_weights(weights)
-        elif not layer.name.startswith("head_"):
-            raise ValueError(
-                f"The weights of layer {layer.name!r} must have the shapes {expected}; "
-                f"check `backbone_options`. Received: {received}."
-            )
-
-
-def _freeze(
-    model: keras.Model, freeze: str | Sequence[str] | None, features: str
-) -> None:
-    for part in [freeze] if isinstance(freeze, str) else freeze or ():
-        if part == "batch_norm":
-            frozen = [
-                layer
-                for layer in model.layers
-                if isinstance(layer, keras.layers.BatchNormalization)
-            ]
-        else:
-            last = features if part == "backbone" else part
-            check_layer_names(model, [last], "freeze up to")
-            names = [layer.name for layer in model.layers]
-            frozen = model.layers[: names.index(last) + 1]
-        for layer in frozen:
-            layer.trainable = False

@@ -187,9 +187,12 @@ class Localizer(keras.Model):
         }
 
     def get_config(self) -> dict[str, Any]:
+        model = keras.saving.serialize_keras_object(self.model)
+        # A localizer does not train: whoever loads it needs no optimizer of ours.
+        model.pop("compile_config", None)
         return {
             "name": self.name,
-            "model": keras.saving.serialize_keras_object(self.model),
+            "model": model,
             "cam_threshold": self.cam_threshold,
             "top_k": self.top_k,
             "score_map": self.score_map,

@@ -4,7 +4,7 @@ import pytest
 
 from keras_wsol.data import ImageDataset
 from keras_wsol.evaluation import best_index, centre_gaussian, evaluate
-from keras_wsol.evaluation.protocol import class_ranks
+from keras_wsol.evaluation.measure import class_ranks
 from keras_wsol.models import Localizer
 from tests.evaluation.painted_split import (
     NAMES,

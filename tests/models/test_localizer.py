@@ -274,3 +274,14 @@ def test_bad_arguments(arguments, error, message):
 def test_one_image_without_a_batch_is_refused():
     with pytest.raises(ValueError, match=r"expected shape=\(None, 24, 36, 3\)"):
         Localizer(painted_classifier())(blob_images(1, SIZE)[0])
+
+
+def test_a_saved_localizer_needs_no_optimizer(tmp_path):
+    model = painted_classifier()
+    model.compile(optimizer=keras.optimizers.SGD(0.1), loss="mse")
+    Localizer(model).save(tmp_path / "localizer.keras")
+    again = keras.saving.load_model(tmp_path / "localizer.keras")
+    assert not again.model.compiled
+    images = blob_images(2, (30, 40))
+    found, expected = to_numpy(again(images)), to_numpy(Localizer(model)(images))
+    np.testing.assert_array_equal(found["boxes"], expected["boxes"])

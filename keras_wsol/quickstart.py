@@ -13,7 +13,7 @@ PRETRAIN_EPOCHS = 8
 TUNE_EPOCHS = 6
 BATCH_SIZE = 16
 
-NEXT = """What to try next
+NEXT = """What to try next, from a checkout (ImageNet weights are downloaded once)
   your own images   python examples/image_folder.py --data DIR --out saved_models/mine
                     (DIR holds one folder of images for each class; no boxes needed)
   CUB-200-2011      python examples/train_cub.py --data DIR --method adl --out runs/cub

@@ -93,6 +93,8 @@ def build_classifier(
 
     images = keras.Input(input_shape, name="images")
     normalized = ImageNetNormalization(spec.normalization, name="normalization")(images)
+    if drop_after is None:
+        drop_after = _default_places(spec, method, head_convolutions)
     factories = _factories(spec, method, drop_after, method_options, seed)
     outputs: dict[str, Any] = {}
     names = stable_names(source)
@@ -186,7 +188,27 @@ def _checked_options(
             f"`backbone_options` of {backbone!r} may have {sorted(known)}. "
             f"Received: {unknown}."
         )
-    return {**known, **(given or {})}
+    options = {**known, **(given or {})}
+    count = options.get("head_convolutions", 1)
+    if not isinstance(count, Integral) or count < 1:
+        raise ValueError(
+            "`head_convolutions` must be an integer of at least 1. Received: "
+            f"head_convolutions={count!r}."
+        )
+    return options
+
+
+def _default_places(
+    spec: BackboneSpec, method: str, head_convolutions: int
+) -> tuple[str, ...] | None:
+    """The places of the row; one after a head convolution means the last of them."""
+    if METHODS[method] is None:
+        return None
+    last = f"head_conv{head_convolutions}"
+    return tuple(
+        last if place.startswith("head_conv") else place
+        for place in spec.places(method)
+    )
 
 
 def _factories(
@@ -204,7 +226,7 @@ def _factories(
                 "`drop_after` nor `method_options`."
             )
         return {}
-    places = spec.places(method) if drop_after is None else tuple(drop_after)
+    places = tuple(drop_after or ())
     if isinstance(drop_after, str) or not places:
         raise ValueError(
             "`drop_after` must be a sequence of layer names, at least one. "

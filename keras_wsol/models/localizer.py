@@ -37,7 +37,8 @@ class Localizer(keras.Model):
         images: `(B, H, W, 3)` in [0, 255], floats or unsigned bytes, of any size:
             they are resized inside (bilinear, antialiased).
         class_ids: Optional integers `(B,)` or `(B, K)`: the classes to localize
-            instead of the `top_k` predicted ones.
+            instead of the `top_k` predicted ones. A class that does not exist, such as
+            the -1 of an unreadable image, gets an empty map and score 0.
         cam_threshold: Optional scalar, instead of the model's own.
         training: Ignored: the classifier always runs in inference mode.
 
@@ -119,10 +120,11 @@ class Localizer(keras.Model):
         threshold = self.cam_threshold if cam_threshold is None else cam_threshold
         count = maps.shape[1]
         boxes = ops.reshape(largest_boxes(flat, threshold), (-1, count, 4))
-        probabilities = ops.softmax(found["logits"])
+        class_ids, exists = self._existing(found["class_ids"])
+        scores = ops.take_along_axis(ops.softmax(found["logits"]), class_ids, axis=1)
         outputs = {
             "class_ids": found["class_ids"],
-            "scores": ops.take_along_axis(probabilities, found["class_ids"], axis=1),
+            "scores": ops.where(exists, scores, 0.0),
             "boxes": boxes * self._pixels_a_cell(images),
             "score_maps": maps,
             "valid": boxes[..., 2] > boxes[..., 0],
@@ -150,9 +152,16 @@ class Localizer(keras.Model):
         class_ids = ops.cast(class_ids, "int32")
         if len(class_ids.shape) == 1:
             class_ids = class_ids[:, None]
-        cams = class_activation_maps(features, self._head.kernel, class_ids)
+        chosen, exists = self._existing(class_ids)
+        cams = class_activation_maps(features, self._head.kernel, chosen)
         maps = score_maps(cams, self.input_size)
+        maps = ops.where(exists[..., None, None], maps, 0.0)
         return {"logits": logits, "class_ids": class_ids, "score_maps": maps}
+
+    def _existing(self, class_ids: Any) -> tuple[Any, Any]:
+        """Class ids within range, and which of them were so from the start."""
+        within = ops.clip(class_ids, 0, self._head.num_classes - 1)
+        return within, ops.equal(within, class_ids)
 
     def _resized(self, images: Any) -> Any:
         images = ops.cast(images, "float32")

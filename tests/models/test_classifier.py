@@ -395,3 +395,40 @@ def test_numpy_integers_are_integers():
 def test_a_number_as_input_shape():
     with pytest.raises((ValueError, TypeError), match="`input_shape` must be"):
         small_classifier(input_shape=224)
+
+
+def test_one_head_convolution_fewer_moves_the_last_place():
+    model = small_classifier(
+        "inception_v3",
+        "adl",
+        input_shape=(96, 128, 3),
+        backbone_options={"head_convolutions": 1},
+    )
+    names = [layer.name for layer in model.layers if layer.name.startswith("adl_")]
+    assert names == ["adl_mixed2", "adl_mixed7", "adl_head_conv1"]
+
+
+@pytest.mark.parametrize("count", [0, 1.5])
+def test_head_convolutions_are_counted(count):
+    with pytest.raises(ValueError, match="`head_convolutions` must be an integer"):
+        small_classifier("vgg16", backbone_options={"head_convolutions": count})
+
+
+def test_weights_of_a_saved_localizer(tmp_path):
+    from keras_wsol.models import Localizer
+
+    model = small_classifier(seed=3)
+    Localizer(model).save(tmp_path / "localizer.keras")
+    again = small_classifier(seed=4, weights=tmp_path / "localizer.keras")
+    for old, new in zip(model.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_the_head_of_other_classes_does_not_carry_over(tmp_path):
+    # Equal shapes, but its rows mean other classes.
+    small_classifier(num_classes=2, class_names=["a", "b"]).save(tmp_path / "ab.keras")
+    build = {"num_classes": 2, "class_names": ["b", "a"], "seed": 5}
+    fresh = small_classifier(**build)
+    carried = small_classifier(**build, weights=tmp_path / "ab.keras")
+    kernels = [m.get_layer("head_logits").get_weights()[0] for m in (fresh, carried)]
+    np.testing.assert_array_equal(*kernels)

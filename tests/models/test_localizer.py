@@ -285,3 +285,17 @@ def test_a_saved_localizer_needs_no_optimizer(tmp_path):
     images = blob_images(2, (30, 40))
     found, expected = to_numpy(again(images)), to_numpy(Localizer(model)(images))
     np.testing.assert_array_equal(found["boxes"], expected["boxes"])
+
+
+@pytest.mark.parametrize("class_id", [-1, 7])
+def test_a_class_that_does_not_exist_is_empty(class_id):
+    localizer = Localizer(painted_classifier())
+    images = blob_images(2, (30, 40))
+    found = to_numpy(localizer(images, class_ids=np.array([[class_id, 3], [0, 1]])))
+    alone = to_numpy(localizer(images, class_ids=np.array([[3, 3], [0, 1]])))
+    assert found["class_ids"].tolist() == [[class_id, 3], [0, 1]]
+    assert found["valid"][0].tolist() == [False, alone["valid"][0, 1]]
+    for name in ("scores", "boxes", "score_maps"):
+        assert not found[name][0, 0].any()
+        np.testing.assert_array_equal(found[name][0, 1], alone[name][0, 1])
+        np.testing.assert_array_equal(found[name][1], alone[name][1])

@@ -21,6 +21,9 @@ class Localizer(keras.Model):
     size (bilinear), scaled to [0, 1], cut at `cam_threshold`, and the bounding box
     of the largest 8-connected component is the box, in pixels of the given images.
 
+    A saved localizer is loaded by `keras.saving.load_model` once this room has been
+    imported (`from keras_wsol import models`), which tells Keras its classes.
+
     Args:
         model: A classifier whose last layers are global average pooling and one
             `Dense`, such as those of `build_classifier`, with a fixed input size.

@@ -100,8 +100,7 @@ class ADL(keras.layers.Layer):
 
         Returns:
             Dictionary of float32 tensors `(B, H, W, 1)`: `"attention"`,
-            `"importance_map"`, `"drop_mask"`. The share of cells dropped is
-            `1 - mean(drop_mask)`.
+            `"importance_map"`, `"drop_mask"`.
         """
         attention = masks.spatial_attention(inputs)
         return {
@@ -109,6 +108,19 @@ class ADL(keras.layers.Layer):
             "importance_map": masks.importance_map(attention),
             "drop_mask": masks.drop_mask(attention, self.drop_threshold),
         }
+
+    def drop_shares(self, inputs: Any) -> dict[str, Any]:
+        """Returns what share of `inputs` the layer drops, without a draw.
+
+        Args:
+            inputs: Tensor `(B, H, W, C)`.
+
+        Returns:
+            Dictionary with `"cells"`, float32 `(B,)` in [0, 1]: the share of cells
+            that are zero in a call that uses the drop mask.
+        """
+        share = masks.dropped_share(self.maps(inputs)["drop_mask"])
+        return {"cells": share if self.drop_mask else ops.zeros_like(share)}
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         if not training:

@@ -97,8 +97,7 @@ class CAGD(keras.layers.Layer):
 
         Returns:
             Dictionary of tensors `(B, 1, 1, C)`: `"channel_attention"` float32,
-            `"eligible"` boolean. The expected share of channels dropped is
-            `drop_probability * mean(eligible)`.
+            `"eligible"` boolean.
         """
         attention = masks.channel_attention(inputs)
         if self.selection == "top_k":
@@ -106,6 +105,19 @@ class CAGD(keras.layers.Layer):
         else:
             eligible = masks.channels_below_min_multiple(attention, self.min_multiple)
         return {"channel_attention": attention, "eligible": eligible}
+
+    def drop_shares(self, inputs: Any) -> dict[str, Any]:
+        """Returns what share of `inputs` the layer drops, without a draw.
+
+        Args:
+            inputs: Tensor `(B, H, W, C)`.
+
+        Returns:
+            Dictionary with `"channels"`, float32 `(B,)` in [0, 1]: the expected share
+            of channels that a call drops.
+        """
+        eligible = ops.cast(self.maps(inputs)["eligible"], "float32")
+        return {"channels": self.drop_probability * ops.mean(eligible, (1, 2, 3))}
 
     def draw_mask(self, inputs: Any) -> Any:
         """Draws the channel mask of one training call.

@@ -172,6 +172,23 @@ class DFM(keras.layers.Layer):
         )
         return {**maps, "position_map": position_map, "channel_map": channel_map}
 
+    def drop_shares(self, inputs: Any) -> dict[str, Any]:
+        """Returns what share of `inputs` the layer drops, without a draw.
+
+        Args:
+            inputs: Tensor `(B, H, W, C)`.
+
+        Returns:
+            Dictionary of float32 `(B,)` in [0, 1]: `"cells"` that the position mask
+            and `"channels"` that the channel mask sets to zero, each in a call
+            that uses it. With `feedback="residual"` they are weakened, not lost.
+        """
+        maps = self.maps(inputs)
+        return {
+            "cells": masks.dropped_share(maps["position_mask"]),
+            "channels": masks.dropped_share(maps["channel_mask"]),
+        }
+
     def _rate(self) -> float:
         """Probability of the position map."""
         return {"position": 1.0, "channel": 0.0}.get(self.branches, self.position_rate)

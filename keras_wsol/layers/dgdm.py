@@ -137,6 +137,18 @@ class DGDM(keras.layers.Layer):
         """
         return {**self.cagd.maps(inputs), **self.sagd.maps(inputs)}
 
+    def drop_shares(self, inputs: Any) -> dict[str, Any]:
+        """Returns what share of `inputs` the layer drops, without a draw.
+
+        Args:
+            inputs: Tensor `(B, H, W, C)`.
+
+        Returns:
+            Dictionary of float32 `(B,)` in [0, 1]: `"channels"` as `CAGD` and
+            `"cells"` as `SAGD`.
+        """
+        return {**self.cagd.drop_shares(inputs), **self.sagd.drop_shares(inputs)}
+
     def build(self, input_shape: tuple) -> None:
         self.cagd.build(input_shape)
         self.sagd.build(input_shape)

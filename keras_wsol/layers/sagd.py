@@ -125,8 +125,7 @@ class SAGD(keras.layers.Layer):
 
         Returns:
             Dictionary of float32 tensors `(B, H, W, 1)`: `"attention"`,
-            `"importance_map"`, `"drop_mask"`. The share of cells dropped is
-            `1 - mean(drop_mask)`.
+            `"importance_map"`, `"drop_mask"`.
         """
         attention = masks.spatial_attention(inputs)
         return {
@@ -134,6 +133,19 @@ class SAGD(keras.layers.Layer):
             "importance_map": masks.importance_map(attention),
             "drop_mask": self._spatial_mask(attention),
         }
+
+    def drop_shares(self, inputs: Any) -> dict[str, Any]:
+        """Returns what share of `inputs` the layer drops, without a draw.
+
+        Args:
+            inputs: Tensor `(B, H, W, C)`.
+
+        Returns:
+            Dictionary with `"cells"`, float32 `(B,)` in [0, 1]: the share of cells
+            that are zero in a call that uses the drop mask.
+        """
+        share = masks.dropped_share(self.maps(inputs)["drop_mask"])
+        return {"cells": share if self.drop_mask else ops.zeros_like(share)}
 
     def _spatial_mask(self, attention: Any) -> Any:
         discriminative = masks.grow_blocks(

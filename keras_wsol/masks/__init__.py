@@ -12,7 +12,7 @@ from keras_wsol.masks.channels import (
     channels_outside_top_k,
 )
 from keras_wsol.masks.fusion import dfm_maps, fuse
-from keras_wsol.masks.threshold import background_mask, drop_mask
+from keras_wsol.masks.threshold import background_mask, drop_mask, dropped_share
 
 __all__ = [
     "background_mask",
@@ -21,6 +21,7 @@ __all__ = [
     "channels_outside_top_k",
     "dfm_maps",
     "drop_mask",
+    "dropped_share",
     "focus_neighbours",
     "fuse",
     "grow_blocks",

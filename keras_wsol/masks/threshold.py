@@ -55,3 +55,23 @@ def background_mask(attention: Any, threshold: float) -> Any:
     maximum = ops.max(attention, axis=(1, 2, 3), keepdims=True)
     kept = ops.logical_or(attention >= threshold * maximum, maximum <= 0)
     return ops.cast(kept, "float32")
+
+
+def dropped_share(mask: Any) -> Any:
+    """Share of a mask that is dropped, for each sample.
+
+    Args:
+        mask: Float tensor `(B, ...)`; 0 drops, anything else keeps.
+
+    Returns:
+        float32 tensor `(B,)` in [0, 1].
+
+    Example:
+    >>> import numpy as np
+    >>> mask = np.array([[0.0, 1.0, 1.15, 1.0], [1.0, 1.0, 1.0, 1.0]], "float32")
+    >>> ops.convert_to_numpy(dropped_share(mask)).tolist()
+    [0.25, 0.0]
+    """
+    mask = ops.convert_to_tensor(mask)
+    axes = tuple(range(1, len(mask.shape)))
+    return ops.mean(ops.cast(mask == 0, "float32"), axis=axes)

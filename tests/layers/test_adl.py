@@ -79,7 +79,7 @@ def test_frequency_of_draws_for_the_batch(drop_rate):
     layer = ADL(drop_rate=drop_rate, drop_threshold=0.5, seed=1)
     features = np.repeat(PAIR, 3, axis=0)
     masked = []
-    for _ in range(400):
+    for _ in range(2000):
         output = train(layer, features)
         is_mask = [np.array_equal(o, [1.0, 0.0]) for o in output.reshape(3, 2)]
         assert len(set(is_mask)) == 1  # one draw for the whole batch

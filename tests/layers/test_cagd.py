@@ -116,8 +116,8 @@ def test_frequency_of_drops(drop_probability):
     # Channels 0 to 3 are eligible, 4 and 5 are not.
     means = np.array([2, 3, 4, 5, 6, 9], "float32").reshape(1, 1, 1, 6)
     layer = CAGD(drop_probability=drop_probability, seed=4)
-    features = np.tile(means, (400, 1, 1, 1))
-    calls = np.array([train(layer, features).reshape(400, 6) == 0 for _ in range(3)])
+    features = np.tile(means, (700, 1, 1, 1))
+    calls = np.array([train(layer, features).reshape(700, 6) == 0 for _ in range(3)])
     assert not calls[..., 4:].any()
     falls = calls[..., :4]
     for channel in range(4):
@@ -130,7 +130,7 @@ def test_frequency_of_drops(drop_probability):
 
 
 def test_default_probability_is_that_of_the_paper():
-    features = np.tile(np.array([1.0, 2.0, 9.0], "float32"), (600, 1, 1, 1))
+    features = np.tile(np.array([1.0, 2.0, 9.0], "float32"), (1000, 1, 1, 1))
     falls = train(CAGD(seed=5), features)[..., :2] == 0.0
     assert_frequency(falls, 0.5)
 

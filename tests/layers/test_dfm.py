@@ -170,7 +170,7 @@ def test_frequency_of_draws_for_the_batch(branches):
     features = np.tile(positive(1, 2, 1, 3, seed=3), (2, 1, 1, 1))
     layer = DFM(branches=branches, seed=1)
     draws = []
-    for _ in range(400):
+    for _ in range(2000):
         shown = shows_position(train(layer, features), features, branches)
         assert len(set(shown.tolist())) == 1
         draws.append(shown[0])

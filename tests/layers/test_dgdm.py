@@ -156,13 +156,13 @@ def test_channels_are_drawn_at_every_step_and_apart_from_the_other_draw():
 def test_one_draw_a_batch_but_channels_for_each_sample():
     layer = DGDM(block_size=1, seed=7)
     draws, differs = [], 0
-    for _ in range(400):
+    for _ in range(2000):
         fell, masked = events(layer, 3)
         assert len(set(masked.tolist())) == 1
         differs += len(set(fell.tolist())) == 2
         draws.append(masked[0])
     assert_frequency(draws, 0.75)  # the default
-    assert_frequency(np.arange(400) < differs, 0.75)  # 1 - 2 / 2^3
+    assert_frequency(np.arange(2000) < differs, 0.75)  # 1 - 2 / 2^3
 
 
 # With one draw a batch both halves would begin with the same uniform number, were

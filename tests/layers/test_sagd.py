@@ -134,7 +134,7 @@ def test_frequency_of_draws_for_the_batch():
     layer = SAGD(**MASKED, seed=1)
     features = np.repeat(TRIPLE, 2, axis=0)
     masked = []
-    for _ in range(400):
+    for _ in range(2000):
         output = train(layer, features)
         is_mask = [np.array_equal(o, [0.0, 5.0, 0.0]) for o in output.reshape(2, 3)]
         assert len(set(is_mask)) == 1

@@ -125,14 +125,15 @@ class ADL(keras.layers.Layer):
     def call(self, inputs: Any, training: bool = False) -> Any:
         if not training:
             return inputs
-        maps = self.maps(inputs)
+        features = ops.cast(inputs, "float32")
+        maps = self.maps(features)
         ones = ops.ones_like(maps["attention"])
         factor = ops.where(
             draw_first(inputs, self.drop_rate, self.draw, self.seed_generator),
             maps["drop_mask"] if self.drop_mask else ones,
             maps["importance_map"] if self.importance_map else ones,
         )
-        return masks.multiply(inputs, factor)
+        return ops.cast(features * factor, inputs.dtype)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         return input_shape

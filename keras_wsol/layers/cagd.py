@@ -138,7 +138,8 @@ class CAGD(keras.layers.Layer):
     def call(self, inputs: Any, training: bool = False) -> Any:
         if not training:
             return inputs
-        return masks.multiply(inputs, self.draw_mask(inputs))
+        features = ops.cast(inputs, "float32")
+        return ops.cast(features * self.draw_mask(features), inputs.dtype)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         return input_shape

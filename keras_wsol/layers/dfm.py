@@ -157,20 +157,30 @@ class DFM(keras.layers.Layer):
             `"position_mask"` `(B, H, W, 1)`, and the two candidates of the draw,
             `"position_map"` and `"channel_map"`, which broadcast to the input.
         """
-        maps = masks.dfm_maps(
+        maps = self._key_maps(inputs)
+        position_map, channel_map = self._candidates(maps)
+        return {
+            **maps,
+            "position_map": position_map[0] + position_map[1],
+            "channel_map": channel_map[0] + channel_map[1],
+        }
+
+    def _key_maps(self, inputs: Any) -> dict[str, Any]:
+        return masks.dfm_maps(
             inputs,
             channel_threshold=self.channel_threshold,
             position_threshold=self.position_threshold,
             focus=self.focus if self.branches == "fused" else 0.0,
             accumulate_focus=self.accumulate_focus,
         )
-        position_map, channel_map = masks.fuse(
+
+    def _candidates(self, maps: dict[str, Any]) -> tuple[tuple, tuple]:
+        return masks.fuse(
             maps,
             position_weight=self.position_weight,
             channel_weight=self.channel_weight,
             branches=self.branches,
         )
-        return {**maps, "position_map": position_map, "channel_map": channel_map}
 
     def drop_shares(self, inputs: Any) -> dict[str, Any]:
         """Returns what share of `inputs` the layer drops, without a draw.
@@ -183,7 +193,7 @@ class DFM(keras.layers.Layer):
             and `"channels"` that the channel mask sets to zero, each in a call
             that uses it. With `feedback="residual"` they are weakened, not lost.
         """
-        maps = self.maps(inputs)
+        maps = self._key_maps(inputs)
         return {
             "cells": masks.dropped_share(maps["position_mask"]),
             "channels": masks.dropped_share(maps["channel_mask"]),
@@ -193,28 +203,31 @@ class DFM(keras.layers.Layer):
         """Probability of the position map."""
         return {"position": 1.0, "channel": 0.0}.get(self.branches, self.position_rate)
 
-    def _draw_map(self, inputs: Any, training: bool) -> Any:
-        maps = self.maps(inputs)
-        position_map, channel_map = maps["position_map"], maps["channel_map"]
+    def _draw_map(self, inputs: Any, training: bool) -> tuple[Any, Any]:
+        """The map of this call, as a map of cells and one of channels to be added."""
+        position_map, channel_map = self._candidates(self._key_maps(inputs))
+        pairs = tuple(zip(position_map, channel_map, strict=True))
         if not training:
-            return self._rate() * position_map + (1.0 - self._rate()) * channel_map
+            rate = self._rate()
+            return tuple(rate * one + (1.0 - rate) * other for one, other in pairs)
         if self.branches in ("position", "channel"):
             return position_map if self.branches == "position" else channel_map
         use_position = draw_first(
             inputs, self.position_rate, self.draw, self.seed_generator
         )
-        return ops.where(use_position, position_map, channel_map)
+        return tuple(ops.where(use_position, one, other) for one, other in pairs)
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         if not training and self.inference == "identity":
             return inputs
-        drawn = self._draw_map(inputs, training)
+        features = ops.cast(inputs, "float32")
+        cells, channels = self._draw_map(features, training)
         if self.feedback == "add":
-            total = ops.cast(inputs, "float32") + drawn
-            return ops.cast(total, inputs.dtype)
+            return ops.cast(features + cells + channels, inputs.dtype)
         if self.feedback == "residual":
-            drawn = (1.0 + drawn) * (0.5 if self.rescale else 1.0)
-        return masks.multiply(inputs, drawn)
+            scale = 0.5 if self.rescale else 1.0
+            cells, channels = scale * (1.0 + cells), scale * channels
+        return ops.cast(features * (cells + channels), inputs.dtype)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         return input_shape

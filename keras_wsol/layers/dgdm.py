@@ -3,8 +3,8 @@
 from typing import Any
 
 import keras
+from keras import ops
 
-from keras_wsol import masks
 from keras_wsol.layers.cagd import CAGD
 from keras_wsol.layers.sagd import SAGD
 
@@ -156,8 +156,9 @@ class DGDM(keras.layers.Layer):
     def call(self, inputs: Any, training: bool = False) -> Any:
         if not training:
             return inputs
-        factor = self.cagd.draw_mask(inputs) * self.sagd.draw_map(inputs)
-        return masks.multiply(inputs, factor)
+        features = ops.cast(inputs, "float32")
+        factor = self.cagd.draw_mask(features) * self.sagd.draw_map(features)
+        return ops.cast(features * factor, inputs.dtype)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         return input_shape

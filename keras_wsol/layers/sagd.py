@@ -178,7 +178,8 @@ class SAGD(keras.layers.Layer):
     def call(self, inputs: Any, training: bool = False) -> Any:
         if not training:
             return inputs
-        return masks.multiply(inputs, self.draw_map(inputs))
+        features = ops.cast(inputs, "float32")
+        return ops.cast(features * self.draw_map(features), inputs.dtype)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         return input_shape

@@ -71,14 +71,27 @@ def grow_blocks(mask: Any, block_size: int | str) -> Any:
     """
     if block_size == 1:
         return mask
-    if block_size == "adaptive":
-        _, rows, columns, _ = ops.shape(mask)
-        height = (rows + ADAPTIVE_PARTS - 1) // ADAPTIVE_PARTS
-        width = (columns + ADAPTIVE_PARTS - 1) // ADAPTIVE_PARTS
-    else:
-        height = width = block_size
-    dropped_near = window_count(1.0 - mask, height, width)
-    return ops.cast(dropped_near == 0, "float32")
+    if block_size != "adaptive":
+        return 1.0 - _window_maximum(1.0 - mask, block_size)
+    _, rows, columns, _ = ops.shape(mask)
+    height = (rows + ADAPTIVE_PARTS - 1) // ADAPTIVE_PARTS
+    width = (columns + ADAPTIVE_PARTS - 1) // ADAPTIVE_PARTS
+    return ops.cast(window_count(1.0 - mask, height, width) == 0, "float32")
+
+
+def _window_maximum(cells: Any, size: int) -> Any:
+    """Maximum of zeros and ones over the window of `window_count`.
+
+    For a size that is known beforehand, one kernel does what takes a count some
+    twenty.
+    """
+    before, after = (size - 1) // 2, size // 2
+    # A mask has no gradient, and that of a pooling fails in places under XLA.
+    cells = ops.stop_gradient(ops.convert_to_tensor(cells))
+    cells = ops.pad(cells, ((0, 0), (before, after), (before, after), (0, 0)))
+    return ops.max_pool(
+        cells, size, strides=1, padding="valid", data_format="channels_last"
+    )
 
 
 def focus_neighbours(mask: Any, focus: float, accumulate: bool = False) -> Any:
@@ -108,7 +121,8 @@ def focus_neighbours(mask: Any, focus: float, accumulate: bool = False) -> Any:
     mask = ops.convert_to_tensor(mask)
     if focus == 0:
         return mask
-    dropped_near = window_count(1.0 - mask, 3, 3)
-    if not accumulate:
-        dropped_near = ops.minimum(dropped_near, 1)
-    return mask * (1.0 + focus * ops.cast(dropped_near, "float32"))
+    if accumulate:
+        dropped_near = ops.cast(window_count(1.0 - mask, 3, 3), "float32")
+    else:
+        dropped_near = _window_maximum(1.0 - mask, 3)
+    return mask * (1.0 + focus * dropped_near)

@@ -49,8 +49,12 @@ def fuse(
     position_weight: float,
     channel_weight: float,
     branches: str = "fused",
-) -> tuple[Any, Any]:
+) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
     """Adds enhancements to masks: across branches (Eq. 13 and 14), or within.
+
+    Each result is the sum of a map of cells and a map of channels, and is given as
+    these two: their sum has the size of the features, which a draw between the two
+    results does not need.
 
     Args:
         maps: The dictionary of `dfm_maps`.
@@ -62,14 +66,28 @@ def fuse(
             mask the enhancement of its own branch.
 
     Returns:
-        `(position_map, channel_map)`, float32 tensors that broadcast to
-        `(B, H, W, C)`: the paper's P_ME and C_ME when fused.
+        `(position_map, channel_map)`, the paper's P_ME and C_ME when fused, each a
+        pair of float32 tensors `(B, H, W, 1)` and `(B, 1, 1, C)` to be added.
+
+    Example:
+    >>> import numpy as np
+    >>> maps = {name: np.full((1, 1, 1, 1), value, "float32") for name, value in (
+    ...     ("channel_enhancement", 0.5), ("channel_mask", 1.0),
+    ...     ("position_enhancement", 0.25), ("position_mask", 0.0))}
+    >>> position_map, channel_map = fuse(maps, position_weight=1.0, channel_weight=1.0)
+    >>> [ops.convert_to_numpy(part).item() for part in (*position_map, *channel_map)]
+    [0.0, 0.5, 0.25, 1.0]
     """
-    for_position, for_channel = (
-        (maps["channel_enhancement"], maps["position_enhancement"])
-        if branches == "fused"
-        else (maps["position_enhancement"], maps["channel_enhancement"])
+    for_position = channel_weight * maps["channel_enhancement"]
+    for_channel = position_weight * maps["position_enhancement"]
+    if branches == "fused":
+        return (
+            (maps["position_mask"], for_position),
+            (for_channel, maps["channel_mask"]),
+        )
+    own_position = channel_weight * maps["position_enhancement"]
+    own_channel = position_weight * maps["channel_enhancement"]
+    return (
+        (own_position + maps["position_mask"], ops.zeros_like(for_position)),
+        (ops.zeros_like(for_channel), own_channel + maps["channel_mask"]),
     )
-    position_map = channel_weight * for_position + maps["position_mask"]
-    channel_map = position_weight * for_channel + maps["channel_mask"]
-    return position_map, channel_map

@@ -1,4 +1,3 @@
-import numpy as np
 import pytest
 from keras import ops
 
@@ -53,6 +52,8 @@ def test_both_candidates(size, branches):
     expected = candidates(
         features, **thresholds, **weights, focus=0.0, branches=branches
     )
-    for candidate, reference in zip(actual, expected, strict=True):
-        array = ops.convert_to_numpy(candidate)
-        assert_equal(np.broadcast_to(array, features.shape), reference)
+    _, height, width, channels = features.shape
+    for (cells, gains), reference in zip(actual, expected, strict=True):
+        assert tuple(cells.shape) == (5, height, width, 1)
+        assert tuple(gains.shape) == (5, 1, 1, channels)
+        assert_equal(ops.convert_to_numpy(cells + gains), reference)

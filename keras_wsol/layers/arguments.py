@@ -1,9 +1,11 @@
 """Checks of constructor arguments: what was expected, then what came."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from typing import Any
+
+import keras
 
 
 def check_number(
@@ -67,6 +69,54 @@ def check_bool(name: str, value: Any) -> None:
             f"`{name}` must be a boolean. Received: {name}={value!r} (of type "
             f"{type(value).__name__})."
         )
+
+
+def check_integer(name: str, value: Any, low: int = 1) -> int:
+    """Returns `value` if it is an integer of at least `low`, else raises.
+
+    Args:
+        name: Name of the argument.
+        value: What the caller passed.
+        low: Smallest allowed value.
+
+    Returns:
+        The value as an integer of Python.
+
+    Raises:
+        TypeError: `value` is no integer.
+        ValueError: `value` is too small.
+    """
+    expected = f"`{name}` must be an integer >= {low}."
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(
+            f"{expected} Received: {name}={value!r} (of type {type(value).__name__})."
+        )
+    if value < low:
+        raise ValueError(f"{expected} Received: {name}={value!r}.")
+    return _plain(value)
+
+
+def check_activation(name: str, value: Any) -> Callable[[Any], Any]:
+    """Returns the activation that `value` names or is.
+
+    Args:
+        name: Name of the argument.
+        value: What the caller passed: a name, a function, a serialized function,
+            or `None` for none.
+
+    Returns:
+        A function of one tensor.
+
+    Raises:
+        ValueError: `value` stands for no activation.
+    """
+    try:
+        return keras.activations.get(value)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"`{name}` must be an activation: a function, or a name of "
+            f"`keras.activations`. Received: {name}={value!r}."
+        ) from error
 
 
 def check_block_size(value: Any) -> int | str:

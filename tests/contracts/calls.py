@@ -7,14 +7,14 @@ def held_draw(layer, input_shape, training=True):
     """The layer as a pure function of its input: the same draw in each call."""
     if not layer.built:
         layer.build(input_shape)
-    trainable = [keras.ops.convert_to_tensor(v) for v in layer.trainable_variables]
-    others = [keras.ops.convert_to_tensor(v) for v in layer.non_trainable_variables]
+    state = [keras.ops.convert_to_tensor(v) for v in layer.variables]
+    return lambda inputs: call_with(layer, state, inputs, training)
 
-    def function(inputs):
-        outputs, _ = layer.stateless_call(trainable, others, inputs, training=training)
-        return outputs
 
-    return function
+def call_with(layer, state, inputs, training=True):
+    """Calls the layer as if `state` were the values of `layer.variables`."""
+    with keras.StatelessScope(list(zip(layer.variables, state, strict=True))):
+        return layer(inputs, training=training)
 
 
 def compiled(function):
@@ -29,6 +29,11 @@ def compiled(function):
 
         return jax.jit(function)
     return function
+
+
+def quick(function):
+    """As a backend runs it soonest: JAX compiles operations one by one otherwise."""
+    return compiled(function) if keras.backend.backend() == "jax" else function
 
 
 def any_size(function, channels):

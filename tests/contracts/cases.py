@@ -24,16 +24,17 @@ class LayerCase:
         layer: The class.
         settings: Constructor arguments that are not defaults; together the sets
             name every argument of `__init__`.
-        random: Arguments under which two calls differ.
+        random: Arguments under which two calls differ. None: nothing is drawn at
+            a call, whatever the arguments, and the tests of draws do not apply.
         held: Sets of arguments under which nothing is left to the draw.
         identity_at_inference: Returns its input unless training.
-        weightless: Has no weights.
+        weightless: Has no weights. Otherwise the tests of weights apply.
         largest_activation: Largest float16 input that may give no inf.
     """
 
     layer: type[keras.layers.Layer]
     settings: tuple[Mapping[str, Any], ...]
-    random: Mapping[str, Any]
+    random: Mapping[str, Any] | None
     held: tuple[Mapping[str, Any], ...]
     identity_at_inference: bool
     weightless: bool
@@ -42,6 +43,11 @@ class LayerCase:
     @property
     def name(self):
         return self.layer.__name__
+
+    @property
+    def usual(self):
+        """Arguments under which the layer does something in a small network."""
+        return self.held[0] if self.random is None else self.random
 
     @property
     def defaults(self):
@@ -81,7 +87,12 @@ CASES = (
             {"drop_mask": False},
         ),
         random={"drop_rate": 0.5},
-        held=({"drop_rate": 0.0}, {"drop_rate": 1.0}),
+        held=(
+            {"drop_rate": 0.0},
+            {"drop_rate": 1.0},
+            # Here the cell at the cut, which falls, is there for sure: the maximum.
+            {"drop_rate": 1.0, "drop_threshold": 1.0},
+        ),
         identity_at_inference=True,
         weightless=True,
     ),
@@ -157,10 +168,135 @@ CASES = (
         # The unscaled residual is at most 1 + 1 + omega + gamma = 2.55 inputs.
         largest_activation=1.5e4,
     ),
+    LayerCase(
+        layer=layers.SqueezeExcite,
+        settings=(
+            {
+                "ratio": 3,
+                "activation": "silu",
+                "gate_activation": "hard_sigmoid",
+                "use_bias": False,
+                "seed": 7,
+            },
+        ),
+        random=None,
+        held=(
+            {"ratio": 2},
+            {"ratio": 1, "activation": "silu", "use_bias": False},
+        ),
+        identity_at_inference=False,
+        weightless=False,
+    ),
+    LayerCase(
+        layer=layers.CBAM,
+        settings=(
+            {
+                "ratio": 3,
+                "kernel_size": 3,
+                "activation": "silu",
+                "gate_activation": "hard_sigmoid",
+                "use_bias": False,
+                "channel": False,
+                "seed": 7,
+            },
+            {"spatial": False, "ratio": 2},
+        ),
+        random=None,
+        held=(
+            # Not 3: PyTorch's CPU convolution has no gradient for a batch of one,
+            # one filter and a 3 x 3 window ("grad_weight must be contiguous").
+            {"ratio": 2, "kernel_size": 5},
+            {"ratio": 2, "spatial": False, "use_bias": False},
+            {"channel": False},
+        ),
+        identity_at_inference=False,
+        weightless=False,
+    ),
+    LayerCase(
+        layer=layers.DropBlock2D,
+        settings=(
+            {
+                "drop_rate": 0.3,
+                "block_size": 3,
+                "per_channel": False,
+                "rescale": False,
+                "seed": 7,
+            },
+        ),
+        random={"drop_rate": 0.4, "block_size": 2},
+        # Nothing is left to the draw only where all falls or nothing does, so no
+        # set has a gain above 1; that of a random mask has no limit.
+        held=(
+            {"drop_rate": 0.0},
+            {"drop_rate": 1.0, "block_size": 1},
+            {"drop_rate": 1.0, "block_size": 40, "per_channel": False},
+        ),
+        identity_at_inference=True,
+        weightless=True,
+    ),
+    LayerCase(
+        layer=layers.MaxDrop,
+        settings=(
+            {
+                "drop_rate": 0.3,
+                "variant": "channel_wise",
+                "block_size": 3,
+                "rescale": True,
+                "seed": 7,
+            },
+        ),
+        random={"drop_rate": 0.5},
+        held=(
+            {"drop_rate": 0.0},
+            {"drop_rate": 1.0},
+            {"drop_rate": 1.0, "block_size": 2},
+            {"drop_rate": 1.0, "variant": "channel_wise", "rescale": True},
+        ),
+        identity_at_inference=True,
+        weightless=True,
+    ),
+    LayerCase(
+        layer=layers.Cutout,
+        settings=({"size": 5, "fill_value": [1.0, 2.0, 3.0, 4.0], "seed": 7},),
+        random={"size": 2},
+        # Squares that hide every pixel wherever they lie; one that hides some is
+        # always a matter of the draw.
+        held=({"size": 99}, {"size": 99, "fill_value": 2.5}),
+        identity_at_inference=True,
+        weightless=True,
+    ),
+    LayerCase(
+        layer=layers.TargetedDropout,
+        settings=(
+            {
+                "target_fraction": 0.75,
+                "drop_rate": 0.3,
+                "magnitude": "mean",
+                "seed": 7,
+            },
+        ),
+        random={"drop_rate": 0.5},
+        held=(
+            {"drop_rate": 0.0},
+            {"drop_rate": 1.0},
+            {"drop_rate": 1.0, "target_fraction": 0.75, "magnitude": "mean"},
+        ),
+        identity_at_inference=True,
+        weightless=True,
+    ),
 )
 
 BY_NAME = {case.name: case for case in CASES}
-every_layer = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+
+def each(cases):
+    """Runs a test once for each of the cases."""
+    return pytest.mark.parametrize("case", cases, ids=lambda case: case.name)
+
+
+every_layer = each(CASES)
+every_layer_that_draws = each([case for case in CASES if case.random is not None])
+every_layer_with_weights = each([case for case in CASES if not case.weightless])
 every_held_draw = pytest.mark.parametrize(
     ("case", "arguments"),
     [

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.contracts.cases import BY_NAME, CASES, every_layer
+from tests.contracts.cases import BY_NAME, CASES, every_layer_that_draws
 from tests.contracts.saved_graph import operations, random_operations
 
 pytestmark = [
@@ -23,7 +23,7 @@ def classifier(case, arguments):
     keras.utils.set_random_seed(1)
     inputs = keras.Input((None, None, 3), name="images")
     x = keras.layers.Conv2D(8, 3, padding="same", activation="relu")(inputs)
-    x = case.layer(**{**case.random, **arguments})(x)
+    x = case.layer(**{**case.usual, **arguments})(x)
     x = keras.layers.GlobalAveragePooling2D()(x)
     return keras.Model(inputs, keras.layers.Dense(2)(x))
 
@@ -47,7 +47,7 @@ def test_saved_model_equals_the_model_and_draws_nothing(case, arguments, tmp_pat
     assert random_operations(tmp_path / "saved") == set()
 
 
-@every_layer
+@every_layer_that_draws
 def test_a_random_operation_would_be_found(case, tmp_path):
     # The same listing on the same layer, exported as it trains.
     import tensorflow as tf

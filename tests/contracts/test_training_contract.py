@@ -7,16 +7,20 @@ from keras import ops
 
 from tests.contracts.activations import relu_features
 from tests.contracts.cases import every_layer
+from tests.contracts.weights import give_weights
 
-# On PyTorch jit_compile asks for torch.compile and a C++ compiler.
-JIT = (False,) if keras.backend.backend() == "torch" else (False, True)
+# On PyTorch jit_compile asks for torch.compile and a C++ compiler. On JAX a step
+# that is not compiled has each of its operations compiled, which takes longer.
+JIT = {"tensorflow": (False, True), "jax": (True,), "torch": (False,)}[
+    keras.backend.backend()
+]
 
 
-def small_classifier(case, jit_compile=False):
+def small_classifier(case, jit_compile=JIT[0]):
     keras.utils.set_random_seed(0)
     inputs = keras.Input((None, None, 3), name="images")
     x = keras.layers.Conv2D(8, 3, padding="same", activation="relu")(inputs)
-    x = case.layer(**case.random, seed=5)(x)
+    x = case.layer(**case.usual, seed=5, name="module")(x)
     x = keras.layers.GlobalAveragePooling2D()(x)
     model = keras.Model(inputs, keras.layers.Dense(2)(x))
     model.compile(
@@ -40,6 +44,7 @@ def fit(model, epochs):
 @pytest.mark.parametrize("jit_compile", JIT)
 def test_fit_moves_every_weight(case, jit_compile):
     model = small_classifier(case, jit_compile)
+    assert (model.get_layer("module").weights == []) == case.weightless
     before = model.get_weights()
     assert np.all(np.isfinite(fit(model, epochs=2)))
     after = model.get_weights()
@@ -56,7 +61,7 @@ def test_fit_repeats_with_its_seed(case):
 @every_layer
 def test_fit_with_batches_of_changing_size(case):
     model = small_classifier(case)
-    for shape in ((6, 7, 5, 3), (4, 9, 6, 3), (5, 4, 8, 3), (2, 3, 3, 3)):
+    for shape in ((6, 7, 5, 3), (4, 5, 8, 3)):
         images = np.random.default_rng(11).normal(size=shape).astype("float32")
         loss = model.train_on_batch(images, CLASS_IDS[: shape[0]])
         assert np.isfinite(loss)
@@ -68,8 +73,11 @@ def test_keras_file_round_trip(case, tmp_path):
         inputs = keras.Input((None, None, 4))
         layer = case.layer(**settings, name="module")
         model = keras.Model(inputs, layer(inputs))
+        give_weights(layer, channels=4)  # not those that its seed would give again
         model.save(tmp_path / "model.keras")
         revived = keras.saving.load_model(tmp_path / "model.keras")
+        for pair in zip(revived.get_weights(), model.get_weights(), strict=True):
+            np.testing.assert_array_equal(*pair)
         config = revived.get_layer("module").get_config()
         assert type(revived.get_layer("module")) is case.layer
         assert config == layer.get_config()

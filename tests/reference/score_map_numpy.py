@@ -1,0 +1,121 @@
+"""The score maps once more, from the papers' formulas, in loops.
+
+Features are (B, h, w, C), gradients (B, K, h, w, C), maps (B, K, h, w) before any ReLU.
+"""
+
+import itertools
+
+import numpy as np
+
+from tests.reference import cam_numpy
+
+
+def cells(features):
+    _, height, width, _ = features.shape
+    return list(itertools.product(range(height), range(width)))
+
+
+def weighted(features, gradients, weight):
+    """Sum over channels of `weight(A, g)`, a number or (h, w), times the channel."""
+    features, gradients = (np.asarray(x, "float64") for x in (features, gradients))
+    batch, classes = gradients.shape[:2]
+    maps = np.zeros((batch, classes, *features.shape[1:3]))
+    for b, k, c in itertools.product(
+        range(batch), range(classes), range(features.shape[3])
+    ):
+        channel = features[b, :, :, c]
+        maps[b, k] += weight(channel, gradients[b, k, :, :, c]) * channel
+    return maps
+
+
+def grad_cam(features, gradients):
+    """Selvaraju et al., 2017, eq. 1 and 2."""
+    count = len(cells(features))
+    return weighted(features, gradients, lambda a, g: sum(g.ravel()) / count)
+
+
+def grad_cam_pp(features, gradients):
+    """Chattopadhay et al., 2018, eq. 19, without the factor exp(logit)."""
+
+    def weight(channel, gradient):
+        total = 0.0
+        for g in gradient.ravel():
+            below = 2 * g**2 + sum(channel.ravel()) * g**3
+            if below:
+                total += g**2 / below * max(g, 0.0)
+        return total
+
+    return weighted(features, gradients, weight)
+
+
+def x_grad_cam(features, gradients):
+    """Fu et al., 2020."""
+
+    def weight(channel, gradient):
+        whole = sum(channel.ravel())
+        pairs = zip(channel.ravel(), gradient.ravel(), strict=True)
+        return sum(a / whole * g for a, g in pairs) if whole else 0.0
+
+    return weighted(features, gradients, weight)
+
+
+def layer_cam(features, gradients):
+    """Jiang et al., 2021."""
+    return weighted(features, gradients, lambda a, g: np.where(g > 0, g, 0.0))
+
+
+def hires_cam(features, gradients):
+    """Draelos and Carin, 2020."""
+    return weighted(features, gradients, lambda a, g: g)
+
+
+def score_cam(network, images, features, class_ids, baseline):
+    """Wang et al., 2020; one masked image at a time."""
+    batch, _, _, channels = features.shape
+    maps = np.zeros((batch, len(class_ids[0]), *features.shape[1:3]))
+    for b in range(batch):
+        image = images[b].astype("float64")
+        logits = []
+        for c in range(channels):
+            mask = cam_numpy.score_map(features[b, :, :, c], image.shape[:2])
+            masked = baseline + mask[:, :, None] * (image - baseline)
+            logits.append(np.asarray(network(masked[None].astype("float32")))[0])
+        for k, class_id in enumerate(class_ids[b]):
+            scores = np.array([logit[class_id] for logit in logits], "float64")
+            scores -= np.asarray(network(np.zeros_like(image)[None]))[0][class_id]
+            shares = np.exp(scores - scores.max())
+            shares /= shares.sum()
+            for c in range(channels):
+                maps[b, k] += shares[c] * features[b, :, :, c]
+    return maps
+
+
+def eigen_cam(features):
+    """Muhammad and Yeasin, 2020: O V_1 of each image's (h * w, C), by SVD."""
+    maps = []
+    for image in features.astype("float64"):
+        matrix = image.reshape(-1, image.shape[-1])
+        _, _, right = np.linalg.svd(matrix)
+        projected = matrix @ right[0]
+        projected *= -1 if projected.sum() < 0 else 1
+        maps.append(projected.reshape(1, *image.shape[:2]))
+    return np.array(maps)
+
+
+def principal_component(features):
+    """Wei et al., 2017: mean (C,), vector (C,), all at once by SVD."""
+    every = np.concatenate([each.reshape(-1, each.shape[-1]) for each in features])
+    every = every.astype("float64")
+    mean = every.mean(axis=0)
+    _, sizes, right = np.linalg.svd(every - mean)
+    vector = right[0] * (-1 if right[0].sum() < 0 else 1)
+    return mean, vector, sizes[0] ** 2 / (sizes**2).sum()
+
+
+def ddt(features, mean, vector):
+    """Wei et al., 2017: along the component, from the mean."""
+    maps = np.zeros((len(features), 1, *features.shape[1:3]))
+    for b, (y, x) in itertools.product(range(len(features)), cells(features)):
+        for c in range(features.shape[3]):
+            maps[b, 0, y, x] += vector[c] * (float(features[b, y, x, c]) - mean[c])
+    return maps

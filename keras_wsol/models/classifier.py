@@ -9,7 +9,7 @@ import keras
 
 from keras_wsol.models.backbones import BACKBONES, BackboneSpec
 from keras_wsol.models.logits import Logits
-from keras_wsol.models.methods import METHODS
+from keras_wsol.models.methods import METHOD_PLACES, METHODS, NORMALIZATION
 from keras_wsol.models.normalization import ImageNetNormalization
 from keras_wsol.models.splice import changed_layer, derive_seed, stable_names
 from keras_wsol.models.weights import carry_over, freeze_layers, source_model
@@ -43,7 +43,9 @@ def build_classifier(
         backbone: A row of `models.BACKBONES`: `"mobilenet"`, `"mobilenet_v2"`,
             `"vgg16"` (VGG16-GAP), `"resnet50"`, `"inception_v3"`.
         method: A row of `models.METHODS`: `"cam"` (plain), `"adl"`, `"dfm"`,
-            `"dgdm"`, `"cagd"`, `"sagd"`.
+            `"dgdm"`, `"cagd"`, `"sagd"`, or what the papers compare these with:
+            `"se"`, `"cbam"`, `"spatial_dropout"`, `"dropblock"`, `"maxdrop"`,
+            `"targeted_dropout"`, and `"cutout"`, which acts on the image.
         num_classes: Integer, number of classes.
         weights: `None` (random), `"imagenet"` (downloaded by
             `keras.applications`), or a path: an `.h5` file that the function of
@@ -53,7 +55,8 @@ def build_classifier(
         input_shape: Height, width and 3. Images of any size are resized to it by
             `Localizer` and by the data pipelines.
         drop_after: Names of the layers after which the method's layer goes;
-            `None` for the places of the backbone's row.
+            `None` for the places of the backbone's row. `"normalization"` is the
+            image as the backbone takes it.
         method_options: Constructor arguments of the method's layers, on top of
             those of the backbone's row.
         backbone_options: Options of the backbone: `{"alpha": 0.75}` for the
@@ -92,7 +95,7 @@ def build_classifier(
     source, trained = source_model(spec, weights, input_shape, options)
 
     images = keras.Input(input_shape, name="images")
-    normalized = ImageNetNormalization(spec.normalization, name="normalization")(images)
+    normalization = ImageNetNormalization(spec.normalization, name=NORMALIZATION)
     if drop_after is None:
         drop_after = _default_places(spec, method, head_convolutions)
     factories = _factories(spec, method, drop_after, method_options, seed)
@@ -105,12 +108,16 @@ def build_classifier(
 
     def call(layer: keras.layers.Layer, *args: Any, **kwargs: Any) -> Any:
         args = tuple(normalized if arg is images else arg for arg in args)
+        return call_and_insert(layer, *args, **kwargs)
+
+    def call_and_insert(layer: keras.layers.Layer, *args: Any, **kwargs: Any) -> Any:
         result = layer(*args, **kwargs)
         if layer.name in factories:
             result = factories[layer.name]()(result)
         outputs[layer.name] = result
         return result
 
+    normalized = call_and_insert(normalization, images)
     keras.models.clone_model(
         source, input_tensors=images, clone_function=copy, call_function=call
     )
@@ -204,6 +211,8 @@ def _default_places(
     """The places of the row; one after a head convolution means the last of them."""
     if METHODS[method] is None:
         return None
+    if method in METHOD_PLACES:
+        return METHOD_PLACES[method]
     last = f"head_conv{head_convolutions}"
     return tuple(
         last if place.startswith("head_conv") else place

@@ -1,39 +1,54 @@
 """From images to classes, score maps and boxes."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 from keras import ops
 
 from keras_wsol.boxes import largest_boxes, top_boxes
-from keras_wsol.cam import class_activation_maps, score_maps
-from keras_wsol.layers.arguments import check_choice, check_number
-from keras_wsol.models.head import Head, find_head
-
-SCORE_MAPS = ("cam",)
+from keras_wsol.cam import score_maps
+from keras_wsol.layers.arguments import check_number
+from keras_wsol.models.head import Head
+from keras_wsol.models.input_size import resize_to_input
+from keras_wsol.models.score_map_table import SCORE_MAPS, Evidence, find_source
+from keras_wsol.models.tail import SplitModel
 
 
 @keras.saving.register_keras_serializable(package="keras_wsol")
 class Localizer(keras.Model):
     """Reads classes, score maps and boxes from a trained classifier.
 
-    The class activation map of each chosen class is resized to the model's input
-    size (bilinear), scaled to [0, 1], cut at `cam_threshold`, and the bounding box
-    of the largest 8-connected component is the box, in pixels of the given images.
+    The class activation map of each chosen class, or another map, is resized to the
+    model's input size (bilinear), scaled to [0, 1], cut at `cam_threshold`, and the
+    bounding box of the largest 8-connected component is the box, in pixels of the
+    given images.
 
     A saved localizer is loaded by `keras.saving.load_model` once this room has been
     imported (`from keras_wsol import models`), which tells Keras its classes.
 
     Args:
-        model: A classifier whose last layers are global average pooling and one
-            `Dense`, such as those of `build_classifier`, with a fixed input size.
+        model: A functional classifier with a fixed input size. If its last layers are
+            global average pooling and one `Dense`, as in those of
+            `build_classifier`, every map can be read without a `layer`.
         cam_threshold: Float in [0, 1). Cells of the score map above this share of
             its maximum belong to the object. Default 0.2 [paper of CAM]. Tune it
             on a few images with boxes: it matters more than the method.
         top_k: Integer, how many classes to localize when none are given.
-        score_map: `"cam"`.
+        score_map: What the map is made of; each is a function of `cam` with its paper.
+            Class weights of the head: `"cam"`. Gradients: `"grad_cam"`,
+            `"grad_cam_pp"`, `"x_grad_cam"`, `"layer_cam"`, `"hires_cam"`: the deeper
+            the layer the cheaper; exported, SavedModel only. A thousand or more masked
+            images through the network for each image: `"score_cam"`. Features alone,
+            one map for all classes: `"eigen_cam"`, `"channel_mean"` (SCDA), `"ddt"`.
         max_boxes: Integer. Above 1, the boxes of that many components are given,
             too.
+        layer: Name of the layer whose features are read, for every map but `"cam"`;
+            also one inside a model that is a layer. Default: what the pooling of the
+            head reads.
+        map_options: Options of the map: `"relu"` where it has one; `"batch_size"` and
+            `"baseline"` of `"score_cam"`; `"component"` of `"ddt"`, which
+            `fit_component` finds.
         **kwargs: Passed on to `keras.Model` (`name`).
 
     Call arguments:
@@ -44,6 +59,8 @@ class Localizer(keras.Model):
             the -1 of an unreadable image, gets an empty map and score 0.
         cam_threshold: Optional scalar, instead of the model's own.
         training: Ignored: the classifier always runs in inference mode.
+        static_shapes: Boolean. Whether boxes come from the algorithm of
+            `boxes.largest_boxes` that XLA and LiteRT can compile. Default false.
 
     Returns:
         A dictionary with `K` classes an image, best first:
@@ -58,8 +75,9 @@ class Localizer(keras.Model):
         boxes are filled.
 
     Raises:
-        ValueError: The model has no such head, no fixed input size, or an argument
-            is out of range.
+        TypeError: An argument has another type than it must have.
+        ValueError: The model has no such head or layer, no fixed input size, or an
+            argument is out of range.
 
     Example:
     >>> from keras_wsol.models import build_classifier
@@ -78,26 +96,30 @@ class Localizer(keras.Model):
         top_k: int = 1,
         score_map: str = "cam",
         max_boxes: int = 1,
+        layer: str | None = None,
+        map_options: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         # Images in [0, 255] do not survive a cast to float16 on the way in.
         super().__init__(**{"name": "localizer", **kwargs, "dtype": "float32"})
-        head = find_head(model)
+        map_options = dict(map_options or {})
+        source = find_source(model, score_map, layer, map_options)
         cam_threshold = check_number("cam_threshold", cam_threshold)
         if cam_threshold == 1:  # above the maximum there is no cell
             raise ValueError(
                 "`cam_threshold` must be a number in [0, 1). Received: cam_threshold=1."
             )
-        check_choice("score_map", score_map, SCORE_MAPS)
-        _check_count("top_k", top_k, head.num_classes)
+        _check_count("top_k", top_k, source.num_classes)
         _check_count("max_boxes", max_boxes)
         self.model = model
         self.cam_threshold = cam_threshold
         self.top_k = top_k
         self.score_map = score_map
         self.max_boxes = max_boxes
+        self.layer = layer
+        self.map_options = map_options
         self.input_size = tuple(model.input_shape[1:3])
-        self._head = head
+        self._source = source
         self.built = True
         if keras.backend.backend() == "tensorflow":
             # There, boxes come from an algorithm whose shapes depend on the values,
@@ -105,9 +127,9 @@ class Localizer(keras.Model):
             self.jit_compile = False
 
     @property
-    def head(self) -> Head:
-        """Where the classifier's features and class weights are."""
-        return self._head
+    def head(self) -> Head | SplitModel:
+        """Where features and logits come from, and the number of classes."""
+        return self._source
 
     def call(
         self,
@@ -115,6 +137,7 @@ class Localizer(keras.Model):
         class_ids: Any = None,
         cam_threshold: Any = None,
         training: bool = False,
+        static_shapes: bool = False,
     ) -> dict[str, Any]:
         images = ops.convert_to_tensor(images)
         found = self.find_maps(images, class_ids)
@@ -122,7 +145,8 @@ class Localizer(keras.Model):
         flat = ops.reshape(maps, (-1, *self.input_size))
         threshold = self.cam_threshold if cam_threshold is None else cam_threshold
         count = maps.shape[1]
-        boxes = ops.reshape(largest_boxes(flat, threshold), (-1, count, 4))
+        boxes = largest_boxes(flat, threshold, static_shapes=static_shapes)
+        boxes = ops.reshape(boxes, (-1, count, 4))
         class_ids, exists = self._existing(found["class_ids"])
         scores = ops.take_along_axis(ops.softmax(found["logits"]), class_ids, axis=1)
         outputs = {
@@ -133,7 +157,10 @@ class Localizer(keras.Model):
             "valid": boxes[..., 2] > boxes[..., 0],
         }
         if self.max_boxes > 1:
-            outputs |= self._components(flat, threshold, count, images)
+            top = top_boxes(
+                flat, threshold, self.max_boxes, static_shapes=static_shapes
+            )
+            outputs |= self._components(top, count, images)
         return outputs
 
     def find_maps(self, images: Any, class_ids: Any = None) -> dict[str, Any]:
@@ -147,36 +174,49 @@ class Localizer(keras.Model):
             A dictionary: `"logits"` `(B, num_classes)`, `"class_ids"` `(B, K)`
             int32 and `"score_maps"` `(B, K, h, w)`.
         """
-        images = ops.convert_to_tensor(images)
-        features, logits = self._head.network(self._resized(images), training=False)
-        logits = ops.cast(logits, "float32")
+        images, features, logits, around = self._forward(images)
         if class_ids is None:
             class_ids = ops.top_k(logits, self.top_k)[1]
         class_ids = ops.cast(class_ids, "int32")
         if len(class_ids.shape) == 1:
             class_ids = class_ids[:, None]
         chosen, exists = self._existing(class_ids)
-        cams = class_activation_maps(features, self._head.kernel, chosen)
+        seen = Evidence(
+            source=self._source,
+            images=images,
+            features=features,
+            around=around,
+            class_ids=chosen,
+        )
+        cams = SCORE_MAPS[self.score_map].maps(seen, **self.map_options)
         maps = score_maps(cams, self.input_size)
+        # Repeats a map that is the same for all classes.
         maps = ops.where(exists[..., None, None], maps, 0.0)
         return {"logits": logits, "class_ids": class_ids, "score_maps": maps}
 
-    def _existing(self, class_ids: Any) -> tuple[Any, Any]:
-        """Class ids within range, and which of them were so from the start."""
-        within = ops.clip(class_ids, 0, self._head.num_classes - 1)
-        return within, ops.equal(within, class_ids)
+    def features(self, images: Any) -> tuple[Any, Any]:
+        """Returns what score maps are read from, and looks for none.
 
-    def _resized(self, images: Any) -> Any:
-        images = ops.cast(images, "float32")
-        if tuple(images.shape[1:3]) == self.input_size:
-            return images
-        return ops.image.resize(
-            images,
-            self.input_size,
-            interpolation="bilinear",
-            antialias=True,
-            data_format="channels_last",
-        )
+        Args:
+            images: As in the call.
+
+        Returns:
+            Features `(B, h, w, C)` and logits `(B, num_classes)`, both float32.
+        """
+        _, features, logits, _ = self._forward(images)
+        return ops.cast(features, "float32"), logits
+
+    def _forward(self, images: Any) -> tuple[Any, Any, Any, list[Any]]:
+        images = ops.convert_to_tensor(images)
+        images = resize_to_input(images, self.input_size)
+        features, logits, *around = self._source.network(images, training=False)
+        return images, features, ops.cast(logits, "float32"), around
+
+    def _existing(self, class_ids: Any) -> tuple[Any, Any]:
+        """Class ids with 0 for those out of range, and which of them exist."""
+        # Not by `clip`: between 0 and 6 LiteRT's converter takes it for a ReLU6.
+        exists = ops.logical_and(class_ids >= 0, class_ids < self._source.num_classes)
+        return ops.where(exists, class_ids, 0), exists
 
     def _pixels_a_cell(self, images: Any) -> Any:
         """Scale of x0, y0, x1, y1 from cells of the map to pixels of the image."""
@@ -186,9 +226,8 @@ class Localizer(keras.Model):
         return ops.stack([x, y, x, y])
 
     def _components(
-        self, flat: Any, threshold: Any, count: int, images: Any
+        self, top: dict[str, Any], count: int, images: Any
     ) -> dict[str, Any]:
-        top = top_boxes(flat, threshold, self.max_boxes)
         boxes = ops.reshape(top["boxes"], (-1, count, self.max_boxes, 4))
         return {
             "component_boxes": boxes * self._pixels_a_cell(images),
@@ -209,16 +248,22 @@ class Localizer(keras.Model):
             "top_k": self.top_k,
             "score_map": self.score_map,
             "max_boxes": self.max_boxes,
+            "layer": self.layer,
+            "map_options": keras.saving.serialize_keras_object(dict(self.map_options)),
         }
 
     @classmethod
     def from_config(
         cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
     ) -> "Localizer":
-        model = keras.saving.deserialize_keras_object(
-            config["model"], custom_objects=custom_objects
-        )
-        return cls(**{**config, "model": model})
+        objects = {
+            name: keras.saving.deserialize_keras_object(
+                config[name], custom_objects=custom_objects
+            )
+            for name in ("model", "map_options")
+            if name in config  # files of the first version have no options
+        }
+        return cls(**{**config, **objects})
 
 
 def _check_count(name: str, value: Any, most: int | None = None) -> None:

@@ -1,12 +1,29 @@
 """The table of methods: what is inserted into a backbone."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import keras
 
-from keras_wsol.layers import ADL, CAGD, DFM, DGDM, SAGD
+from keras_wsol.layers import (
+    ADL,
+    CAGD,
+    CBAM,
+    DFM,
+    DGDM,
+    SAGD,
+    Cutout,
+    DropBlock2D,
+    MaxDrop,
+    SqueezeExcite,
+    TargetedDropout,
+)
 
-# `None`: the plain classifier, whose class activation maps are read.
+# The layer that images go through first; a place for what hides parts of the input.
+NORMALIZATION = "normalization"
+
+# `None`: the plain classifier, whose class activation maps are read. Below the line,
+# what the papers compare their modules with.
 METHODS: Mapping[str, Callable[..., keras.layers.Layer] | None] = {
     "cam": None,
     "adl": ADL,
@@ -14,4 +31,18 @@ METHODS: Mapping[str, Callable[..., keras.layers.Layer] | None] = {
     "dgdm": DGDM,
     "cagd": CAGD,
     "sagd": SAGD,
+    # ---
+    "se": SqueezeExcite,
+    "cbam": CBAM,
+    # The rate is ours: Keras has no default, and the papers name none for this use.
+    "spatial_dropout": partial(keras.layers.SpatialDropout2D, rate=0.2),
+    "dropblock": DropBlock2D,
+    "maxdrop": MaxDrop,
+    "targeted_dropout": TargetedDropout,
+    "cutout": Cutout,
 }
+
+# Where a method goes whatever the backbone, instead of the places of its row. Cutout
+# hides a square of the normalized image, so that its default of 0 is the mean colour
+# (mid-grey for backbones that scale to [-1, 1]).
+METHOD_PLACES: Mapping[str, tuple[str, ...]] = {"cutout": (NORMALIZATION,)}

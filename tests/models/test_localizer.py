@@ -263,7 +263,7 @@ def test_outputs_are_float32_under_mixed_float16():
         ({"top_k": 0}, ValueError, "`top_k` must be an integer of at least 1 and at "),
         ({"top_k": 8}, ValueError, "at most 7, the number of classes. .* top_k=8"),
         ({"max_boxes": 0}, ValueError, "`max_boxes` must be an integer of at least 1"),
-        ({"score_map": "grad"}, ValueError, r"`score_map` must be one of \['cam'\]"),
+        ({"score_map": "grad"}, ValueError, r"`score_map` must be one of \['cam', "),
     ],
 )
 def test_bad_arguments(arguments, error, message):

@@ -1,0 +1,60 @@
+"""Images to the principal component of their features, for DDT."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_wsol.cam import PrincipalComponent, principal_component
+from keras_wsol.models.input_size import resize_to_input
+from keras_wsol.models.tail import split_at
+
+
+def fit_component(
+    model: keras.Model, batches: Iterable[Any], layer: str | None = None
+) -> PrincipalComponent:
+    """Fits DDT's principal component to the features of images.
+
+    The images are read once, and neither they nor their features are kept. DDT takes
+    images of one kind of object, such as all birds: its component is what they have
+    in common. Labels are not used.
+
+    Args:
+        model: A classifier, as in `Localizer`.
+        batches: Images `(B, H, W, 3)` in [0, 255] of any size, or tuples that begin
+            with them, or dictionaries with `"images"`, such as the batches of an
+            `ImageDataset`.
+        layer: Name of the layer whose features are read, as in `Localizer`.
+
+    Returns:
+        The component, for `Localizer(model, score_map="ddt", layer=layer,
+        map_options={"component": component})`.
+
+    Raises:
+        ValueError: The layer cannot be read, or its features do not vary.
+
+    Example:
+    >>> images = keras.Input((2, 3, 2))
+    >>> x = keras.layers.Identity(name="pixels")(images)
+    >>> x = keras.layers.Dense(4)(keras.layers.GlobalAveragePooling2D()(x))
+    >>> row = [[0, 0], [3, 4], [6, 8]]
+    >>> component = fit_component(keras.Model(images, x), [[[row, row]]])
+    >>> component.mean
+    (3.0, 4.0)
+    """
+    network = split_at(model, layer).network
+    size = tuple(model.input_shape[1:3])
+
+    def features() -> Iterator[Any]:
+        for batch in batches:
+            images = ops.convert_to_tensor(_images_of(batch))
+            yield network(resize_to_input(images, size), training=False)[0]
+
+    return principal_component(features())
+
+
+def _images_of(batch: Any) -> Any:
+    if isinstance(batch, dict):
+        return batch["images"]
+    return batch[0] if isinstance(batch, tuple) else batch

@@ -1,0 +1,142 @@
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_wsol.layers import ADL, CAGD, DFM, DGDM
+from keras_wsol.models import Localizer, inserted_layers
+from keras_wsol.models.inserted import probe_inserted
+from tests.models.small import dtype_policy, random_images, small_classifier
+
+
+def state(model):
+    """Every weight and every generator's state."""
+    return [np.array(ops.convert_to_numpy(variable)) for variable in model.variables]
+
+
+def own_model():
+    """Doubles and then triples its image; two branches, so that order counts."""
+    images = keras.Input((6, 4, 3))
+    x = ADL(name="first", drop_rate=1.0)(keras.layers.Rescaling(2.0)(images))
+    x = keras.layers.Rescaling(3.0)(DFM(name="second")(x))
+    x = keras.layers.Dropout(0.9, seed=1)(x)
+    x = keras.layers.GlobalAveragePooling2D()(CAGD(name="third")(x))
+    return keras.Model(images, keras.layers.Dense(2)(x))
+
+
+def names(model):
+    return [layer.name for layer in inserted_layers(model)]
+
+
+def test_layers_of_a_model_of_ones_own_in_order():
+    assert names(own_model()) == ["first", "second", "third"]
+    assert [type(x) for x in inserted_layers(own_model())] == [ADL, DFM, CAGD]
+    # Its two halves are no layers of the model.
+    images = keras.Input((6, 4, 3))
+    assert names(keras.Model(images, DGDM(name="both")(images))) == ["both"]
+
+
+@pytest.mark.parametrize("method", ["adl", "cagd", "dfm", "dgdm", "sagd"])
+def test_layers_of_a_classifier_and_of_its_localizer(method):
+    model = small_classifier(method=method)
+    expected = [f"{method}_conv_pw_12_relu", f"{method}_conv_pw_13_relu"]
+    assert names(model) == names(Localizer(model)) == expected
+
+
+def test_a_plain_model_has_none():
+    model = small_classifier()
+    assert inserted_layers(model) == ()
+    assert probe_inserted(model, random_images(1, (64, 96))) == {}
+
+
+def test_sequential_model_with_an_input():
+    layers = [keras.Input((6, 4, 3)), keras.layers.Rescaling(2.0), ADL(name="adl")]
+    model = keras.Sequential(layers)
+    got = probe_inserted(model, np.ones((2, 6, 4, 3)))
+    np.testing.assert_array_equal(ops.convert_to_numpy(got["adl"]), 2.0)
+
+
+def test_features_are_those_before_each_layer_at_inference():
+    images = random_images(2, (6, 4))
+    got = probe_inserted(own_model(), images)
+    assert list(got) == ["first", "second", "third"]
+    # With drop rate 1 the first layer would drop in training, and so would Dropout.
+    for name, factor in (("first", 2.0), ("second", 2.0), ("third", 6.0)):
+        features = ops.convert_to_numpy(got[name])
+        np.testing.assert_allclose(features, factor * images, rtol=1e-6)
+
+
+def test_features_are_those_after_layers_that_act_at_inference():
+    # Nothing of a negative map is dropped, so each layer doubles it: F + F * 1.
+    settings = {"inference": "expected", "rescale": False, "focus": 0.0}
+    weights = {"position_weight": 0.0, "channel_weight": 0.0}
+    images = keras.Input((6, 4, 3))
+    x = images
+    for name in ("first", "second"):
+        x = DFM(name=name, **settings, **weights)(x)
+    got = probe_inserted(keras.Model(images, x), np.full((1, 6, 4, 3), -5.0))
+    np.testing.assert_array_equal(ops.convert_to_numpy(got["first"]), -5.0)
+    np.testing.assert_array_equal(ops.convert_to_numpy(got["second"]), -10.0)
+
+
+def test_bytes_of_another_size_are_resized():
+    # Constant along each row: half as many columns change nothing.
+    rows = np.arange(0, 60, 10, dtype=np.uint8)[:, None, None]
+    images = np.broadcast_to(rows, (1, 6, 8, 3))
+    got = ops.convert_to_numpy(probe_inserted(own_model(), images)["first"])
+    assert got.shape == (1, 6, 4, 3)
+    np.testing.assert_allclose(got, 2.0 * images[:, :, :4], rtol=1e-5)
+
+
+def test_unknown_size_takes_images_as_they_are():
+    images = keras.Input((None, None, 3))
+    model = keras.Model(images, ADL(name="adl")(images))
+    got = probe_inserted(model, np.ones((1, 5, 7, 3)))
+    assert tuple(got["adl"].shape) == (1, 5, 7, 3)
+
+
+def test_features_have_the_type_of_the_policy():
+    with dtype_policy("mixed_float16"):
+        model = small_classifier(method="adl")
+    got = probe_inserted(model, random_images(1, (64, 96)))
+    types = {keras.backend.standardize_dtype(value.dtype) for value in got.values()}
+    assert types == {"float16"}
+
+
+def test_the_model_stays_as_it_is():
+    model = small_classifier(method="dgdm")
+    before = state(model)
+    probe_inserted(model, random_images(2, (40, 50)))
+    after = state(model)
+    assert len(before) == len(after) > 0
+    for left, right in zip(before, after, strict=True):
+        np.testing.assert_array_equal(left, right)
+    assert inserted_layers(model)[0].input.shape == (None, 4, 6, 256)
+
+
+def test_models_without_a_graph_and_wrong_images_are_refused():
+    class Subclassed(keras.Model):
+        def call(self, inputs):
+            return inputs
+
+    message = "`model` must be a functional Keras model, or a Localizer of one. Rec"
+    for model in (Subclassed(), keras.Sequential([ADL()]), ADL(), None):
+        with pytest.raises(ValueError, match=message):
+            inserted_layers(model)
+    two = [keras.Input((6, 4, 3)), keras.Input((6, 4, 3))]
+    model = keras.Model(two, ADL()(two[0]) + two[1])
+    with pytest.raises(ValueError, match=r"must have one input. Received: 2 inputs"):
+        probe_inserted(model, np.zeros((1, 6, 4, 3)))
+    for shape in ((6, 4, 3), (1, 6, 4, 1)):
+        with pytest.raises(ValueError, match=r"must have shape \(B, H, W, 3\)"):
+            probe_inserted(own_model(), np.zeros(shape))
+
+
+def test_a_localizer_is_probed_as_its_model_is():
+    model = small_classifier(method="adl")
+    images = random_images(1, (64, 96))
+    own = probe_inserted(model, images)
+    others = probe_inserted(Localizer(model), images)
+    for name, features in own.items():
+        expected = ops.convert_to_numpy(features)
+        np.testing.assert_array_equal(ops.convert_to_numpy(others[name]), expected)

@@ -1,0 +1,342 @@
+"""Localizers of every score map, on a classifier without a pooled head."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_wsol import cam
+from keras_wsol.export import export_saved_model
+from keras_wsol.models import SCORE_MAPS, Localizer, fit_component
+from keras_wsol.models.score_map_table import MEAN_COLOUR
+from tests.contracts.saved_graph import operations
+from tests.models.painted import blob_images, painted_classifier
+from tests.models.small import draw_weights, dtype_policy, small_classifier
+from tests.reference import cam_numpy, score_map_numpy
+from tests.reference.finite_differences import numerical_gradient
+
+SIZE = (12, 18)
+GRADIENT_MAPS = ("grad_cam", "grad_cam_pp", "x_grad_cam", "layer_cam", "hires_cam")
+FEATURE_MAPS = ("eigen_cam", "channel_mean", "ddt")
+ANY_LAYER = (*GRADIENT_MAPS, "score_cam", *FEATURE_MAPS)
+CLASS_IDS = np.array([[3, 0], [1, 1], [4, 2]])
+TENSORFLOW = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="TensorFlow's own"
+)
+
+
+def flat_classifier():
+    """Cells of 3 x 3 pixels, four channels of them, Flatten, Dense."""
+    images = keras.Input((*SIZE, 3))
+    x = keras.layers.AveragePooling2D(3, name="cells")(images)
+    x = keras.layers.Rescaling(1 / 255)(x)
+    x = keras.layers.Conv2D(4, 1, activation="sigmoid", name="hidden")(x)
+    x = keras.layers.Dropout(0.5)(keras.layers.Flatten(name="flat")(x))
+    model = keras.Model(images, keras.layers.Dense(5, activation="softmax")(x))
+    draw_weights(model)
+    return model
+
+
+def tails(model):
+    """For each layer, its channels (B, 4, 6, C) and the rest, in float64."""
+    kernel, bias = model.layers[-1].get_weights()
+    mix, shift = model.get_layer("hidden").get_weights()
+
+    def hidden(cells):
+        return 1 / (1 + np.exp(-(cells / 255 @ mix[0, 0].astype("float64") + shift)))
+
+    def logits(x):
+        return x.reshape(-1, 96) @ kernel.astype("float64") + bias
+
+    return hidden, {"cells": lambda x: logits(hidden(x)), "hidden": logits}
+
+
+def cells_of(images):
+    cells = images.astype("float64").reshape(-1, 4, 3, 6, 3, 3)
+    return cells.mean(axis=(2, 4))
+
+
+def options_of(score_map, model, layer, images):
+    if score_map != "ddt":
+        return {}
+    return {"component": fit_component(model, [images[:2], images[2:]], layer)}
+
+
+def expected_maps(score_map, layer, model, images, class_ids):
+    """Score maps (B, K, 12, 18) in NumPy, gradients by finite differences."""
+    hidden, rest = tails(model)
+    features = cells_of(images)
+    features = hidden(features) if layer == "hidden" else features
+    if score_map in GRADIENT_MAPS:
+        gradients = np.zeros((*class_ids.shape, *features.shape[1:]))
+        for b, k in np.ndindex(class_ids.shape):
+            gradients[b, k] = numerical_gradient(
+                rest[layer], features[b], np.eye(5)[class_ids[b, k]], step=1e-4
+            )
+        raw = getattr(score_map_numpy, score_map)(features, gradients)
+    elif score_map == "score_cam":
+        raw = score_map_numpy.score_cam(
+            lambda x: rest["cells"](cells_of(x)),
+            images,
+            features,
+            class_ids,
+            np.array(MEAN_COLOUR),
+        )
+    elif score_map == "ddt":
+        mean, vector, _ = score_map_numpy.principal_component(features)
+        raw = score_map_numpy.ddt(features, mean, vector)
+    elif score_map == "eigen_cam":
+        raw = score_map_numpy.eigen_cam(features)
+    else:
+        raw = features.mean(axis=-1)[:, None]
+    if score_map not in ("hires_cam", "eigen_cam", "channel_mean"):
+        raw = np.maximum(raw, 0)
+    raw = np.broadcast_to(raw, (*class_ids.shape, *raw.shape[2:]))
+    return np.array([[cam_numpy.score_map(x, SIZE) for x in each] for each in raw])
+
+
+def maps_of(localizer, images, class_ids=CLASS_IDS):
+    return ops.convert_to_numpy(localizer.find_maps(images, class_ids)["score_maps"])
+
+
+@pytest.fixture(scope="module")
+def images():
+    return blob_images(3, SIZE, seed=4)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return flat_classifier()
+
+
+@pytest.mark.parametrize("layer", ["cells", "hidden"])
+@pytest.mark.parametrize("score_map", ANY_LAYER)
+def test_equals_numpy_at_any_layer(score_map, layer, model, images):
+    options = options_of(score_map, model, layer, images)
+    localizer = Localizer(model, score_map=score_map, layer=layer, map_options=options)
+    expected = expected_maps(score_map, layer, model, images, CLASS_IDS)
+    assert expected.max(axis=(2, 3)).any()
+    np.testing.assert_allclose(maps_of(localizer, images), expected, atol=2e-3)
+
+
+def test_every_row_of_the_table_is_tested():
+    assert set(SCORE_MAPS) == {"cam", *ANY_LAYER}
+
+
+@pytest.mark.parametrize("method", ["cam", "dgdm"])
+def test_without_relu_three_maps_are_cam_on_a_pooled_head(method):
+    model = small_classifier("mobilenet", method)
+    draw_weights(model)
+    images = blob_images(2, (50, 70))
+    class_ids = np.array([[2, 0, 4], [1, 3, 0]])
+    expected = maps_of(Localizer(model), images, class_ids)
+    assert expected.max() == 1
+    for score_map in ("grad_cam", "x_grad_cam", "hires_cam"):
+        signed = Localizer(model, score_map=score_map, map_options={"relu": False})
+        found = maps_of(signed, images, class_ids)
+        np.testing.assert_allclose(found, expected, atol=1e-3, err_msg=score_map)
+
+
+# Where features are positive, the others have no negative cell to cut off.
+@pytest.mark.parametrize("score_map", ["grad_cam", "x_grad_cam", "hires_cam"])
+def test_relu_can_be_chosen(score_map, model, images):
+    maps = [
+        maps_of(
+            Localizer(
+                model, score_map=score_map, layer="cells", map_options={"relu": relu}
+            ),
+            images,
+        )
+        for relu in (True, False)
+    ]
+    assert np.abs(maps[0] - maps[1]).max() > 0.01
+
+
+def test_options_of_score_cam_reach_it(model, images):
+    def found(**options):
+        options = {"map_options": options, "score_map": "score_cam", "layer": "hidden"}
+        return maps_of(Localizer(model, **options), images)
+
+    np.testing.assert_allclose(found(batch_size=3), found(), atol=1e-4)
+    assert np.abs(found(baseline=0) - found()).max() > 1e-3
+
+
+@pytest.mark.parametrize("score_map", ["grad_cam", "score_cam", "eigen_cam"])
+def test_predicted_classes_boxes_and_other_sizes(score_map, model):
+    images = blob_images(3, (24, 27), seed=6)
+    localizer = Localizer(model, 0.4, top_k=2, score_map=score_map, layer="hidden")
+    out = {k: ops.convert_to_numpy(v) for k, v in localizer(images).items()}
+    resized = np.stack([cam_numpy.resize(x, SIZE, antialias=True) for x in images])
+    logits = tails(model)[1]["cells"](cells_of(resized))
+    assert (out["class_ids"] == np.argsort(-logits, axis=1)[:, :2]).all()
+    given = maps_of(localizer, images, out["class_ids"])
+    np.testing.assert_allclose(out["score_maps"], given, atol=1e-5)
+    assert out["boxes"].shape == (3, 2, 4)
+    assert out["valid"].any()
+
+
+@pytest.mark.parametrize("score_map", ANY_LAYER)
+def test_a_class_that_does_not_exist_and_an_image_with_nan(score_map, model, images):
+    options = options_of(score_map, model, "hidden", images)
+    localizer = Localizer(
+        model, score_map=score_map, layer="hidden", map_options=options
+    )
+    expected = maps_of(localizer, images).copy()
+    pixels = images.astype("float32")
+    pixels[2, 3, 4, 1] = np.nan
+    expected[2] = 0
+    class_ids = CLASS_IDS.copy()
+    class_ids[0, 1], class_ids[1, 0] = -1, 5
+    expected[0, 1] = expected[1, 0] = 0
+    found = localizer(pixels, class_ids=class_ids)
+    valid = ops.convert_to_numpy(found["valid"])
+    found = ops.convert_to_numpy(found["score_maps"])
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert valid.tolist() == expected.any(axis=(2, 3)).tolist()
+
+
+@pytest.mark.parametrize("score_map", ANY_LAYER)
+def test_predict_and_a_saved_localizer_are_equal(score_map, model, images, tmp_path):
+    options = options_of(score_map, model, "hidden", images)
+    if score_map == "score_cam":
+        options = {"batch_size": 3, "baseline": [100.0, 90.0, 80.0], "relu": False}
+    localizer = Localizer(
+        model, top_k=2, score_map=score_map, layer="hidden", map_options=options
+    )
+    expected = {k: ops.convert_to_numpy(v) for k, v in localizer(images).items()}
+    localizer.save(tmp_path / "localizer.keras")
+    revived = keras.saving.load_model(tmp_path / "localizer.keras")
+    assert (revived.score_map, revived.layer) == (score_map, "hidden")
+    assert dict(revived.map_options) == options
+    predicted = revived.predict(images, batch_size=2, verbose=0)
+    for name, value in revived(images).items():
+        np.testing.assert_array_equal(ops.convert_to_numpy(value), expected[name])
+        np.testing.assert_allclose(
+            predicted[name], expected[name], atol=1e-4, err_msg=name
+        )
+
+
+def test_a_configuration_without_the_newer_arguments_is_a_cam():
+    config = Localizer(painted_classifier()).get_config()
+    del config["layer"], config["map_options"]
+    assert Localizer.from_config(config).score_map == "cam"
+
+
+def test_float16_features_have_gradients_of_float32_maps():
+    images = blob_images(2, (64, 96))
+    maps, class_ids = {}, np.array([[0, 1], [2, 3]])
+    for policy in ("float32", "mixed_float16"):
+        with dtype_policy(policy):
+            model = small_classifier("mobilenet", "cam")
+            draw_weights(model)
+            localizer = Localizer(model, score_map="layer_cam")
+            maps[policy] = maps_of(localizer, images, class_ids)
+    found, expected = maps["mixed_float16"], maps["float32"]
+    assert found.dtype == "float32"
+    assert np.abs(found - expected).mean() < 0.02
+
+
+@TENSORFLOW
+@pytest.mark.export
+@pytest.mark.parametrize("score_map", ["grad_cam", "layer_cam", "score_cam"])
+def test_exported_it_gives_the_same_and_calls_no_python(
+    score_map, model, images, tmp_path
+):
+    import tensorflow as tf
+
+    options = options_of(score_map, model, "hidden", images)
+    options |= {"batch_size": 3} if score_map == "score_cam" else {}
+    localizer = Localizer(
+        model, top_k=2, score_map=score_map, layer="hidden", map_options=options
+    )
+    path = export_saved_model(localizer, tmp_path / "1")
+    serve = tf.saved_model.load(path).signatures["serve_uint8"]
+    found = serve(images=tf.constant(images))
+    for name, value in localizer(images).items():
+        np.testing.assert_allclose(found[name], value, atol=1e-4, err_msg=name)
+    assert not {name for name in operations(path) if "PyFunc" in name}
+    assert serve(images=tf.zeros((0, *SIZE, 3), tf.uint8))["boxes"].shape == (0, 2, 4)
+
+
+def test_the_component_of_batches_of_any_kind(model, images):
+    component = fit_component(model, [images], "cells")
+    mean, vector, share = score_map_numpy.principal_component(cells_of(images))
+    np.testing.assert_allclose(component.mean, mean, rtol=1e-5)
+    np.testing.assert_allclose(component.vector, vector, atol=1e-5)
+    np.testing.assert_allclose(component.share, share, rtol=1e-4)
+    for batch in ({"images": images, "paths": 0}, (images, [0, 1, 2])):
+        again = fit_component(model, iter([batch]), "cells")
+        np.testing.assert_allclose(again.vector, component.vector, atol=1e-6)
+    # Larger images are resized; the cells of these are the same.
+    doubled = images.repeat(2, axis=1).repeat(2, axis=2)
+    again = fit_component(model, [doubled], "cells")
+    np.testing.assert_allclose(again.vector, component.vector, atol=0.02)
+
+
+COMPONENT = cam.PrincipalComponent(mean=(0.0,) * 4, vector=(0.5,) * 4, share=0.5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"score_map": "gradcam"}, ValueError, "must be one of .*'ddt'.*'gradcam'"),
+        ({"score_map": ["cam"]}, ValueError, "`score_map` must be one of"),
+        ({"layer": "third"}, ValueError, r"Cannot read maps from .*\['third'\]"),
+        ({"layer": "flat"}, ValueError, "shape .batch, height.*layer='flat'"),
+        ({"layer": None}, ValueError, "`layer` must name the layer"),
+        (
+            {"score_map": "cam"},
+            ValueError,
+            "`layer` must be None for score_map='cam'.*layer='hidden'",
+        ),
+        (
+            {"score_map": "cam", "layer": None},
+            ValueError,
+            "ends in GlobalAveragePooling2D and one Dense",
+        ),
+        (
+            {"map_options": {"rleu": True}},
+            ValueError,
+            r"may hold \['relu'\] and must hold \[\]. Received: \['rleu'\]",
+        ),
+        ({"map_options": {"relu": 1}}, TypeError, "`relu` must be a boolean"),
+        (
+            {"score_map": "ddt"},
+            ValueError,
+            r"and must hold \['component'\]. Received: \[\]",
+        ),
+        (
+            {"score_map": "ddt", "map_options": {"component": [1.0]}},
+            TypeError,
+            r"`component` must be a `cam.PrincipalComponent`.*of type list",
+        ),
+        (
+            {"score_map": "score_cam", "map_options": {"batch_size": 0}},
+            ValueError,
+            "`batch_size` must be an integer of at least 1",
+        ),
+        (
+            {"score_map": "score_cam", "map_options": {"baseline": (1, 2)}},
+            ValueError,
+            r"`baseline` must be one number or three. .*\(1, 2\)",
+        ),
+        (
+            {"score_map": "score_cam", "map_options": {"baseline": 300}},
+            ValueError,
+            r"`baseline` must be a number in \[0, 255\]",
+        ),
+        (
+            {
+                "score_map": "ddt",
+                "layer": "cells",
+                "map_options": {"component": COMPONENT},
+            },
+            ValueError,
+            "the 3 channels of the features.*a component of 4",
+        ),
+    ],
+)
+def test_bad_arguments(arguments, error, message, model):
+    arguments = {"score_map": "grad_cam", "layer": "hidden", **arguments}
+    with pytest.raises(error, match=message):
+        Localizer(model, **arguments)

@@ -1,0 +1,243 @@
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_wsol.models import split_at
+from tests.models.small import (
+    draw_weights,
+    outputs,
+    random_images,
+    small_classifier,
+)
+
+SIZE = (12, 18)
+
+
+def conv(channels, name, **arguments):
+    arguments = {"padding": "same", "activation": "relu", **arguments}
+    return keras.layers.Conv2D(channels, 3, name=name, **arguments)
+
+
+def dense(**arguments):
+    return keras.layers.Dense(5, name="logits", **arguments)
+
+
+def finished(images, x):
+    model = keras.Model(images, x)
+    draw_weights(model)
+    return model
+
+
+def scaled():
+    images = keras.Input((*SIZE, 3))
+    return images, keras.layers.Rescaling(1 / 255, name="scaled")(images)
+
+
+def flattened():
+    images, x = scaled()
+    x = conv(6, "second", strides=2)(conv(4, "first")(x))
+    return finished(images, dense()(keras.layers.Flatten(name="flat")(x)))
+
+
+def residual():
+    """Two blocks whose sums go around what is inside of them."""
+    images, x = scaled()
+    x = conv(4, "stem")(x)
+    for name in "ab":
+        inside = conv(4, f"{name}_1")(x)
+        inside = conv(4, f"{name}_2")(inside)
+        x = keras.layers.Add(name=f"{name}_sum")([x, inside])
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return finished(images, dense()(x))
+
+
+def nested():
+    """A backbone that is a layer, with a block that is a layer of it."""
+    block_in = keras.Input((6, 9, 4))
+    block = keras.Model(block_in, conv(4, "deep")(block_in), name="block")
+    images, x = scaled()
+    x = block(conv(4, "stem", strides=2)(x), training=False)
+    backbone = keras.Model(images, keras.layers.Concatenate()([x, x]), name="backbone")
+    images = keras.Input((*SIZE, 3))
+    x = keras.layers.GlobalAveragePooling2D()(backbone(images))
+    return finished(images, dense()(x))
+
+
+def sequential():
+    layers = [keras.Input((*SIZE, 3)), conv(4, "first"), conv(6, "second")]
+    model = keras.Sequential([*layers, keras.layers.Flatten(), dense()])
+    draw_weights(model)
+    return model
+
+
+CASES = [
+    (flattened, ["scaled", "first", "second"]),
+    (residual, ["stem", "a_1", "a_2", "a_sum", "b_1", "b_2", "b_sum"]),
+    (nested, ["backbone", "stem", "block", "deep"]),
+    (sequential, ["first", "second"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("build", "layer"), [(build, layer) for build, layers in CASES for layer in layers]
+)
+def test_the_parts_make_the_whole(build, layer):
+    model = build()
+    images = random_images(2, SIZE)
+    split = split_at(model, layer)
+    features, logits, *around = split.network(images, training=False)
+    expected = outputs(model, images, training=False)
+    tolerance = {"rtol": 1e-5, "atol": 1e-5 * np.abs(expected).max()}
+    np.testing.assert_allclose(ops.convert_to_numpy(logits), expected, **tolerance)
+    found = ops.convert_to_numpy(split.tail([features, *around], training=False))
+    np.testing.assert_allclose(found, expected, **tolerance)
+    assert split.num_classes == 5
+    # The tail depends on the features, whatever goes around them.
+    changed = ops.convert_to_numpy(split.tail([features + 1.0, *around]))
+    assert np.abs(changed - expected).max() > 1e-3 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize(
+    ("layer", "count"), [("stem", 0), ("a_1", 1), ("a_sum", 0), ("b_2", 1)]
+)
+def test_what_goes_around_is_held_fixed(layer, count):
+    model = residual()
+    images = random_images(2, SIZE)
+    features, _, *around = split_at(model, layer).network(images, training=False)
+    assert len(around) == count
+    expected = keras.Model(model.inputs, model.get_layer(layer).output)(images)
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(features), ops.convert_to_numpy(expected)
+    )
+    for tensor in around:  # the other branch: the input of the block
+        branch = {"a": "stem", "b": "a_sum"}[layer[0]]
+        expected = keras.Model(model.inputs, model.get_layer(branch).output)(images)
+        np.testing.assert_array_equal(
+            ops.convert_to_numpy(tensor), ops.convert_to_numpy(expected)
+        )
+
+
+def test_a_layer_of_a_model_that_is_a_layer_is_itself():
+    model = nested()
+    images = random_images(2, SIZE)
+    deep = model.get_layer("backbone").get_layer("block").get_layer("deep")
+    before = split_at(model, "deep")
+    deep.set_weights([weight * 2 for weight in deep.get_weights()])
+    _, logits, *_ = before.network(images, training=False)
+    expected = outputs(model, images, training=False)
+    np.testing.assert_allclose(ops.convert_to_numpy(logits), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("backbone", ["mobilenet", "mobilenet_v2"])
+def test_by_default_what_the_pooling_reads(backbone):
+    model = small_classifier(backbone, "dgdm")
+    images = random_images(1, model.input_shape[1:3])
+    pool = next(x for x in model.layers[::-1] if "GlobalAverage" in type(x).__name__)
+    expected = keras.Model(model.inputs, pool.input)(images, training=False)
+    found = split_at(model).network(images, training=False)[0]
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(found), ops.convert_to_numpy(expected)
+    )
+
+
+ENDS = {
+    "Dense with softmax": lambda x: dense(activation="softmax")(x),
+    "softmax without bias": lambda x: dense(activation="softmax", use_bias=False)(x),
+    "Softmax": lambda x: keras.layers.Softmax()(dense()(x)),
+    "Activation": lambda x: keras.layers.Activation("softmax")(dense()(x)),
+    "ops.softmax": lambda x: ops.softmax(dense()(x)),
+    "after a Reshape": lambda x: keras.layers.Softmax()(
+        keras.layers.Reshape((5,))(dense()(x))
+    ),
+}
+
+
+@pytest.mark.parametrize("end", list(ENDS))
+def test_logits_are_those_before_the_softmax(end):
+    images, x = scaled()
+    x = keras.layers.Flatten()(conv(4, "last", strides=3)(x))
+    model = keras.Model(images, ENDS[end](x))
+    draw_weights(model)
+    pixels = random_images(2, SIZE)
+    flat = outputs(keras.Model(images, x), pixels)
+    kernel, *bias = model.get_layer("logits").get_weights()
+    split = split_at(model, "last")
+    features, logits = split.network(pixels)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(logits), flat @ kernel + sum(bias), rtol=1e-4, atol=1e-4
+    )
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(split.tail([features])),
+        ops.convert_to_numpy(logits),
+        rtol=1e-5,
+    )
+
+
+def shared():
+    images, x = scaled()
+    twice = conv(3, "twice")
+    x = keras.layers.Flatten()(twice(twice(x)))
+    return finished(images, dense()(x))
+
+
+def aside():
+    """A layer of the model on which the logits do not depend."""
+    images, x = scaled()
+    zero = keras.layers.Rescaling(0.0, name="zero")(conv(4, "unused")(x))
+    del zero
+    return finished(images, dense()(keras.layers.Flatten(name="flat")(x)))
+
+
+def maps_out():
+    images, x = scaled()
+    return finished(images, conv(5, "last", activation=None)(x))
+
+
+def of_two():
+    images, x = scaled()
+    x = keras.layers.Flatten()(x)
+    return keras.Model(images, [dense()(x), keras.layers.Dense(3)(x)])
+
+
+def of_any_size():
+    images = keras.Input((None, None, 3))
+    x = keras.layers.GlobalAveragePooling2D()(conv(4, "first")(images))
+    return keras.Model(images, dense()(x))
+
+
+def sigmoid():
+    images, x = scaled()
+    x = keras.layers.Flatten()(conv(4, "first")(x))
+    return keras.Model(images, dense(activation="sigmoid")(x))
+
+
+@pytest.mark.parametrize(
+    ("build", "layer", "message"),
+    [
+        (flattened, "third", r"Cannot read maps from layers .* Received: \['third'\]"),
+        (nested, "third", r"Cannot read maps from .*\['third'\].*'backbone'"),
+        (aside, "unused", r"Cannot read maps from .*\['unused'\]"),
+        (flattened, "flat", r"shape \(batch, height.*layer='flat'.*\(None, 324\)"),
+        (flattened, None, "`layer` must name the layer .* Received: layer=None"),
+        (shared, "twice", "must be called once .* layer='twice', called 2 times"),
+        (maps_out, "last", r"output of shape \(batch, num_classes\).*\(None, 12, 18"),
+        (of_two, "scaled", "must be functional, with one output"),
+        (of_any_size, "first", r"fixed height and width.*\(None, None, None, 3\)"),
+        (sigmoid, "first", "logits or in their softmax.*activation='sigmoid'"),
+    ],
+)
+def test_what_cannot_be_split_is_refused(build, layer, message):
+    with pytest.raises(ValueError, match=message):
+        split_at(build(), layer)
+
+
+def test_a_model_that_is_not_functional_is_refused():
+    class Subclassed(keras.Model):
+        def call(self, images):
+            return ops.mean(images, axis=(1, 2))
+
+    model = Subclassed()
+    model(random_images(1, SIZE))
+    with pytest.raises(ValueError, match=r"must be functional.*of type Subclassed"):
+        split_at(model, "first")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_wsol.data.orientation import check_orientation
 from keras_wsol.data.skipped import SkippedFiles
 from keras_wsol.data.views import check_view
 
@@ -26,9 +27,12 @@ class ImageDataset:
         paths: Paths of the image files, `(N,)` strings; for images in memory, names
             for them.
         images: uint8 `(N, H, W, 3)` for images in memory, `None` for files.
-        boxes: float32 `(N, M, 4)`, x0, y0, x1, y1 in pixels of the image as stored,
-            far edge exclusive, rows of -1 where an image has fewer than M; `None`
-            where boxes are unknown.
+        boxes: float32 `(N, M, 4)`, x0, y0, x1, y1 in pixels of the image as read (see
+            `orientation`), far edge exclusive, rows of -1 where an image has fewer
+            than M; `None` where boxes are unknown.
+        orientation: `"stored"` where boxes are in pixels of the image as stored;
+            `"exif"` to turn JPEG files upright by their EXIF tag, as viewers and an
+            exported `serve_bytes` do.
         notes: What a report on this split has to say about it.
         skipped: Files that could not be read so far, where asked to skip them.
     """
@@ -40,10 +44,12 @@ class ImageDataset:
     paths: np.ndarray
     images: np.ndarray | None = None
     boxes: np.ndarray | None = None
+    orientation: str = "stored"
     notes: Mapping[str, str] = field(default_factory=dict)
     skipped: SkippedFiles = field(default_factory=SkippedFiles, repr=False)
 
     def __post_init__(self) -> None:
+        check_orientation(self.orientation)
         counts = {len(self.class_ids), len(self.paths)}
         counts |= {len(part) for part in (self.images, self.boxes) if part is not None}
         if len(counts) != 1:
@@ -158,7 +164,7 @@ class ImageDataset:
             `(B, height, width, 3)` in [0, 255] and int32 `(B,)`. With boxes: of
             dictionaries `"images"`, `"class_ids"`, `"boxes"` `(B, M, 4)` in pixels
             of these images, padded with -1, `"sizes"` `(B, 2)`, height and width of
-            the stored image, and `"paths"`.
+            the image as read, and `"paths"`.
 
         Raises:
             ValueError: An argument is out of range, or there are no boxes.
@@ -219,7 +225,7 @@ class ImageDataset:
         )
 
     def image(self, index: int) -> np.ndarray:
-        """Reads one image as it is stored.
+        """Reads one image, turned upright if `orientation` says so.
 
         Args:
             index: Integer in [0, N).
@@ -234,7 +240,7 @@ class ImageDataset:
 
         if self.images is not None:
             return self.images[index]
-        return reading.read_image(self.paths[index])
+        return reading.read_image(self.paths[index], orientation=self.orientation)
 
     def _check(
         self, batch_size: Any, image_size: Any, view: str, unreadable: str

@@ -33,7 +33,7 @@ def image_folder(
             `None` for the names of the folders, sorted.
 
     Returns:
-        The split, without boxes.
+        The split, its JPEG files upright as their EXIF tag says, without boxes.
 
     Raises:
         FileNotFoundError: `root` is no folder.
@@ -52,7 +52,7 @@ def image_folder(
         raise ValueError(
             f"`class_names` lacks the classes of these folders in {root}: {unknown}."
         )
-    files = {name: _images(root / name) for name in folders}
+    files = {name: images_below(root / name) for name in folders}
     empty = [name for name in folders if not files[name]]
     if empty or not folders:
         raise ValueError(
@@ -67,6 +67,7 @@ def image_folder(
         class_names=names,
         class_ids=np.array(ids, "int32"),
         paths=np.array(paths),
+        orientation="exif",
     )
     if split == "all":
         return whole
@@ -74,7 +75,15 @@ def image_folder(
     return whole.take(val if split == "val" else ~val, split)
 
 
-def _images(folder: Path) -> list[str]:
+def images_below(folder: Path) -> list[str]:
+    """Lists the image files in a folder and the folders below it.
+
+    Args:
+        folder: An existing folder.
+
+    Returns:
+        Their paths, sorted; without what starts with a dot.
+    """
     return sorted(
         str(path)
         for path in folder.rglob("*")

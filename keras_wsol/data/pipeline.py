@@ -167,6 +167,7 @@ class _Source:
 
     def __init__(self, dataset: "ImageDataset", unreadable: str) -> None:
         self.paths = tf.constant(dataset.paths.astype(str))
+        self._orientation = dataset.orientation
         self._images = None if dataset.images is None else tf.constant(dataset.images)
         self._skipped = dataset.skipped.table() if unreadable == "skip" else None
 
@@ -190,7 +191,8 @@ class _Source:
     def _stored(self, index: Any) -> Any:
         if self._images is not None:
             return self._images[index]
-        return decode_rgb(tf.io.read_file(self.paths[index]))
+        content = tf.io.read_file(self.paths[index])
+        return decode_rgb(content, orientation=self._orientation)
 
     def _note(self, unread: Any) -> Any:
         if self._skipped is not None:

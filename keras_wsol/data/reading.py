@@ -1,38 +1,72 @@
 """Reading images with Pillow, where TensorFlow is not at hand."""
 
+import struct
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_wsol.data.orientation import check_orientation
 from keras_wsol.data.views import view_box_transform, view_geometry
 
 if TYPE_CHECKING:
     from keras_wsol.data.dataset import ImageDataset
 
 
-def read_image(path: str) -> np.ndarray:
+# The largest image that is decoded, unless told otherwise: 150 MB.
+MAX_PIXELS = 50_000_000
+
+
+def read_image(
+    path: str, *, orientation: str = "stored", max_pixels: int = MAX_PIXELS
+) -> np.ndarray:
     """Reads an image file as RGB.
 
     Args:
         path: Path of a file in any format that Pillow reads.
+        orientation: `"exif"` to turn a JPEG upright as its EXIF tag says, which is how
+            viewers show it; `"stored"` to leave it as the file holds it, where boxes
+            are in pixels of the stored image.
+        max_pixels: Integer, height times width of the largest image decoded.
 
     Returns:
         uint8 `(H, W, 3)`.
 
     Raises:
-        ValueError: The file is missing or no readable image; the message names it.
+        ValueError: `orientation` is neither; or the file is missing, no readable image
+            or too large; the message names it.
     """
     from PIL import Image
 
+    check_orientation(orientation)
     try:
         with Image.open(path) as image:
+            if image.width * image.height > max_pixels:
+                raise ValueError(
+                    f"{image.width} x {image.height} are more than {max_pixels} pixels"
+                )
+            if orientation == "exif":
+                image = _upright(image)
             if image.mode.startswith("I;16"):
                 image = Image.fromarray((np.asarray(image) // 256).astype("uint8"))
             return np.asarray(image.convert("RGB"))
     # What Pillow raises on broken files.
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"Cannot read the image: {path} ({error}).") from error
+
+
+def _upright(image: Any) -> Any:
+    from PIL import ImageOps
+
+    # As in a graph: JPEG's EXIF alone counts, not what Pillow finds in XMP or PNG.
+    if image.format not in ("JPEG", "MPO"):
+        return image
+    image.info.pop("xmp", None)
+    try:
+        image.getexif()
+    except (SyntaxError, ValueError, struct.error):
+        return image  # a broken tag is none
+    return ImageOps.exif_transpose(image)
 
 
 def boxes_in_view(

@@ -1,6 +1,5 @@
 """Boxes of a score map at all thresholds at once, outside the graph."""
 
-import functools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -9,11 +8,17 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from keras_wsol.boxes.component_history import component_history
 from keras_wsol.boxes.iou import pairwise_iou
+from keras_wsol.boxes.wsolevaluation import CONVENTIONS, border_sweep, whole_boxes
 
 
-def sweep_largest_boxes(score_maps: Any, thresholds: Any) -> np.ndarray:
+def sweep_largest_boxes(
+    score_maps: Any,
+    thresholds: Any,
+    convention: str = "default",
+    *,
+    jobs: int | None = None,
+) -> np.ndarray:
     """Boxes the largest connected component of each map at every threshold.
 
     The result is that of `largest_boxes` for each threshold, to the last digit, but
@@ -26,30 +31,48 @@ def sweep_largest_boxes(score_maps: Any, thresholds: Any) -> np.ndarray:
         score_maps: Array of shape `(N, H, W)`, values in [0, 1].
         thresholds: Array of shape `(T,)`, ascending, in [0, 1): shares of each map's
             maximum.
+        convention: `"default"`, or `"wsolevaluation"` for the boxes of the published
+            evaluator to the last digit: those of the contour of largest area on 255
+            grey values, as the file `boxes/wsolevaluation.py` says in full. Its
+            thresholds and maps are float64, and its boxes hold their far edges.
+        jobs: Integer, number of threads, to each of which maps are given in turn.
+            Default: one a core.
 
     Returns:
         float32 array `(T, N, 4)`: x0, y0, x1, y1 in cells, the far edge exclusive;
         the zero box where no cell is above the threshold.
 
     Raises:
-        ValueError: If a shape does not fit or the thresholds do not ascend in [0, 1).
+        ValueError: If a shape does not fit, the thresholds do not ascend in [0, 1),
+            `convention` is unknown, or a map of the published evaluator's is not in
+            [0, 1].
 
     Example:
     >>> score_map = np.array([[0.9, 0.0, 0.6, 1.0], [0.0, 0.0, 0.8, 0.2]])
     >>> sweep_largest_boxes(score_map[None], [0.1, 0.7, 0.9])[:, 0].tolist()
     [[2.0, 0.0, 4.0, 2.0], [2.0, 0.0, 4.0, 2.0], [3.0, 0.0, 4.0, 1.0]]
     """
-    maps, thresholds = _prepare(score_maps, thresholds)
+    maps, thresholds = _prepare(score_maps, thresholds, convention)
     boxes = np.zeros((len(thresholds), len(maps), 4), np.float32)
 
     def fill(n: int) -> None:
-        boxes[:, n] = _largest(_sweep(maps[n], thresholds))
+        if convention == "default":
+            boxes[:, n] = _largest(_sweep(maps[n], thresholds))
+        else:
+            boxes[:, n] = border_sweep(maps[n], thresholds)[0]
 
-    _for_each(fill, len(maps))
+    _for_each(fill, len(maps), jobs)
     return boxes
 
 
-def sweep_best_iou(score_maps: Any, thresholds: Any, true_boxes: Any) -> np.ndarray:
+def sweep_best_iou(
+    score_maps: Any,
+    thresholds: Any,
+    true_boxes: Any,
+    convention: str = "default",
+    *,
+    jobs: int | None = None,
+) -> np.ndarray:
     """Best overlap of any component with any true box, at every threshold.
 
     This is what MaxBoxAccV2 asks for: not the largest component is boxed but each of
@@ -62,13 +85,18 @@ def sweep_best_iou(score_maps: Any, thresholds: Any, true_boxes: Any) -> np.ndar
             maximum.
         true_boxes: Array of shape `(N, M, 4)`: x0, y0, x1, y1 in cells, the far edge
             exclusive; padded with -1 where a map has fewer than M.
+        convention: See `sweep_largest_boxes`. With `"wsolevaluation"`, the boxes of
+            all contours are compared, also those of holes, true boxes are cut down to
+            whole cells, and both far edges count as inside.
+        jobs: See `sweep_largest_boxes`.
 
     Returns:
-        float32 array `(T, N)`, values in [0, 1]: 0 where no cell is above the
-        threshold or a map has no true box.
+        float32 array `(T, N)` (float64 by the published evaluator's rules), values in
+        [0, 1]: 0 where no cell is above the threshold or a map has no true box.
 
     Raises:
-        ValueError: If a shape does not fit or the thresholds do not ascend in [0, 1).
+        ValueError: See `sweep_largest_boxes`; also a true box with a negative side or
+            coordinate that is no padding, by the published evaluator's rules.
 
     Example:
     >>> score_map = np.array([[0.9, 0.0, 0.6, 1.0], [0.0, 0.0, 0.8, 0.2]])
@@ -76,20 +104,27 @@ def sweep_best_iou(score_maps: Any, thresholds: Any, true_boxes: Any) -> np.ndar
     >>> sweep_best_iou(score_map[None], [0.1, 0.85, 0.9], true_boxes)[:, 0].tolist()
     [1.0, 1.0, 0.5]
     """
-    maps, thresholds = _prepare(score_maps, thresholds)
-    true_boxes = np.asarray(keras.ops.convert_to_numpy(true_boxes), np.float32)
+    maps, thresholds = _prepare(score_maps, thresholds, convention)
+    true_boxes = np.asarray(keras.ops.convert_to_numpy(true_boxes))
     shape = true_boxes.shape
     if true_boxes.ndim != 3 or shape[0] != len(maps) or shape[2] != 4:
         raise ValueError(
             f"`true_boxes` must have shape (N, M, 4) for the N={len(maps)} score maps."
             f" Received: true_boxes.shape={shape}."
         )
-    best = np.zeros((len(thresholds), len(maps)), np.float32)
+    best = np.zeros((len(thresholds), len(maps)), maps.dtype)
+    if convention == "default":
+        true_boxes = true_boxes.astype(np.float32)
+    else:
+        true_boxes = whole_boxes(true_boxes)
 
     def fill(n: int) -> None:
-        best[:, n] = _best_iou(_sweep(maps[n], thresholds), true_boxes[n])
+        if convention == "default":
+            best[:, n] = _best_iou(_sweep(maps[n], thresholds), true_boxes[n])
+        else:
+            best[:, n] = border_sweep(maps[n], thresholds, true_boxes[n])[1]
 
-    _for_each(fill, len(maps))
+    _for_each(fill, len(maps), jobs)
     return best
 
 
@@ -100,33 +135,29 @@ class _Sweep(NamedTuple):
 
 
 def _sweep(score_map: np.ndarray, thresholds: np.ndarray) -> _Sweep:
+    from keras_wsol.boxes import component_history  # loads Numba
+
     if not 0 < score_map.max() < np.inf:
-        # No cell is above a share of this; the lines below need a number to see it.
-        score_map = np.zeros_like(score_map)
-    # One cell more on every side: see component_history.
-    cells = np.pad(score_map, 1).ravel()
+        # No cell is above a share of this.
+        empty = np.zeros((0, 6), np.int32)
+        return _Sweep(empty, empty[:, 0], np.zeros(len(thresholds), np.int64))
     cuts = thresholds * score_map.max()
-    order = np.argsort(cells)
-    joined = len(cells) - np.searchsorted(cells[order], cuts, side="right")
-    order = order[::-1][: joined[0]].astype(np.int32)
-    return _Sweep(*_compiled_history()(order, *score_map.shape), joined)
+    order, joined = component_history.cells_by_level(score_map, cuts)
+    return _Sweep(*component_history.component_history(order, *score_map.shape), joined)
 
 
-@functools.cache
-def _compiled_history() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
-    import numba
-
-    try:
-        return numba.njit(nogil=True, cache=True)(component_history)
-    except RuntimeError:  # there is no folder in which to keep the machine code
-        return numba.njit(nogil=True)(component_history)
-
-
-def _for_each(fill: Callable[[int], None], count: int) -> None:
-    if count:
-        _compiled_history()
-        with ThreadPoolExecutor(min(count, os.cpu_count() or 1)) as pool:
-            list(pool.map(fill, range(count)))  # the list raises what a thread did
+def _for_each(fill: Callable[[int], None], count: int, jobs: int | None) -> None:
+    # Threads: the compiled code runs without the interpreter's lock, and maps take
+    # different times, which a queue evens out.
+    jobs = (os.cpu_count() or 1) if jobs is None else jobs
+    if jobs < 1:
+        raise ValueError(f"`jobs` must be at least 1. Received: jobs={jobs}.")
+    if min(count, jobs) < 2:
+        for n in range(count):
+            fill(n)
+        return
+    with ThreadPoolExecutor(min(count, jobs)) as pool:
+        list(pool.map(fill, range(count)))  # the list raises what a thread did
 
 
 def _boxes(components: np.ndarray) -> np.ndarray:
@@ -177,14 +208,27 @@ def _range_maxima(
     return table[0]
 
 
-def _prepare(score_maps: Any, thresholds: Any) -> tuple[np.ndarray, np.ndarray]:
-    maps = np.asarray(keras.ops.convert_to_numpy(score_maps), np.float32)
+def _prepare(
+    score_maps: Any, thresholds: Any, convention: str
+) -> tuple[np.ndarray, np.ndarray]:
+    if convention not in CONVENTIONS:
+        raise ValueError(
+            f"`convention` must be one of {list(CONVENTIONS)}. Received: "
+            f"convention={convention!r}."
+        )
+    dtype = np.float32 if convention == "default" else np.float64
+    maps = np.asarray(keras.ops.convert_to_numpy(score_maps), dtype)
     if maps.ndim != 3:
         raise ValueError(
             f"`score_maps` must have shape (N, H, W). Received: score_maps.shape="
             f"{maps.shape}. For one map, use score_maps[None]."
         )
-    thresholds = np.asarray(thresholds, np.float32)
+    if convention != "default" and not np.all((maps >= 0) & (maps <= 1)):
+        raise ValueError(
+            "`score_maps` must be in [0, 1] and hold no NaN by the rules of "
+            "wsolevaluation."
+        )
+    thresholds = np.asarray(thresholds, dtype)
     if thresholds.ndim != 1 or not len(thresholds):
         raise ValueError(
             "`thresholds` must have shape (T,). "

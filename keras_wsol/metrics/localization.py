@@ -1,25 +1,53 @@
-"""Top-1 Loc and GT-known Loc as Keras metrics."""
+"""Localization at the one threshold of a localizer, as Keras metrics.
 
+These work in a graph and on any backend. Keras gives a metric of `compile` one output
+of a model at a time, and these need two, classes and boxes: a model that is to be
+evaluated by them hands its whole output over.
+
+```python
+class Measured(keras.Model):
+    def __init__(self, localizer):
+        super().__init__()
+        self.localizer, self.top1_loc = localizer, Top1Loc()
+
+    def call(self, images):
+        return self.localizer(images)
+
+    def compute_loss(self, *args, **kwargs):
+        return keras.ops.zeros(())
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        self.top1_loc.update_state(y, y_pred)
+        return self.get_metrics_result()
+```
+"""
+
+from collections.abc import Iterable
+from numbers import Integral
 from typing import Any
 
 import keras
 from keras import ops
 
 from keras_wsol.layers.arguments import check_number
-from keras_wsol.metrics.overlap import best_iou
+from keras_wsol.metrics.merging import merge_variables
+from keras_wsol.metrics.overlap import best_iou, is_right
 
 
 @keras.saving.register_keras_serializable(package="keras_wsol")
 class Top1Loc(keras.metrics.Mean):
     """Share of images whose top class and whose box of that class are both right.
 
-    A box is right if its IoU with any true box is at least `iou_threshold`. Images
-    whose true class is -1 (they could not be read) do not count.
+    A box is right if its IoU with any true box is at least `iou_threshold`, and above
+    0. Images whose true class is -1 (they could not be read) do not count.
 
     Args:
         iou_threshold: Float in [0, 1]. Default 0.5 [Russakovsky et al., 2015].
         name: Name of the metric.
         **kwargs: Passed on to `keras.metrics.Mean` (`dtype`).
+
+    Raises:
+        ValueError: `iou_threshold` is out of range.
 
     Example:
     >>> import numpy as np
@@ -36,8 +64,7 @@ class Top1Loc(keras.metrics.Mean):
         self, iou_threshold: float = 0.5, name: str = "top1_loc", **kwargs: Any
     ) -> None:
         super().__init__(name=name, **kwargs)
-        check_number("iou_threshold", iou_threshold)
-        self.iou_threshold = iou_threshold
+        self.iou_threshold = check_number("iou_threshold", iou_threshold)
 
     def update_state(
         self, y_true: dict[str, Any], y_pred: dict[str, Any], sample_weight: Any = None
@@ -50,17 +77,96 @@ class Top1Loc(keras.metrics.Mean):
                 whose pixels the true boxes are.
             sample_weight: Optional `(B,)`.
         """
-        true_ids = ops.cast(y_true["class_ids"], "int32")
-        right = ops.logical_and(
-            ops.cast(y_pred["class_ids"], "int32")[:, 0] == true_ids,
-            best_iou(y_pred["boxes"][:, 0], y_true["boxes"]) >= self.iou_threshold,
-        )
+        overlap = _overlap_of_true_class(y_true, y_pred, top_k=1)
         super().update_state(
-            ops.cast(right, "float32"), _weight(true_ids, sample_weight)
+            ops.cast(is_right(overlap, self.iou_threshold), "float32"),
+            _weight(y_true, sample_weight),
         )
+
+    def merge_state(self, metrics: Iterable[keras.metrics.Metric]) -> None:
+        """Adds the images that other metrics with the same arguments have seen."""
+        merge_variables(self, metrics)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "iou_threshold": self.iou_threshold}
+
+
+@keras.saving.register_keras_serializable(package="keras_wsol")
+class Top5Loc(keras.metrics.Mean):
+    """Share of images with a right box of the true class, if that is among the top 5.
+
+    A box is right if its IoU with any true box is at least `iou_threshold`, and above
+    0. Images whose true class is -1 (they could not be read) do not count.
+
+    Args:
+        iou_threshold: Float in [0, 1]. Default 0.5 [Russakovsky et al., 2015].
+        top_k: Integer, how many of the best classes are looked at. Default 5.
+        name: Name of the metric.
+        **kwargs: Passed on to `keras.metrics.Mean` (`dtype`).
+
+    Raises:
+        ValueError: An argument is out of range, or a prediction has fewer classes.
+
+    Example:
+    >>> import numpy as np
+    >>> metric = Top5Loc(top_k=2)
+    >>> truth = {"boxes": np.array([[[0.0, 0.0, 4.0, 4.0]]]), "class_ids": [1]}
+    >>> found = {"boxes": np.array([[[8.0, 8.0, 9.0, 9.0], [0.0, 0.0, 4.0, 3.0]]]),
+    ...          "class_ids": np.array([[0, 1]])}
+    >>> metric.update_state(truth, found)
+    >>> float(metric.result())
+    1.0
+    """
+
+    def __init__(
+        self,
+        iou_threshold: float = 0.5,
+        top_k: int = 5,
+        name: str = "top5_loc",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(name=name, **kwargs)
+        if isinstance(top_k, bool) or not isinstance(top_k, Integral) or top_k < 1:
+            raise ValueError(
+                f"`top_k` must be an integer of at least 1. Received: top_k={top_k!r}."
+            )
+        self.iou_threshold = check_number("iou_threshold", iou_threshold)
+        self.top_k = int(top_k)
+
+    def update_state(
+        self, y_true: dict[str, Any], y_pred: dict[str, Any], sample_weight: Any = None
+    ) -> None:
+        """Adds a batch.
+
+        Args:
+            y_true: `"boxes"` `(B, M, 4)` padded with -1, and `"class_ids"` `(B,)`.
+            y_pred: Output of a `Localizer` with `top_k` classes or more, called
+                without `class_ids`, on images in whose pixels the true boxes are.
+            sample_weight: Optional `(B,)`.
+        """
+        count = y_pred["class_ids"].shape[1]
+        if count is not None and count < self.top_k:
+            raise ValueError(
+                f"`y_pred` must hold {self.top_k} classes an image, best first: use "
+                f"`Localizer(model, top_k={self.top_k})`, or another `top_k` here. "
+                f"Received: {count}."
+            )
+        overlap = _overlap_of_true_class(y_true, y_pred, self.top_k)
+        super().update_state(
+            ops.cast(is_right(overlap, self.iou_threshold), "float32"),
+            _weight(y_true, sample_weight),
+        )
+
+    def merge_state(self, metrics: Iterable[keras.metrics.Metric]) -> None:
+        """Adds the images that other metrics with the same arguments have seen."""
+        merge_variables(self, metrics)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "iou_threshold": self.iou_threshold,
+            "top_k": self.top_k,
+        }
 
 
 @keras.saving.register_keras_serializable(package="keras_wsol")
@@ -68,13 +174,16 @@ class GTKnownLoc(keras.metrics.Mean):
     """Share of images whose box of the *true* class is right.
 
     The class is given, so only localization is measured. A box is right if its IoU
-    with any true box is at least `iou_threshold`. Images whose true class is -1
-    (they could not be read) do not count.
+    with any true box is at least `iou_threshold`, and above 0. Images whose true
+    class is -1 (they could not be read) do not count.
 
     Args:
         iou_threshold: Float in [0, 1]. Default 0.5 [Russakovsky et al., 2015].
         name: Name of the metric.
         **kwargs: Passed on to `keras.metrics.Mean` (`dtype`).
+
+    Raises:
+        ValueError: `iou_threshold` is out of range.
 
     Example:
     >>> import numpy as np
@@ -91,8 +200,7 @@ class GTKnownLoc(keras.metrics.Mean):
         self, iou_threshold: float = 0.5, name: str = "gt_known_loc", **kwargs: Any
     ) -> None:
         super().__init__(name=name, **kwargs)
-        check_number("iou_threshold", iou_threshold)
-        self.iou_threshold = iou_threshold
+        self.iou_threshold = check_number("iou_threshold", iou_threshold)
 
     def update_state(
         self, y_true: dict[str, Any], y_pred: dict[str, Any], sample_weight: Any = None
@@ -103,26 +211,82 @@ class GTKnownLoc(keras.metrics.Mean):
             y_true: `"boxes"` `(B, M, 4)` padded with -1, and `"class_ids"` `(B,)`.
             y_pred: Output of a `Localizer` called with the true `class_ids`, on
                 images in whose pixels the true boxes are. Boxes of another class
-                count as wrong.
+                count as wrong; where the true class comes more than once, its first
+                box counts.
             sample_weight: Optional `(B,)`.
         """
-        true_ids = ops.cast(y_true["class_ids"], "int32")
-        of_true_class = ops.cast(y_pred["class_ids"], "int32") == true_ids[:, None]
-        boxes = ops.convert_to_tensor(y_pred["boxes"])
-        # The box of the true class, whichever of the K it is; the zero box if none.
-        chosen = ops.sum(
-            boxes * ops.cast(of_true_class, boxes.dtype)[..., None], axis=1
-        )
-        right = best_iou(chosen, y_true["boxes"]) >= self.iou_threshold
-        right = ops.logical_and(right, ops.any(of_true_class, axis=1))
+        overlap = _overlap_of_true_class(y_true, y_pred)
         super().update_state(
-            ops.cast(right, "float32"), _weight(true_ids, sample_weight)
+            ops.cast(is_right(overlap, self.iou_threshold), "float32"),
+            _weight(y_true, sample_weight),
         )
+
+    def merge_state(self, metrics: Iterable[keras.metrics.Metric]) -> None:
+        """Adds the images that other metrics with the same arguments have seen."""
+        merge_variables(self, metrics)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "iou_threshold": self.iou_threshold}
 
 
-def _weight(true_ids: Any, sample_weight: Any) -> Any:
-    counted = ops.cast(true_ids >= 0, "float32")
-    return counted if sample_weight is None else counted * sample_weight
+@keras.saving.register_keras_serializable(package="keras_wsol")
+class MeanBoxIoU(keras.metrics.Mean):
+    """Mean IoU of the box of the *true* class with the best true box.
+
+    It tells boxes that are nearly right from those that are far off, which
+    `GTKnownLoc` does not. Images whose true class is -1 (they could not be read) do
+    not count; an image without a box of its true class counts as 0.
+
+    Args:
+        name: Name of the metric.
+        **kwargs: Passed on to `keras.metrics.Mean` (`dtype`).
+
+    Example:
+    >>> import numpy as np
+    >>> metric = MeanBoxIoU()
+    >>> truth = {"boxes": np.array([[[0.0, 0.0, 4.0, 4.0]]]), "class_ids": [1]}
+    >>> found = {"boxes": np.array([[[0.0, 0.0, 4.0, 1.0]]]),
+    ...          "class_ids": np.array([[1]])}
+    >>> metric.update_state(truth, found)
+    >>> float(metric.result())
+    0.25
+    """
+
+    def __init__(self, name: str = "mean_box_iou", **kwargs: Any) -> None:
+        super().__init__(name=name, **kwargs)
+
+    def update_state(
+        self, y_true: dict[str, Any], y_pred: dict[str, Any], sample_weight: Any = None
+    ) -> None:
+        """Adds a batch; the arguments are those of `GTKnownLoc`."""
+        overlap = _overlap_of_true_class(y_true, y_pred)
+        super().update_state(overlap, _weight(y_true, sample_weight))
+
+    def merge_state(self, metrics: Iterable[keras.metrics.Metric]) -> None:
+        """Adds the images that other metrics of this kind have seen."""
+        merge_variables(self, metrics)
+
+
+def _overlap_of_true_class(
+    y_true: dict[str, Any], y_pred: dict[str, Any], top_k: int | None = None
+) -> Any:
+    """IoU `(B,)` of the box of the true class with the best true box.
+
+    Among the `top_k` classes in front, all of them if `None`; 0 where the true class
+    is not there. Where it is there more than once, its first box is taken.
+    """
+    class_ids = ops.cast(y_pred["class_ids"], "int32")[:, :top_k]
+    true_ids = ops.cast(y_true["class_ids"], "int32")
+    of_true_class = class_ids == true_ids[:, None]
+    first = ops.argmax(ops.cast(of_true_class, "int32"), axis=1)
+    boxes = ops.cast(y_pred["boxes"], "float32")
+    chosen = ops.take_along_axis(boxes, first[:, None, None], axis=1)[:, 0]
+    overlap = best_iou(chosen, y_true["boxes"])
+    return ops.where(ops.any(of_true_class, axis=1), overlap, 0.0)
+
+
+def _weight(y_true: dict[str, Any], sample_weight: Any) -> Any:
+    counted = ops.cast(ops.cast(y_true["class_ids"], "int32") >= 0, "float32")
+    if sample_weight is None:
+        return counted
+    return counted * ops.cast(sample_weight, "float32")

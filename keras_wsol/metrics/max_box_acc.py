@@ -1,58 +1,55 @@
 """MaxBoxAcc and MaxBoxAccV2: localization at the best of many thresholds."""
 
-from numbers import Integral
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_wsol.boxes import iou, sweep_best_iou, sweep_largest_boxes
+from keras_wsol.boxes import CONVENTIONS, iou, sweep_best_iou, sweep_largest_boxes
+from keras_wsol.boxes.wsolevaluation import inclusive_iou, whole_boxes
 from keras_wsol.layers.arguments import check_choice, check_number
-
-CONVENTIONS = ("default",)
-
-
-def threshold_grid(num_thresholds: int) -> np.ndarray:
-    """Returns `num_thresholds` thresholds from 0 up to, not including, 1.
-
-    Args:
-        num_thresholds: Integer, at least 1.
-
-    Returns:
-        float32 `(num_thresholds,)`, evenly spaced.
-
-    Raises:
-        ValueError: `num_thresholds` is no positive integer.
-
-    Example:
-    >>> threshold_grid(4).tolist()
-    [0.0, 0.25, 0.5, 0.75]
-    """
-    if not isinstance(num_thresholds, Integral) or num_thresholds < 1:
-        raise ValueError(
-            "`num_thresholds` must be an integer of at least 1. Received: "
-            f"num_thresholds={num_thresholds!r}."
-        )
-    return np.linspace(0, 1, num_thresholds, endpoint=False, dtype="float32")
+from keras_wsol.metrics.concrete import concrete
+from keras_wsol.metrics.merging import merge_variables
+from keras_wsol.metrics.overlap import is_right
+from keras_wsol.metrics.thresholds import grid_of
 
 
 def largest_box_ious(
-    true_boxes: np.ndarray, score_maps: np.ndarray, thresholds: np.ndarray
+    true_boxes: np.ndarray,
+    score_maps: np.ndarray,
+    thresholds: np.ndarray,
+    convention: str = "default",
 ) -> np.ndarray:
     """Overlap of the box at each threshold with the best true box of its image.
 
     Args:
-        true_boxes: float32 `(B, M, 4)` in cells of the maps, padded with -1.
-        score_maps: float32 `(B, H, W)` in [0, 1].
-        thresholds: float32 `(T,)`, ascending.
+        true_boxes: `(B, M, 4)` in cells of the maps, padded with -1.
+        score_maps: `(B, H, W)` in [0, 1].
+        thresholds: `(T,)`, ascending.
+        convention: See `MaxBoxAcc`.
 
     Returns:
-        float32 `(T, B)`.
+        float32 `(T, B)`; float64 by the published evaluator's rules.
+
+    Raises:
+        ValueError: See `boxes.sweep_largest_boxes`.
+
+    Example:
+    >>> score_map = np.array([[[1.0, 0.5, 0.0]]])
+    >>> true_boxes = np.array([[[0.0, 0.0, 1.0, 1.0]]])
+    >>> largest_box_ious(true_boxes, score_map, np.array([0.0, 0.6])).tolist()
+    [[0.5], [1.0]]
     """
+    boxes = sweep_largest_boxes(score_maps, thresholds, convention).transpose(1, 0, 2)
+    if convention != "default":
+        whole, boxes = whole_boxes(true_boxes), boxes.astype(np.int64)
+        ious = [inclusive_iou(*pair) for pair in zip(boxes, whole, strict=True)]
+        shape = (len(boxes), len(thresholds), whole.shape[1])
+        return np.reshape(ious, shape).max(axis=-1, initial=0).T
     if not true_boxes.shape[1]:
         return np.zeros((len(thresholds), len(score_maps)), "float32")
-    boxes = sweep_largest_boxes(score_maps, thresholds)
-    overlap = iou(boxes.transpose(1, 0, 2), true_boxes)  # (B, T, M)
+    overlap = iou(boxes, true_boxes)  # (B, T, M)
     return keras.ops.convert_to_numpy(overlap).max(axis=-1).T
 
 
@@ -61,17 +58,24 @@ class MaxBoxAcc(keras.metrics.Metric):
     """Localization accuracy at the best score-map threshold (Choe et al., 2020).
 
     For each threshold, the share of images whose box (of the largest component)
-    has an IoU of at least `iou_threshold` with a true box; then the maximum over
-    thresholds, one threshold for the whole data set. With the maps of the true
-    classes it is GT-known Loc at the oracle threshold. Memory does not grow with the
-    data set.
+    has an IoU of at least `iou_threshold`, and above 0, with a true box; then the
+    maximum over thresholds, one threshold for the whole data set. With the maps of
+    the true classes it is GT-known Loc at the oracle threshold. Memory does not grow
+    with the data set.
 
     Args:
         iou_threshold: Float in [0, 1].
         num_thresholds: Integer, size of the grid in [0, 1). Default 1000 [the
             published evaluator].
-        convention: `"default"`: exact boxes of 8-connected components, far edge
-            exclusive.
+        convention: `"default"`: exact boxes of 8-connected components, the largest
+            by number of cells, far edge exclusive. `"wsolevaluation"`: the boxes and
+            the overlap of the published evaluator to the last digit, from the maps
+            and the scaled true boxes on: 255 grey values, the largest contour by
+            `contourArea`, whole true boxes, both far edges inside, everything right
+            at an `iou_threshold` of 0. Maps must be in [0, 1] there. An image
+            without a true box, on which that evaluator stops, counts as wrong.
+        thresholds: Optional sequence of ascending floats in [0, 1), instead of an
+            even grid of `num_thresholds`.
         name: Name of the metric.
         **kwargs: Passed on to `keras.metrics.Metric` (`dtype`).
 
@@ -94,18 +98,19 @@ class MaxBoxAcc(keras.metrics.Metric):
         iou_threshold: float = 0.5,
         num_thresholds: int = 1000,
         convention: str = "default",
+        thresholds: Any = None,
         name: str = "max_box_acc",
         **kwargs: Any,
     ) -> None:
         super().__init__(name=name, **kwargs)
-        check_number("iou_threshold", iou_threshold)
         check_choice("convention", convention, CONVENTIONS)
-        self.iou_threshold = iou_threshold
-        self.num_thresholds = num_thresholds
+        self.iou_threshold = check_number("iou_threshold", iou_threshold)
         self.convention = convention
-        self.thresholds = threshold_grid(num_thresholds)
+        self.thresholds = grid_of(num_thresholds, thresholds, convention)
+        self._thresholds_given = thresholds is not None
+        self.num_thresholds = len(self.thresholds)
         self.correct = self.add_weight(
-            shape=(num_thresholds,), initializer="zeros", name="correct"
+            shape=(self.num_thresholds,), initializer="zeros", name="correct"
         )
         self.count = self.add_weight(shape=(), initializer="zeros", name="count")
 
@@ -117,18 +122,24 @@ class MaxBoxAcc(keras.metrics.Metric):
                 without a box counts as wrong.
             score_maps: `(B, H, W)` in [0, 1].
         """
-        true_boxes, score_maps = _concrete(true_boxes, score_maps)
-        overlap = largest_box_ious(true_boxes, score_maps, self.thresholds)
-        self.correct.assign_add((overlap >= self.iou_threshold).sum(axis=1))
+        true_boxes, score_maps = _arrays(true_boxes, score_maps)
+        overlap = largest_box_ious(
+            true_boxes, score_maps, self.thresholds, self.convention
+        )
+        right = _right(overlap, self.iou_threshold, self.convention, true_boxes)
+        self.correct.assign_add(right.sum(axis=-1))
         self.count.assign_add(len(score_maps))
+
+    def merge_state(self, metrics: Iterable[keras.metrics.Metric]) -> None:
+        """Adds the images that other metrics with the same arguments have seen."""
+        merge_variables(self, metrics)
 
     def curve(self) -> np.ndarray:
         """Returns the accuracy at each of `self.thresholds`, `(T,)`."""
-        count = max(float(keras.ops.convert_to_numpy(self.count)), 1.0)
-        return keras.ops.convert_to_numpy(self.correct) / count
+        return _shares(self.correct, self.count)
 
-    def result(self) -> Any:
-        return keras.ops.max(self.correct) / keras.ops.maximum(self.count, 1.0)
+    def result(self) -> float:
+        return float(self.curve().max())
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -136,6 +147,9 @@ class MaxBoxAcc(keras.metrics.Metric):
             "iou_threshold": self.iou_threshold,
             "num_thresholds": self.num_thresholds,
             "convention": self.convention,
+            "thresholds": (
+                self.thresholds.tolist() if self._thresholds_given else None
+            ),
         }
 
 
@@ -149,9 +163,9 @@ class MaxBoxAccV2(keras.metrics.Metric):
     Args:
         iou_thresholds: Sequence of floats in [0, 1]. Default 0.3, 0.5, 0.7.
         num_thresholds: See `MaxBoxAcc`.
-        thresholds: Optional sequence of ascending floats in [0, 1), instead of an
-            even grid of `num_thresholds`.
-        convention: See `MaxBoxAcc`.
+        convention: See `MaxBoxAcc`. By the published evaluator's rules the boxes are
+            those of all contours, which are also those around holes.
+        thresholds: See `MaxBoxAcc`.
         name: Name of the metric.
         **kwargs: Passed on to `keras.metrics.Metric` (`dtype`).
 
@@ -169,7 +183,7 @@ class MaxBoxAccV2(keras.metrics.Metric):
 
     def __init__(
         self,
-        iou_thresholds: tuple[float, ...] = (0.3, 0.5, 0.7),
+        iou_thresholds: Sequence[float] = (0.3, 0.5, 0.7),
         num_thresholds: int = 1000,
         convention: str = "default",
         thresholds: Any = None,
@@ -177,19 +191,18 @@ class MaxBoxAccV2(keras.metrics.Metric):
         **kwargs: Any,
     ) -> None:
         super().__init__(name=name, **kwargs)
-        for iou_threshold in iou_thresholds:
-            check_number("iou_thresholds", iou_threshold)
         check_choice("convention", convention, CONVENTIONS)
-        self.iou_thresholds = tuple(iou_thresholds)
-        self.convention = convention
-        self.thresholds = (
-            threshold_grid(num_thresholds)
-            if thresholds is None
-            else np.asarray(thresholds, "float32")
+        self.iou_thresholds = tuple(
+            check_number("iou_thresholds", each) for each in iou_thresholds
         )
-        self.num_thresholds = num_thresholds = len(self.thresholds)
+        if not self.iou_thresholds:
+            raise ValueError("`iou_thresholds` must not be empty. Received: ().")
+        self.convention = convention
+        self.thresholds = grid_of(num_thresholds, thresholds, convention)
+        self._thresholds_given = thresholds is not None
+        self.num_thresholds = len(self.thresholds)
         self.correct = self.add_weight(
-            shape=(len(self.iou_thresholds), num_thresholds),
+            shape=(len(self.iou_thresholds), self.num_thresholds),
             initializer="zeros",
             name="correct",
         )
@@ -203,15 +216,25 @@ class MaxBoxAccV2(keras.metrics.Metric):
                 without a box counts as wrong.
             score_maps: `(B, H, W)` in [0, 1].
         """
-        true_boxes, score_maps = _concrete(true_boxes, score_maps)
-        overlap = sweep_best_iou(score_maps, self.thresholds, true_boxes)
-        levels = np.array(self.iou_thresholds, "float32")[:, None, None]
-        self.correct.assign_add((overlap >= levels).sum(axis=-1))
+        true_boxes, score_maps = _arrays(true_boxes, score_maps)
+        overlap = sweep_best_iou(
+            score_maps, self.thresholds, true_boxes, self.convention
+        )
+        levels = np.array(self.iou_thresholds, overlap.dtype)[:, None, None]
+        right = _right(overlap, levels, self.convention, true_boxes)
+        self.correct.assign_add(right.sum(axis=-1))
         self.count.assign_add(len(score_maps))
 
-    def result(self) -> Any:
-        best = keras.ops.max(self.correct, axis=1)
-        return keras.ops.mean(best) / keras.ops.maximum(self.count, 1.0)
+    def merge_state(self, metrics: Iterable[keras.metrics.Metric]) -> None:
+        """Adds the images that other metrics with the same arguments have seen."""
+        merge_variables(self, metrics)
+
+    def curve(self) -> np.ndarray:
+        """Returns the accuracy by IoU and threshold, `(len(iou_thresholds), T)`."""
+        return _shares(self.correct, self.count)
+
+    def result(self) -> float:
+        return float(self.curve().max(axis=1).mean())
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -219,23 +242,36 @@ class MaxBoxAccV2(keras.metrics.Metric):
             "iou_thresholds": self.iou_thresholds,
             "num_thresholds": self.num_thresholds,
             "convention": self.convention,
-            "thresholds": self.thresholds.tolist(),
+            "thresholds": (
+                self.thresholds.tolist() if self._thresholds_given else None
+            ),
         }
 
 
-def _concrete(true_boxes: Any, score_maps: Any) -> tuple[np.ndarray, np.ndarray]:
-    try:
-        arrays = [keras.ops.convert_to_numpy(x) for x in (true_boxes, score_maps)]
-    except (NotImplementedError, TypeError, AttributeError) as error:
-        raise ValueError(
-            "This metric takes concrete arrays, not the symbolic tensors of `compile` "
-            "or `tf.function`. Use `evaluation.evaluate`, or the metrics `Top1Loc` "
-            "and `GTKnownLoc`."
-        ) from error
-    boxes, maps = (np.asarray(array, "float32") for array in arrays)
-    if boxes.ndim != 3 or maps.ndim != 3 or len(boxes) != len(maps):
+def _arrays(true_boxes: Any, score_maps: Any) -> list[np.ndarray]:
+    true_boxes, score_maps = concrete(true_boxes, score_maps)
+    if (
+        true_boxes.ndim != 3
+        or true_boxes.shape[2] != 4
+        or score_maps.ndim != 3
+        or len(true_boxes) != len(score_maps)
+    ):
         raise ValueError(
             "`true_boxes` must have shape (B, M, 4) and `score_maps` (B, H, W). "
-            f"Received: {boxes.shape} and {maps.shape}."
+            f"Received: {true_boxes.shape} and {score_maps.shape}."
         )
-    return boxes, maps
+    return [true_boxes, score_maps]
+
+
+def _right(
+    overlap: np.ndarray, iou_threshold: Any, convention: str, true_boxes: np.ndarray
+) -> np.ndarray:
+    if convention == "default":
+        return is_right(overlap, iou_threshold)
+    has_box = (true_boxes >= 0).any(axis=(1, 2))
+    return (overlap >= iou_threshold) & has_box
+
+
+def _shares(correct: Any, count: Any) -> np.ndarray:
+    correct, count = concrete(*map(keras.ops.convert_to_tensor, (correct, count)))
+    return correct.astype(np.float64) / max(float(count), 1.0)

@@ -30,3 +30,26 @@ def best_iou(boxes: Any, true_boxes: Any) -> Any:
     if true_boxes.shape[-2] == 0:
         return ops.zeros(ops.shape(boxes)[:-1], "float32")
     return ops.max(iou(boxes[..., None, :], true_boxes)[..., 0, :], axis=-1)
+
+
+def is_right(overlap: Any, iou_threshold: Any) -> Any:
+    """Says which boxes are right.
+
+    An overlap of exactly the threshold is enough, but there has to be one: at a
+    threshold of 0, the empty box of an empty map is still wrong.
+
+    Args:
+        overlap: `(...)` in [0, 1].
+        iou_threshold: Number in [0, 1], or several that broadcast.
+
+    Returns:
+        Boolean `(...)`.
+
+    Example:
+    >>> import numpy as np
+    >>> is_right(np.array([0.0, 0.3, 0.5]), 0.5).tolist()
+    [False, False, True]
+    >>> is_right(np.array([0.0, 0.3, 0.5]), 0.0).tolist()
+    [False, True, True]
+    """
+    return (overlap >= iou_threshold) & (overlap > 0)

@@ -8,13 +8,9 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_wsol.boxes import (
-    largest_boxes,
-    sweep,
-    sweep_best_iou,
-    sweep_largest_boxes,
-)
-from keras_wsol.boxes.component_history import component_history
+from keras_wsol.boxes import largest_boxes, sweep_best_iou, sweep_largest_boxes
+from keras_wsol.boxes.compiler import compiled
+from keras_wsol.boxes.component_history import cells_by_level, component_history
 from tests.boxes import opencv_components as opencv
 from tests.boxes.hard_maps import hard_masks, noise_maps, smooth_maps
 
@@ -95,6 +91,19 @@ def test_maps_without_a_cell_above(value):
     assert not sweep_best_iou(maps, THRESHOLDS, true_boxes).any()
 
 
+@pytest.mark.parametrize("convention", ["default", "wsolevaluation"])
+def test_the_number_of_threads_changes_nothing(convention):
+    maps = score_maps(12, 15)
+    boxes = np.tile([[[2.0, 3, 9, 8]]], (len(maps), 1, 1))
+    alone = sweep_largest_boxes(maps, THRESHOLDS, convention, jobs=1)
+    best = sweep_best_iou(maps, THRESHOLDS, boxes, convention, jobs=1)
+    for jobs in (2, 50, None):
+        found = sweep_largest_boxes(maps, THRESHOLDS, convention, jobs=jobs)
+        np.testing.assert_array_equal(found, alone)
+        found = sweep_best_iou(maps, THRESHOLDS, boxes, convention, jobs=jobs)
+        np.testing.assert_array_equal(found, best)
+
+
 def test_no_maps():
     none = np.zeros((0, 5, 4), np.float32)
     assert sweep_largest_boxes(none, THRESHOLDS).shape == (37, 0, 4)
@@ -149,11 +158,34 @@ def test_no_true_boxes():
     assert not sweep_best_iou(maps, THRESHOLDS, np.zeros((len(maps), 0, 4))).any()
 
 
+def test_cells_by_level_equals_the_loops():
+    rng = np.random.default_rng(6)
+    thresholds = np.sort(rng.random(50, dtype=np.float32))
+    for score_map in score_maps(8, 11)[:7]:
+        score_map = score_map - np.float32(0.1)
+        cuts = thresholds * score_map.max()
+        order, joined = cells_by_level(score_map, cuts)
+        assert joined.tolist() == [(score_map > cut).sum() for cut in cuts]
+        rows, columns = order // 13 - 1, order % 13 - 1
+        for count, cut in zip(joined, cuts, strict=True):
+            above = np.zeros((8, 11), bool)
+            above[rows[:count], columns[:count]] = True
+            np.testing.assert_array_equal(above, score_map > cut)
+
+
+@pytest.mark.parametrize("peak", [1e-44, 1e-30, 1e30, 3e38])
+def test_maps_of_any_scale(peak):
+    maps = (score_maps(6, 7)[:5] * np.float32(peak)).astype(np.float32)
+    found = sweep_largest_boxes(maps, THRESHOLDS)
+    expected = [opencv.largest(opencv.above(maps, t)) for t in THRESHOLDS]
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_compiled_or_not_the_history_is_the_same():
     cells = np.pad(noise_maps(np.random.default_rng(2), 1, 6, 9)[0], 1).ravel()
     order = np.argsort(-cells)[:54].astype(np.int32)
-    compiled = numba.njit(component_history)(order, 6, 9)
-    for one, other in zip(component_history(order, 6, 9), compiled, strict=True):
+    found = component_history(order, 6, 9)
+    for one, other in zip(found, component_history.py_func(order, 6, 9), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
@@ -163,13 +195,8 @@ def test_works_where_machine_code_cannot_be_kept(monkeypatch):
             raise RuntimeError("cannot cache function: no locator available")
         return njit(*args, **options)
 
-    sweep._compiled_history.cache_clear()
     monkeypatch.setattr(numba, "njit", njit)
-    try:
-        found = sweep_largest_boxes(np.ones((1, 2, 3)), [0.5])
-    finally:
-        sweep._compiled_history.cache_clear()
-    assert found.tolist() == [[[0, 0, 3, 2]]]
+    assert compiled(lambda a, b: 2 * a + b)(3, 4) == 10
 
 
 def test_importing_the_room_loads_no_compiler():
@@ -224,6 +251,10 @@ MAPS = np.ones((3, 4, 5), np.float32)
         (
             lambda: sweep_best_iou(MAPS, [0.2], np.zeros((2, 1, 4))),
             "Received: true_boxes.shape=(2, 1, 4).",
+        ),
+        (
+            lambda: sweep_largest_boxes(MAPS, [0.2], jobs=0),
+            "`jobs` must be at least 1. Received: jobs=0.",
         ),
     ],
 )

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_wsol.metrics import GTKnownLoc, Top1Loc, best_iou
+from keras_wsol.metrics import GTKnownLoc, MeanBoxIoU, Top1Loc, Top5Loc, best_iou
 from tests.reference import max_box_acc_numpy
 
 NONE = [-1.0, -1.0, -1.0, -1.0]
@@ -81,6 +81,70 @@ def test_gt_known_loc_does_not_count_the_box_of_another_class():
     assert float(metric.result()) == 0
 
 
+def test_top5_loc_wants_the_box_of_the_true_class():
+    boxes = np.arange(6)[:, None] + [0.0, 0, 4, 4]
+    prediction = {"boxes": boxes[None], "class_ids": np.array([[8, 6, 4, 2, 0, 1]])}
+    # (true class, left edge of its true box): the fifth class counts, the sixth does
+    # not, nor does the box of another class that is at the right place.
+    for class_id, x, expected in (
+        (8, 0.0, 1),
+        (4, 2.0, 1),
+        (0, 4.0, 1),
+        (1, 5.0, 0),
+        (4, 0.0, 0),
+        (7, 2.0, 0),
+    ):
+        metric = Top5Loc()
+        box = np.array([[[x, x, x + 4, x + 4]]])
+        truth = {"boxes": box, "class_ids": np.array([class_id])}
+        metric.update_state(truth, prediction)
+        assert float(metric.result()) == expected
+    metric = Top5Loc(top_k=6)
+    metric.update_state({"boxes": box + 3, "class_ids": np.array([1])}, prediction)
+    assert float(metric.result()) == 1
+
+
+def test_top5_loc_of_too_few_classes():
+    message = r"must hold 5 classes.*`Localizer\(model, top_k=5\)`.*Received: 1"
+    with pytest.raises(ValueError, match=message):
+        Top5Loc().update_state(TRUTH, found([3, 0, 2, 1, 0, 4]))
+    for top_k in (0, 2.5, True):
+        with pytest.raises(ValueError, match="`top_k` must be an integer of at least"):
+            Top5Loc(top_k=top_k)
+
+
+def test_mean_box_iou_counted_by_eye():
+    metric = MeanBoxIoU()
+    metric.update_state(TRUTH, found([3, 0, 2, 0, 0, 4]))
+    # 8/16, 9/12, 6/18, another class, not read, the zero box.
+    assert float(metric.result()) == pytest.approx((1 / 2 + 3 / 4 + 1 / 3) / 5)
+
+
+def test_a_class_that_comes_twice_counts_by_its_first_box():
+    truth = {"boxes": np.array([[[0.0, 0, 4, 4]]]), "class_ids": np.array([3])}
+    first, second = [0.0, 0, 4, 3], [0.0, 0, 0, 1]  # their sum is the true box
+    for boxes, expected in (
+        ([first, second, first], 0.75),
+        ([second, first, first], 0.0),
+    ):
+        prediction = {"boxes": np.array([boxes]), "class_ids": np.array([[3, 3, 1]])}
+        metrics = [GTKnownLoc(), GTKnownLoc(0.9), MeanBoxIoU(), Top5Loc(top_k=3)]
+        for metric in metrics:
+            metric.update_state(truth, prediction)
+        right = float(expected > 0.5)
+        results = [float(metric.result()) for metric in metrics]
+        assert results == [right, 0.0, expected, right]
+
+
+def test_a_box_that_overlaps_nothing_is_wrong_at_any_threshold():
+    truth = {"boxes": np.array([[[0.0, 0, 4, 4]]] * 3), "class_ids": np.ones(3, int)}
+    boxes = np.array([[[0.0, 0, 0, 0]], [[4.0, 0, 8, 4]], [[3.0, 3, 9, 9]]])
+    prediction = {"boxes": boxes, "class_ids": np.ones((3, 1), int)}
+    for metric in (GTKnownLoc(0), Top1Loc(0), Top5Loc(0, top_k=1)):
+        metric.update_state(truth, prediction)
+        assert float(metric.result()) == pytest.approx(1 / 3)
+
+
 def random_batches(seed=0):
     """Batches of 8 and 3 images with up to three true boxes, some unreadable."""
     rng = np.random.default_rng(seed)
@@ -155,12 +219,90 @@ def test_bad_threshold(metric_class):
         metric_class(iou_threshold="0.5")
 
 
+ALL = pytest.mark.parametrize(
+    ("metric_class", "arguments"),
+    [
+        (Top1Loc, {"iou_threshold": 0.1}),
+        (Top5Loc, {"iou_threshold": 0.1, "top_k": 2}),
+        (GTKnownLoc, {"iou_threshold": 0.1}),
+        (MeanBoxIoU, {}),
+    ],
+)
+
+
+@ALL
+def test_shards_merge_to_the_whole(metric_class, arguments):
+    whole, first = metric_class(**arguments), metric_class(**arguments)
+    others = [metric_class(**arguments, name=name) for name in ("second", "third")]
+    metrics = [first, *others]
+    for metric, (truth, prediction) in zip(metrics, random_batches(), strict=True):
+        metric.update_state(truth, prediction)
+        whole.update_state(truth, prediction)
+    before = [float(metric.result()) for metric in others]
+    first.merge_state(iter(others))
+    assert 0 < float(first.result()) == float(whole.result()) < 1
+    assert [float(metric.result()) for metric in others] == before
+
+
+def test_merging_what_does_not_belong_together():
+    with pytest.raises(ValueError, match=r"same arguments.*differ: iou_threshold"):
+        GTKnownLoc(0.5).merge_state([GTKnownLoc(0.3)])
+    with pytest.raises(ValueError, match=r"one class, here GTKnownLoc.*Received: Top1"):
+        GTKnownLoc().merge_state([Top1Loc()])
+    metric = MeanBoxIoU()
+    with pytest.raises(ValueError, match="cannot be merged into itself"):
+        metric.merge_state([metric])
+
+
+class Measured(keras.Model):
+    """As the metrics' file says: a model that hands its whole output over."""
+
+    def __init__(self, metrics):
+        super().__init__()
+        self.measures = metrics
+
+    def call(self, inputs):
+        return inputs
+
+    def compute_loss(self, *args, **kwargs):
+        return keras.ops.zeros(())
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        for metric in self.measures:
+            metric.update_state(y, y_pred, sample_weight)
+        return self.get_metrics_result()
+
+
+def test_evaluate_with_a_short_last_batch():
+    batches = list(random_batches())
+    truth, prediction = (
+        {name: np.concatenate([batch[i][name] for batch in batches]) for name in part}
+        for i, part in enumerate(batches[0])
+    )
+    model = Measured([Top1Loc(0.1), Top5Loc(0.1, 2), GTKnownLoc(0.1), MeanBoxIoU()])
+    model.compile()
+    found = model.evaluate(prediction, truth, batch_size=8, return_dict=True, verbose=0)
+    alone = [Top1Loc(0.1), Top5Loc(0.1, 2), GTKnownLoc(0.1), MeanBoxIoU()]
+    for metric in alone:
+        metric.update_state(truth, prediction)  # all 19 at once
+        assert found[metric.name] == pytest.approx(float(metric.result()))
+    assert 0 < found["top1_loc"] < found["gt_known_loc"] < 1
+
+
+@ALL
+def test_config_of_every_argument(metric_class, arguments):
+    metric = metric_class(**arguments, name="mine")
+    revived = keras.metrics.deserialize(keras.metrics.serialize(metric))
+    assert revived.get_config() == metric.get_config()
+    assert arguments.items() <= revived.get_config().items()
+
+
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tf.function")
-@pytest.mark.parametrize("metric_class", [Top1Loc, GTKnownLoc])
-def test_works_inside_a_graph(metric_class):
+@ALL
+def test_works_inside_a_graph(metric_class, arguments):
     import tensorflow as tf
 
-    eager, metric = metric_class(), metric_class()
+    eager, metric = metric_class(**arguments), metric_class(**arguments)
     update = tf.function(
         lambda truth, prediction: metric.update_state(truth, prediction),
         reduce_retracing=True,

@@ -1,0 +1,130 @@
+"""Boxes as the published evaluator (wsolevaluation, Choe et al., 2020) finds them.
+
+Its rules, from the score map on. The map, in [0, 1], is cut down to whole grey values
+of 255 (`int(255 * score)`), in float64. At the threshold t the mask is what lies above
+the grey value `int(t * maximum)`. Contours of the mask are those of OpenCV's
+`findContours` with `RETR_TREE`: around 8-connected components and around 4-connected
+holes in them, through the centres of cells. Their area is that of the polygon: 0 for a
+line, however long. A box's far edge lies one cell behind the contour, but no farther
+than the map's last cell; a mask without a cell above has the box 0, 0, 0, 0. True boxes
+are cut down to whole cells, and the overlap counts both far edges as inside.
+"""
+
+from typing import Any
+
+import numpy as np
+
+CONVENTIONS = ("default", "wsolevaluation")
+
+# A true box in float32 has been scaled there. What is so near to a whole number, in
+# its own units, would have been whole in float64.
+_NEARLY = 2.0**-21
+
+
+def border_sweep(
+    score_map: np.ndarray,
+    thresholds: np.ndarray,
+    true_boxes: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Follows the contours of one map at every threshold.
+
+    There are 255 different masks at most, whatever the number of thresholds.
+
+    Args:
+        score_map: float64 `(H, W)` in [0, 1].
+        thresholds: float64 `(T,)`, ascending, in [0, 1).
+        true_boxes: Whole numbers `(M, 4)`, to compare the boxes of all contours with;
+            `None` to look for the largest contour only.
+
+    Returns:
+        int64 `(T, 4)`, the box of the contour with the largest area; of equal ones
+        OpenCV's first, which is the last in row-major order. And float64 `(T,)`, the
+        best overlap of any contour's box with a true box.
+    """
+    from keras_wsol.boxes.contours import border_boxes  # loads Numba
+
+    grey = (score_map * 255).astype(np.uint8)
+    cuts = (thresholds * grey.max(initial=0)).astype(np.int64)
+    # Masks in which the same cells are above, though the cuts differ, are one.
+    present = np.bincount(grey.ravel(), minlength=256) > 0
+    present[0] = True
+    number = np.cumsum(present) - 1
+    mask_of_cut = number[cuts]
+    masks, place = np.unique(mask_of_cut, return_inverse=True)
+    # How many of the masks asked for a grey value lies in.
+    levels = np.searchsorted(masks, number).astype(np.uint8)
+    framed = np.pad(levels[grey], 1)
+    count = int(framed.max())
+    if true_boxes is None:
+        true_boxes, with_holes = np.zeros((0, 4), np.int64), False
+    else:
+        true_boxes, with_holes = true_boxes.astype(np.int64), True
+    if count:
+        boxes, best = border_boxes(framed, count, true_boxes, with_holes)
+    else:  # the one mask of a black map is empty
+        boxes = np.zeros((1, 4), np.int64)
+        best = inclusive_iou(boxes, true_boxes).max(axis=1, initial=0)
+    return boxes[place], best[place]
+
+
+def whole_boxes(true_boxes: Any) -> np.ndarray:
+    """Cuts true boxes down to whole cells, as the published evaluator does.
+
+    There, boxes in whole pixels are scaled to the map in float64. Boxes in float32
+    have been scaled in it, and a whole number may have come out a little too low:
+    they count as the next whole number if they are that near to it.
+
+    Args:
+        true_boxes: `(..., 4)` in cells of the map, padded with -1.
+
+    Returns:
+        int64 `(..., 4)`.
+
+    Raises:
+        ValueError: A box that is no padding has a negative side or coordinate.
+
+    Example:
+    >>> whole_boxes(np.array([[15.999999, 2.5, 30.0, 40.9]], "float32")).tolist()
+    [[16, 2, 30, 40]]
+    """
+    boxes = np.asarray(true_boxes)
+    exact = boxes.astype(np.float64)
+    if boxes.dtype == np.float32:
+        exact = np.where(
+            np.abs(exact - np.rint(exact)) <= np.abs(exact) * _NEARLY,
+            np.rint(exact),
+            exact,
+        )
+    whole = np.trunc(exact).astype(np.int64)
+    inverted = (exact[..., :2] > exact[..., 2:]).any(axis=-1)
+    wrong = ((exact < 0).any(axis=-1) | inverted) & ~(exact < 0).all(axis=-1)
+    if wrong.any():
+        raise ValueError(
+            "True boxes must be x0, y0, x1, y1 with 0 <= x0 <= x1 and 0 <= y0 <= y1, "
+            f"or padding of -1. Received: {boxes[wrong][0].tolist()}."
+        )
+    return whole
+
+
+def inclusive_iou(boxes_a: np.ndarray, boxes_b: np.ndarray) -> np.ndarray:
+    """Overlap of boxes in whole cells that hold their far edges.
+
+    Args:
+        boxes_a: Whole numbers `(A, 4)`, at least 0.
+        boxes_b: Whole numbers `(B, 4)`; padding of -1 overlaps nothing.
+
+    Returns:
+        float64 `(A, B)` in [0, 1].
+
+    Example:
+    >>> inclusive_iou(np.array([[1, 2, 5, 6]]), np.array([[3, 1, 4, 5]])).round(3)
+    array([[0.296]])
+    """
+
+    def area(near: np.ndarray, far: np.ndarray) -> np.ndarray:
+        return np.maximum(far - near + 1, 0).prod(axis=-1)
+
+    a, b = boxes_a[:, None], boxes_b[None]
+    near_a, far_a, near_b, far_b = a[..., :2], a[..., 2:], b[..., :2], b[..., 2:]
+    both = area(np.maximum(near_a, near_b), np.minimum(far_a, far_b))
+    return both / (area(near_a, far_a) + area(near_b, far_b) - both)

@@ -1,16 +1,21 @@
 """A model and a data set to an honest report."""
 
 from keras_wsol.evaluation.baselines import centre_gaussian
+from keras_wsol.evaluation.compare_thresholds import compare_thresholds
 from keras_wsol.evaluation.galleries import compare_models
 from keras_wsol.evaluation.protocol import best_index, evaluate
 from keras_wsol.evaluation.report import AtThreshold, Report, markdown_table
+from keras_wsol.evaluation.tune_threshold import TunedThreshold, tune_threshold
 
 __all__ = [
     "AtThreshold",
     "Report",
+    "TunedThreshold",
     "best_index",
     "centre_gaussian",
     "compare_models",
+    "compare_thresholds",
     "evaluate",
     "markdown_table",
+    "tune_threshold",
 ]

@@ -7,9 +7,10 @@ import tensorflow as tf
 
 from keras_wsol.data.augmentation import resize
 from keras_wsol.data.read_each import decode_rgb, read_each
+from keras_wsol.data.reading import MAX_PIXELS
 from keras_wsol.models import Localizer, class_names_of
 
-Endpoint = Callable[[Any], dict[str, Any]]
+Endpoint = Callable[..., dict[str, Any]]
 
 
 def image_endpoint(localizer: Localizer) -> Endpoint:
@@ -19,33 +20,62 @@ def image_endpoint(localizer: Localizer) -> Endpoint:
         localizer: The localizer.
 
     Returns:
-        A function of images `(B, H, W, 3)` of any number type; `B` may be 0.
+        A function of images `(B, H, W, 3)` of any number type, where `B` may be 0,
+        and optionally a scalar `cam_threshold`.
     """
-    return lambda images: _with_names(localizer, _localize(localizer, images))
+
+    def serve(images: Any, cam_threshold: Any = None) -> dict[str, Any]:
+        outputs = _localize(localizer, images, cam_threshold)
+        return _with_names(localizer, outputs)
+
+    return serve
 
 
-def bytes_endpoint(localizer: Localizer) -> Endpoint:
-    """Makes the function from encoded images to the localizer's outputs.
+def feature_endpoint(localizer: Localizer) -> Endpoint:
+    """Makes the function from a batch of images to features and logits.
 
     Args:
         localizer: The localizer.
 
     Returns:
-        A function of strings `(B,)`; `B` may be 0. Boxes are in pixels of each image
-        as encoded; what cannot be decoded gets zeros and `valid=False`.
+        A function of images `(B, H, W, 3)`, `B` at least 1, to `features`
+        `(B, h, w, C)`, those that the score map is read from, and `logits`.
     """
 
-    def serve(image_bytes: Any) -> dict[str, Any]:
+    def serve(images: Any) -> dict[str, Any]:
+        features, logits = localizer.features(images)
+        return {"features": features, "logits": logits}
+
+    return serve
+
+
+def bytes_endpoint(localizer: Localizer, max_pixels: int = MAX_PIXELS) -> Endpoint:
+    """Makes the function from encoded images to the localizer's outputs.
+
+    Args:
+        localizer: The localizer.
+        max_pixels: Integer, height times width of the largest image decoded.
+
+    Returns:
+        A function of strings `(B,)`, where `B` may be 0, and optionally a scalar
+        `cam_threshold`. Boxes are in pixels of each image
+        as displayed, turned by its EXIF orientation; what cannot be decoded, or is
+        larger than allowed, gets zeros and `valid=False`.
+    """
+
+    def serve(image_bytes: Any, cam_threshold: Any = None) -> dict[str, Any]:
         def read_one(slot: Any) -> tuple[Any, Any]:
-            stored = decode_rgb(image_bytes[slot])
-            return resize(stored, localizer.input_size), stored
+            image = decode_rgb(
+                image_bytes[slot], orientation="exif", max_pixels=max_pixels
+            )
+            return resize(image, localizer.input_size), image
 
         count = tf.size(image_bytes)
         images, sizes, read = read_each(count, read_one, localizer.input_size)
-        outputs = _localize(localizer, images)
+        outputs = _localize(localizer, images, cam_threshold)
         for name in ("boxes", "component_boxes"):
             if name in outputs:
-                outputs[name] = _in_stored_pixels(
+                outputs[name] = _in_image_pixels(
                     outputs[name], sizes, localizer.input_size
                 )
         for name, value in outputs.items():
@@ -60,12 +90,12 @@ def bytes_endpoint(localizer: Localizer) -> Endpoint:
     return serve
 
 
-def _localize(localizer: Localizer, images: Any) -> dict[str, Any]:
+def _localize(localizer: Localizer, images: Any, cam_threshold: Any) -> dict[str, Any]:
     # Some kernels do not take a batch of none: one black image stands in.
     count = tf.shape(images)[0]
     missing = tf.maximum(1 - count, 0)
     images = tf.pad(images, [[0, missing], [0, 0], [0, 0], [0, 0]])
-    outputs = localizer(images, training=False)
+    outputs = localizer(images, cam_threshold=cam_threshold, training=False)
     return {name: value[:count] for name, value in outputs.items()}
 
 
@@ -76,7 +106,7 @@ def _with_names(localizer: Localizer, outputs: dict[str, Any]) -> dict[str, Any]
     return {**outputs, "class_names": tf.gather(names, outputs["class_ids"])}
 
 
-def _in_stored_pixels(boxes: Any, sizes: Any, input_size: tuple[int, int]) -> Any:
+def _in_image_pixels(boxes: Any, sizes: Any, input_size: tuple[int, int]) -> Any:
     scale = tf.cast(sizes, tf.float32) / tf.constant(input_size, tf.float32)
     height, width = tf.unstack(scale, axis=1)
     scale = tf.stack([width, height, width, height], axis=1)

@@ -1,0 +1,83 @@
+"""What the labels of a data set depend on: classes, images and model."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+from keras_wsol.data import ImageDataset
+from keras_wsol.models import Localizer, class_names_of
+
+
+def names_of_classes(
+    localizer: Localizer, dataset: ImageDataset, class_ids: str
+) -> tuple[str, ...]:
+    """Returns the names of the classes of a model.
+
+    Args:
+        localizer: The model.
+        dataset: The images, whose names stand in if the model knows none and has as
+            many classes.
+        class_ids: `"known"` if the classes of the images are to be localized.
+
+    Returns:
+        Names by class id.
+
+    Raises:
+        ValueError: Classes are known, and the model has others.
+    """
+    count, known = localizer.head.num_classes, class_names_of(localizer.model)
+    names = tuple(dataset.class_names)
+    if class_ids == "known" and (
+        len(names) != count or (known is not None and tuple(known) != names)
+    ):
+        raise ValueError(
+            f"For `class_ids='known'`, the model must know the classes of "
+            f"{dataset.name!r} in their order. It has {count} classes "
+            f"({list(known or ())[:3]} ...), the images have {len(names)} "
+            f"({list(names)[:3]} ...). `data.image_folder` opens images by class."
+        )
+    if known is not None:
+        return tuple(known)
+    if len(names) == count:
+        return names
+    return tuple(f"class {class_id}" for class_id in range(count))
+
+
+def digest_of_images(dataset: ImageDataset, names: Sequence[str]) -> str:
+    """Returns a number that differs for other images or classes.
+
+    Args:
+        dataset: The images. Of files the names count, not what is in them.
+        names: What the images are called.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    digest = hashlib.sha256(json.dumps(list(names)).encode())
+    digest.update(dataset.class_ids.astype("<i4").tobytes())
+    if dataset.images is not None:
+        digest.update(np.ascontiguousarray(dataset.images))
+    return digest.hexdigest()
+
+
+def digest_of_model(localizer: Localizer, class_names: Sequence[str]) -> str:
+    """Returns a number that differs for other weights, options or class names.
+
+    Args:
+        localizer: The model.
+        class_names: Names by class id.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    config = localizer.get_config()
+    # Names are counted up in a process; another network has other weights.
+    options = {k: v for k, v in config.items() if k not in ("name", "model")}
+    described = json.dumps([options, list(class_names)], sort_keys=True, default=str)
+    digest = hashlib.sha256(described.encode())
+    for weight in localizer.weights:
+        digest.update(np.ascontiguousarray(keras.ops.convert_to_numpy(weight)))
+    return digest.hexdigest()

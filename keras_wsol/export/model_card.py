@@ -1,0 +1,98 @@
+"""What an operator has to know of a model, as JSON beside its graph."""
+
+import json
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import keras
+
+import keras_wsol
+from keras_wsol.models import (
+    BACKBONES,
+    METHODS,
+    Localizer,
+    class_names_of,
+    inserted_layers,
+)
+
+MODEL_CARD = "model_card.json"
+
+
+def model_card(
+    localizer: Localizer, metrics: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Describes a localizer.
+
+    Args:
+        localizer: The localizer.
+        metrics: What was measured, such as `Report.to_dict()`; kept as it is.
+
+    Returns:
+        Dictionary that JSON can hold: name, backbone, method (`None` if the model was
+        not made by `build_classifier`), inserted layers with their configurations,
+        classes, input size, what the localizer reads, metrics, versions.
+    """
+    backbone, method = _backbone_and_method(localizer.model.name)
+    names = class_names_of(localizer.model)
+    height, width = localizer.input_size
+    return {
+        "name": localizer.model.name,
+        "backbone": backbone,
+        "method": method,
+        "inserted_layers": [
+            {"name": layer.name, "type": type(layer).__name__, **_own_config(layer)}
+            for layer in inserted_layers(localizer.model)
+        ],
+        "num_classes": localizer.head.num_classes,
+        "class_names": None if names is None else list(names),
+        "parameters": localizer.model.count_params(),
+        "input_size": {"height": height, "width": width},
+        "score_map": localizer.score_map,
+        "cam_threshold": localizer.cam_threshold,
+        "top_k": localizer.top_k,
+        "max_boxes": localizer.max_boxes,
+        "boxes": "x0, y0, x1, y1 in pixels of the given image, far edge exclusive",
+        "metrics": None if metrics is None else dict(metrics),
+        "versions": {
+            "keras_wsol": keras_wsol.__version__,
+            "keras": keras.__version__,
+            "tensorflow": version("tensorflow"),
+            "python": platform.python_version(),
+        },
+    }
+
+
+def write_model_card(folder: str | Path, card: Mapping[str, Any]) -> Path:
+    """Writes a card into a folder, as `model_card.json`.
+
+    Args:
+        folder: Folder of the model.
+        card: What `model_card` returned, and whatever is added to it.
+
+    Returns:
+        Path of the file.
+
+    Raises:
+        TypeError: The card, such as its metrics, holds what JSON cannot.
+    """
+    path = Path(folder) / MODEL_CARD
+    path.write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    return path
+
+
+def _backbone_and_method(name: str) -> tuple[str | None, str | None]:
+    """Reads the name that `build_classifier` gives."""
+    for method in METHODS:
+        backbone = name.removesuffix(f"_{method}")
+        if backbone != name and backbone in BACKBONES:
+            return backbone, method
+    return None, None
+
+
+def _own_config(layer: keras.layers.Layer) -> dict[str, Any]:
+    kept = keras.layers.Layer.get_config(layer).keys()
+    config = layer.get_config()
+    return {"config": {k: v for k, v in config.items() if k not in kept}}

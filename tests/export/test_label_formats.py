@@ -1,0 +1,145 @@
+"""Each format's numbers, from the head."""
+
+import csv
+import json
+import tracemalloc
+from xml.etree import ElementTree
+
+import pytest
+
+from keras_wsol.export.label_formats import (
+    FORMATS,
+    PseudoLabel,
+    write_coco,
+    write_csv,
+    write_voc,
+    write_yolo,
+)
+
+NAMES = ("owl", "blå, \"x\" & <y>: '#1'\\")
+LABELS = [
+    PseudoLabel(
+        path="a/1.jpg",
+        width=200,
+        height=50,
+        class_id=1,
+        class_name=NAMES[1],
+        score=0.75,
+        box=(10.0, 0.0, 60.4, 25.6),
+    ),
+    PseudoLabel(
+        path="a/1.jpg",
+        width=200,
+        height=50,
+        class_id=0,
+        class_name=NAMES[0],
+        score=0.5,
+        box=(199.7, 49.6, 200.0, 50.0),
+    ),
+    PseudoLabel(
+        path="1.v2.png",
+        width=8,
+        height=10,
+        class_id=0,
+        class_name=NAMES[0],
+        score=1.0,
+        box=(0.0, 0.0, 8.0, 10.0),
+    ),
+]
+
+
+def test_csv(tmp_path):
+    write_csv(LABELS, tmp_path / "x.csv", NAMES)
+    with (tmp_path / "x.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows[0] == {
+        "path": "a/1.jpg",
+        "x0": "10.0",
+        "y0": "0.0",
+        "x1": "60.4",
+        "y1": "25.6",
+        "class": NAMES[1],
+        "score": "0.75",
+        "class_id": "1",
+        "width": "200",
+        "height": "50",
+    }
+    assert [row["path"] for row in rows] == ["a/1.jpg", "a/1.jpg", "1.v2.png"]
+
+
+def test_coco_counts_every_id_from_1(tmp_path):
+    write_coco(LABELS, tmp_path / "x.json", NAMES)
+    found = json.loads((tmp_path / "x.json").read_text("utf-8"))
+    assert [(c["id"], c["name"]) for c in found["categories"]] == [
+        (1, NAMES[0]),
+        (2, NAMES[1]),
+    ]
+    assert found["images"] == [
+        {"id": 1, "file_name": "a/1.jpg", "width": 200, "height": 50},
+        {"id": 2, "file_name": "1.v2.png", "width": 8, "height": 10},
+    ]
+    of_box = ("id", "image_id", "category_id", "bbox", "area", "score")
+    assert [tuple(a[k] for k in of_box) for a in found["annotations"]] == [
+        (1, 1, 2, [10.0, 0.0, 50.4, 25.6], 1290.24, 0.75),
+        (2, 1, 1, [199.7, 49.6, 0.3, 0.4], 0.12, 0.5),
+        (3, 2, 1, [0.0, 0.0, 8.0, 10.0], 80.0, 1.0),
+    ]
+
+
+def test_yolo_gives_centre_and_size_in_shares(tmp_path):
+    write_yolo(LABELS, tmp_path / "x", NAMES)
+    assert (tmp_path / "x/labels/a/1.txt").read_text() == (
+        "1 0.176000 0.256000 0.252000 0.512000\n0 0.999250 0.996000 0.001500 0.008000\n"
+    )
+    assert (tmp_path / "x/labels/1.v2.txt").read_text() == (
+        "0 0.500000 0.500000 1.000000 1.000000\n"
+    )
+    listed = (tmp_path / "x/train.txt").read_text("utf-8")
+    assert listed == "./images/a/1.jpg\n./images/1.v2.png\n"
+
+
+def test_voc_corners_are_whole_count_from_1_and_belong_to_the_box(tmp_path):
+    write_voc(LABELS, tmp_path / "x", NAMES)
+    found = ElementTree.parse(tmp_path / "x/Annotations/a/1.xml").getroot()
+    texts = [found.findtext(name) for name in ("folder", "filename", "path")]
+    assert texts == ["a", "1.jpg", "a/1.jpg"]
+    size = [found.findtext(f"size/{name}") for name in ("width", "height", "depth")]
+    assert size == ["200", "50", "3"]
+    corners = [
+        [int(box.findtext(name)) for name in ("xmin", "ymin", "xmax", "ymax")]
+        for box in found.iter("bndbox")
+    ]
+    # The second is less than a pixel, and keeps the last one.
+    assert corners == [[11, 1, 60, 26], [200, 50, 200, 50]]
+    assert [o.findtext("name") for o in found.iter("object")] == [NAMES[1], NAMES[0]]
+    assert [o.findtext("score") for o in found.iter("object")] == ["0.75", "0.5"]
+    whole = ElementTree.parse(tmp_path / "x/Annotations/1.v2.xml")
+    assert [e.text for e in whole.find(".//bndbox")] == ["1", "1", "8", "10"]
+    assert whole.findtext("folder") == "."
+    listed = (tmp_path / "x/ImageSets/Main/train.txt").read_text("utf-8")
+    assert listed == "a/1\n1.v2\n"
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_no_label_at_all(name, tmp_path):
+    path = tmp_path / f"x{FORMATS[name].suffix or ''}"
+    FORMATS[name].write([], path, NAMES)
+    if name == "coco":
+        found = json.loads(path.read_text("utf-8"))
+        assert found["images"] == found["annotations"] == []
+
+
+@pytest.mark.parametrize("name", ["coco", "csv"])
+def test_memory_does_not_grow_with_the_labels(name, tmp_path):
+    class Many:
+        def __iter__(self):
+            for number in range(10_000):
+                yield PseudoLabel(**{**vars(LABELS[2]), "path": f"{number}.png"})
+
+    path = tmp_path / f"x{FORMATS[name].suffix}"
+    tracemalloc.start()
+    FORMATS[name].write(Many(), path, NAMES)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert path.stat().st_size > 400_000
+    assert peak < 200_000

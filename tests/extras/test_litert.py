@@ -1,0 +1,47 @@
+"""The LiteRT model, run by ai-edge-litert, says what the localizer says."""
+
+import keras
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+
+from keras_wsol.export import export_litert
+from keras_wsol.models import Localizer
+from tests.extras.saved_birds import SIZE, small_localizer
+from tests.models.painted import blob_images, painted_classifier
+
+
+def run(path, image):
+    return Interpreter(str(path)).get_signature_runner()(images=image)
+
+
+@pytest.mark.parametrize("arguments", [{}, {"top_k": 2, "max_boxes": 3}], ids=str)
+def test_outputs_are_those_of_the_localizer(arguments, tmp_path):
+    localizer = Localizer(painted_classifier(), cam_threshold=0.4, **arguments)
+    path = export_litert(localizer, tmp_path / "models" / "blobs.tflite")
+    for image in blob_images(3, localizer.input_size).astype("float32"):
+        found, expected = run(path, image[None]), localizer(image[None])
+        assert set(found) == set(expected)
+        assert np.asarray(expected["valid"]).all()
+        for name, value in expected.items():
+            np.testing.assert_allclose(
+                found[name], keras.ops.convert_to_numpy(value), atol=1e-4, err_msg=name
+            )
+
+
+def test_a_backbone_with_its_module(tmp_path):
+    localizer = small_localizer()
+    path = export_litert(localizer, tmp_path / "birds.tflite")
+    image = np.random.default_rng(0).uniform(0, 255, (1, *SIZE, 3)).astype("float32")
+    found, expected = run(path, image), localizer(image)
+    np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-5)
+    np.testing.assert_allclose(found["score_maps"], expected["score_maps"], atol=1e-3)
+    np.testing.assert_allclose(found["boxes"], expected["boxes"], atol=1.0)
+
+
+def test_gradient_maps_are_refused(tmp_path):
+    localizer = Localizer(painted_classifier(), score_map="grad_cam")
+    message = r"LiteRT takes a `score_map` .*Received: score_map='grad_cam'\. Export a"
+    with pytest.raises(ValueError, match=message):
+        export_litert(localizer, tmp_path / "birds.tflite")
+    assert list(tmp_path.iterdir()) == []

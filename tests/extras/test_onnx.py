@@ -1,0 +1,44 @@
+"""The ONNX model, run by onnxruntime, says what the localizer says."""
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from keras_wsol.export import export_onnx
+from keras_wsol.models import Localizer
+from tests.extras.saved_birds import SIZE, small_localizer
+from tests.models.painted import blob_images, painted_classifier
+
+NAMES = ["class_ids", "scores", "score_maps"]
+
+
+def run(path, images):
+    session = onnxruntime.InferenceSession(str(path))
+    assert {output.name for output in session.get_outputs()} == set(NAMES)
+    return dict(zip(NAMES, session.run(NAMES, {"images": images}), strict=True))
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_outputs_are_those_of_the_localizer(batch, tmp_path):
+    localizer = Localizer(painted_classifier(), top_k=2)
+    path = export_onnx(localizer, tmp_path / "models" / "blobs.onnx")
+    images = blob_images(batch, localizer.input_size).astype("float32")
+    found, expected = run(path, images), localizer(images)
+    for name in NAMES:
+        np.testing.assert_allclose(found[name], expected[name], atol=1e-4)
+
+
+def test_a_backbone_with_its_module(tmp_path):
+    localizer = small_localizer(top_k=3)
+    path = export_onnx(localizer, tmp_path / "birds.onnx")
+    images = np.random.default_rng(0).uniform(0, 255, (2, *SIZE, 3)).astype("float32")
+    found, expected = run(path, images), localizer(images)
+    np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-4)
+    np.testing.assert_allclose(found["score_maps"], expected["score_maps"], atol=1e-3)
+
+
+def test_gradient_maps_are_refused(tmp_path):
+    localizer = Localizer(painted_classifier(), score_map="layer_cam")
+    with pytest.raises(ValueError, match=r"ONNX takes a `score_map`.*'layer_cam'"):
+        export_onnx(localizer, tmp_path / "birds.onnx")
+    assert list(tmp_path.iterdir()) == []

@@ -80,7 +80,7 @@ def train_and_localize(
     shape = {"image_size": (side, side), "unreadable": "skip"}
     model.fit(
         train.batches(min(16, len(train)), training=True, **shape),
-        validation_data=val.batches(16, **shape),
+        validation_data=val.batches(16, **shape).map(readable),
         epochs=options.epochs,
         class_weight=train.class_weights(),
         shuffle=False,  # the batches are shuffled already
@@ -103,6 +103,11 @@ def train_and_localize(
         score = float(found["scores"][row, 0])
         box = found["boxes"][row, 0].numpy().round().astype(int).tolist()
         print(f"{file.name}: {name} ({score:.2f}) at x0, y0, x1, y1 = {box}")
+
+
+def readable(images: tf.Tensor, class_ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Leaves out the images that could not be read, whose class is -1."""
+    return images[class_ids >= 0], class_ids[class_ids >= 0]
 
 
 if __name__ == "__main__":

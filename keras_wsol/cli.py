@@ -2,40 +2,139 @@
 
 import argparse
 import os
+import re
+import sys
 from collections.abc import Sequence
-from pathlib import Path
+
+import keras_wsol
+from keras_wsol.commands import COMMANDS
+from keras_wsol.commands.command import Command
+
+# What the library raises where a file or an argument is wrong. The rest are bugs.
+EXPECTED = (ValueError, TypeError, OSError, RuntimeError, ImportError)
+DESCRIPTION = """\
+Weakly supervised localization: image labels in, boxes out.
+
+  quickstart                     sees it work on drawn images, in minutes
+  train, evaluate                learn from images sorted by class, then measure
+  localize, export               boxes of many images, or a model for other programs"""
+EPILOG = """\
+example:
+  keras-wsol train --data birds --out runs/birds
+  keras-wsol localize --model runs/birds/localizer.keras --images photos --out boxes.csv
+
+Each command has a --help of its own. Errors come without a traceback, unless --debug is
+given or KERAS_WSOL_DEBUG is set."""
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line.
 
     Args:
         arguments: What to read instead of `sys.argv`.
+
+    Returns:
+        The exit status: 0; 2 where a file or an argument is wrong; 130 if interrupted.
+
+    Raises:
+        SystemExit: The arguments cannot be understood (status 2), or ask for help or
+            the version (status 0).
     """
+    options = build_parser().parse_args(arguments)
+    command = COMMANDS[options.command]
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        command.run(options)
+    except KeyboardInterrupt:
+        print(f"\nkeras-wsol: interrupted. {command.interrupted}", file=sys.stderr)
+        return 130
+    except Exception as error:
+        debug = options.debug or os.environ.get("KERAS_WSOL_DEBUG")
+        if debug or not is_expected(error):
+            raise
+        print(f"keras-wsol: error: {message_of(error, options)}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Returns the parser of all commands; it needs no Keras."""
     parser = argparse.ArgumentParser(
         prog="keras-wsol",
-        description="Weakly supervised localization: image labels in, boxes out.",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(dest="command", required=True)
-    quick = commands.add_parser(
-        "quickstart",
-        help="train, compare and export on drawn images; a few minutes on a CPU",
-        description="Draws images of creatures, trains a plain classifier (CAM) and "
-        "one with DGDM on their class labels, compares the boxes that the two find, "
-        "and writes a gallery and a SavedModel. Nothing is downloaded.",
+    parser.add_argument(
+        "--version", action="version", version=f"keras-wsol {keras_wsol.__version__}"
     )
-    quick.add_argument(
-        "--out", default="runs/quickstart", help="folder to write (default %(default)s)"
-    )
-    quick.add_argument(
-        "--seed", type=int, default=0, help="of images, weights, draws (default 0)"
-    )
-    quick.add_argument(
-        "--smoke", action="store_true", help="one pass over few images: does it run?"
-    )
-    options = parser.parse_args(arguments)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    print("Loading Keras ...", flush=True)
-    from keras_wsol import quickstart
+    _add_debug(parser, default=False)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        _add_command(commands, name, command)
+    return parser
 
-    quickstart.run(Path(options.out), seed=options.seed, smoke=options.smoke)
+
+def is_expected(error: Exception) -> bool:
+    """Tells a wrong file or argument from a bug.
+
+    Args:
+        error: What was raised.
+
+    Returns:
+        Whether the message says all that is to be said.
+    """
+    # Keras raises a plain `Exception` where a download fails.
+    download = type(error) is Exception and isinstance(error.__context__, OSError)
+    return download or isinstance(error, EXPECTED)
+
+
+def message_of(error: Exception, options: argparse.Namespace) -> str:
+    r"""Returns what an error says, in one line and in the words of the command line.
+
+    Args:
+        error: What was raised.
+        options: The command line, whose names stand for those of Python's arguments.
+
+    Returns:
+        The line.
+
+    Example:
+    >>> message_of(ValueError("`min_score` must be a\nnumber."),
+    ...            argparse.Namespace(min_score=2))
+    '--min-score must be a number.'
+    """
+
+    def option(match: re.Match[str]) -> str:
+        name = match[1]
+        return f"--{name.replace('_', '-')}" if name in vars(options) else match[0]
+
+    text = " ".join(str(error).split()) or type(error).__name__
+    return re.sub(r"`(\w+)(?:=True)?`", option, text)
+
+
+def _add_command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    command: Command,
+) -> None:
+    parser = commands.add_parser(
+        name,
+        help=command.summary,
+        usage=f"keras-wsol {name} {command.usage} [options]".replace("  ", " "),
+        description=command.description,
+        epilog=f"example:\n  {command.example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_arguments(parser)
+    # It may stand before the command, too, and must not be reset here.
+    _add_debug(parser, default=argparse.SUPPRESS)
+
+
+def _add_debug(parser: argparse.ArgumentParser, default: bool | str) -> None:
+    parser.add_argument(
+        "--debug",
+        action="store_true",
+        default=default,
+        help="show the traceback of an error",
+    )

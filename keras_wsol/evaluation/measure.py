@@ -6,12 +6,17 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_wsol.evaluation.baselines import centre_gaussian
-from keras_wsol.evaluation.reading import view_batches
-from keras_wsol.metrics import MaxBoxAccV2, largest_box_ious
+from keras_wsol.boxes import sweep_largest_boxes
+from keras_wsol.evaluation.baselines import Baselines
+from keras_wsol.evaluation.box_errors import RIGHT, best_overlaps, enclosing_boxes
+from keras_wsol.evaluation.even_sample import EvenSample
+from keras_wsol.evaluation.image_results import GalleryImage, ImageResults
+from keras_wsol.evaluation.mask_measure import PxAPOfImages
+from keras_wsol.evaluation.reading import has_area, view_batches
+from keras_wsol.evaluation.results_by_image import ResultsByImage
+from keras_wsol.metrics import MaxBoxAccV2
 from keras_wsol.models import Localizer
 
-RIGHT = 0.5  # IoU from which on a box is right [Russakovsky et al., 2015]
 TUNED_ON_TEST = (
     "A threshold that is tuned on test images makes the figure worthless: `tune_on` "
     "must share no image with `test`. The report's `oracle` shows what the best "
@@ -47,28 +52,27 @@ def class_ranks(logits: np.ndarray, true_ids: np.ndarray) -> np.ndarray:
     return np.where(usable, before.sum(axis=1), np.iinfo(np.int64).max)
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class Measured:
     """What one pass over a split gives; images that could not be read left out."""
 
-    read: np.ndarray  # (N,) bool, in the order of the split
-    top1: np.ndarray  # (count,) bool
-    top5: np.ndarray  # (count,) bool
-    ious: np.ndarray  # (count,) at one threshold
+    num_images: int
+    num_skipped: int
+    top1_cls: float
+    top5_cls: float
     gt_known: np.ndarray  # (T,)
     top1_loc: np.ndarray  # (T,)
     max_box_acc_v2: float
-    centre: np.ndarray  # (T,) GT-known Loc of the centred Gaussian
-    centre_v2: float
-    paths: frozenset  # of the images, where the batches give them
+    px_ap: float | None
+    baselines: Baselines
+    results: ImageResults  # of every image, at one threshold
+    gallery: tuple[GalleryImage, ...]
+    paths: frozenset[str]  # where the batches give them
+    num_without_box: int  # images without a true box in the view
 
-    @property
-    def count(self) -> int:
-        return len(self.top1)
 
-
-class _Boxes:
-    """Localization at every threshold of one kind of score map, batch by batch."""
+class _Sums:
+    """Localization at every threshold, summed up batch by batch."""
 
     def __init__(self, thresholds: np.ndarray) -> None:
         self.thresholds = thresholds
@@ -78,13 +82,14 @@ class _Boxes:
 
     def add(
         self, true_boxes: np.ndarray, maps: np.ndarray, top1: np.ndarray
-    ) -> np.ndarray:
-        """Adds a batch; returns the IoU at each threshold, `(T, B)`."""
-        overlap = largest_box_ious(true_boxes, maps, self.thresholds)
-        self.right += (overlap >= RIGHT).sum(axis=1)
-        self.right_of_top1 += ((overlap >= RIGHT) & top1).sum(axis=1)
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Adds a batch; returns boxes `(B, T, 4)` and their IoU `(B, T)`."""
+        boxes = sweep_largest_boxes(maps, self.thresholds).transpose(1, 0, 2)
+        overlap = best_overlaps(boxes, true_boxes)
+        self.right += (overlap >= RIGHT).sum(axis=0)
+        self.right_of_top1 += ((overlap >= RIGHT) & top1[:, None]).sum(axis=0)
         self.v2.update_state(true_boxes, maps)
-        return overlap
+        return boxes, overlap
 
 
 def measure(
@@ -94,45 +99,86 @@ def measure(
     batch_size: int,
     thresholds: np.ndarray,
     keep: int = 0,
+    *,
     tuned_on: frozenset = frozenset(),
+    sample: EvenSample | None = None,
+    masks: Any = None,
 ) -> Measured:
-    """One pass; the IoU of each image is kept for the threshold of index `keep`."""
-    size = reader.input_size
-    gaussian = centre_gaussian(size)
-    found, centre = _Boxes(thresholds), _Boxes(thresholds)
-    reads, ranks, ious, paths = [], [], [], []
-    for batch in view_batches(source, view, size, batch_size):
-        paths.extend(np.asarray(batch.get("paths", ())).tolist())
-        if not tuned_on.isdisjoint(paths[-len(batch["class_ids"]) :]):
+    """Measures everything there is to measure, in one pass.
+
+    Args:
+        reader: Gives logits and score maps.
+        source: What `evaluate` takes.
+        view: `"whole"` or `"center_crop"`.
+        batch_size: Images in a batch of an `ImageDataset`.
+        thresholds: float32 `(T,)`, ascending.
+        keep: Index of the threshold at which results are kept by image.
+        tuned_on: Paths of images that must not come.
+        sample: Where images are kept to be looked at; none if `None`.
+        masks: As in `evaluate`.
+
+    Returns:
+        The figures. Of each image a few numbers are kept, and no pixels but those of
+        the gallery.
+
+    Raises:
+        ValueError: There is no image that can be read, a batch is not as it has to
+            be, or an image comes that was tuned on.
+    """
+    sums = _Sums(thresholds)
+    baselines = Baselines(reader.input_size, thresholds)
+    sample, results = sample or EvenSample(0), ResultsByImage()
+    px_ap = None if masks is None else PxAPOfImages(masks, reader.input_size)
+    top1, top5, paths, num_without_box = [], [], [], 0
+    for batch in view_batches(source, view, reader.input_size, batch_size):
+        named = batch.get("paths", np.array([])).tolist()
+        if not tuned_on.isdisjoint(named):
             raise ValueError(TUNED_ON_TEST)
+        paths += named
         read = batch["class_ids"] >= 0
-        reads.append(read)
-        true_ids = np.maximum(batch["class_ids"], 0)[:, None]
-        logits, maps = reader.read(batch["images"], true_ids)
-        rank = class_ranks(logits, true_ids[:, 0])[read]
+        true_ids = np.maximum(batch["class_ids"], 0)
+        logits, maps = reader.read(batch["images"], true_ids[:, None])
+        maps, logits = maps[read, 0], logits[read]
         true_boxes = batch["boxes"].astype("float32")[read]
-        overlap = found.add(true_boxes, maps[read, 0], rank == 0)
-        centred = np.broadcast_to(gaussian, (len(rank), *size))
-        centre.add(true_boxes, centred, rank == 0)
-        ranks.append(rank)
-        ious.append(overlap[keep])
-    count = sum(map(len, ranks))
+        rank = class_ranks(logits, true_ids[read])
+        boxes, overlap = sums.add(true_boxes, maps, rank == 0)
+        baselines.add(true_boxes)
+        top1.append(rank == 0)
+        top5.append(rank < 5)
+        num_without_box += int((~has_area(true_boxes).any(axis=1)).sum())
+        start = len(results)
+        results.add(
+            batch,
+            logits,
+            boxes[:, keep],
+            overlap[:, keep],
+            enclosing_boxes(maps, thresholds[keep]),
+        )
+        for row, place in enumerate(np.flatnonzero(read)):
+            index = start + int(place)
+            if sample.wants(index):
+                sample.add(index, batch["images"][place], maps[row])
+            if px_ap is not None:
+                px_ap.add(index, results.path(index), maps[row])
+    count = sum(map(len, top1))
     if not count:
         raise ValueError(
             "The split has no image that could be read, so there is nothing to measure."
         )
-    rank = np.concatenate(ranks)
     return Measured(
-        read=np.concatenate(reads),
-        top1=rank == 0,
-        top5=rank < 5,
-        ious=np.concatenate(ious),
-        gt_known=found.right / count,
-        top1_loc=found.right_of_top1 / count,
-        max_box_acc_v2=float(found.v2.result()),
-        centre=centre.right / count,
-        centre_v2=float(centre.v2.result()),
+        num_images=count,
+        num_skipped=len(results) - count,
+        top1_cls=float(np.concatenate(top1).mean()),
+        top5_cls=float(np.concatenate(top5).mean()),
+        gt_known=sums.right / count,
+        top1_loc=sums.right_of_top1 / count,
+        max_box_acc_v2=float(sums.v2.result()),
+        px_ap=None if px_ap is None else px_ap.result(),
+        baselines=baselines,
+        results=results.results(),
+        gallery=sample.images(),
         paths=frozenset(paths),
+        num_without_box=num_without_box,
     )
 
 
@@ -141,6 +187,7 @@ class MapReader:
 
     def __init__(self, localizer: Localizer) -> None:
         self.input_size = localizer.input_size
+        self.num_classes = localizer.head.num_classes
         images = keras.Input((*self.input_size, 3), name="images")
         class_ids = keras.Input((1,), dtype="int32", name="class_ids")
         found = localizer.find_maps(images, class_ids)
@@ -152,7 +199,24 @@ class MapReader:
     def read(
         self, images: np.ndarray, class_ids: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Gives logits `(B, num_classes)` and score maps `(B, 1, h, w)`."""
+        """Gives logits `(B, num_classes)` and score maps `(B, 1, h, w)`.
+
+        Args:
+            images: `(B, height, width, 3)` in [0, 255], of the model's input size.
+            class_ids: int `(B, 1)`, whose score maps.
+
+        Returns:
+            Two float32 arrays.
+
+        Raises:
+            ValueError: A class id is not one of the model's classes.
+        """
+        if class_ids.max(initial=0) >= self.num_classes:
+            raise ValueError(
+                f"`class_ids` must be in [0, {self.num_classes}), the classes of the "
+                "model, or -1 for an image that could not be read. Received: "
+                f"{np.unique(class_ids[class_ids >= self.num_classes])[:8]}."
+            )
         # A short last batch is filled up: a new shape would be traced anew.
         count = len(images)
         self._largest = max(self._largest, count)

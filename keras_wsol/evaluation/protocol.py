@@ -7,6 +7,8 @@ import numpy as np
 
 from keras_wsol.data import ImageDataset
 from keras_wsol.data.views import check_view
+from keras_wsol.evaluation.box_errors import ERRORS
+from keras_wsol.evaluation.even_sample import EvenSample
 from keras_wsol.evaluation.measure import (
     TUNED_ON_TEST,
     MapReader,
@@ -14,6 +16,7 @@ from keras_wsol.evaluation.measure import (
     measure,
 )
 from keras_wsol.evaluation.report import AtThreshold, Report
+from keras_wsol.evaluation.results_by_image import class_rows
 from keras_wsol.metrics import threshold_grid
 from keras_wsol.models import Localizer, class_names_of
 
@@ -28,6 +31,8 @@ def evaluate(
     *,
     batch_size: int = 32,
     num_thresholds: int = 1000,
+    gallery: int = 0,
+    masks: Any = None,
 ) -> Report:
     """Measures classification and localization on a split, in one pass.
 
@@ -36,6 +41,12 @@ def evaluate(
     box is right if its IoU with any true box is at least 0.5. Three thresholds stand
     side by side: that of the localizer, the one that is best on `tune_on`, and the
     one that is best on `test` itself, which is an upper bound and no result.
+
+    An image without a true box in the view counts as wrong, and the report's notes
+    say how many there are; one whose score map is empty or holds a NaN has no box; one
+    whose logits are not finite has no class.
+
+    Memory does not grow with the images but for a few numbers of each.
 
     Args:
         model: A `Localizer`, or a classifier that one can be made of.
@@ -50,13 +61,19 @@ def evaluate(
             the whole image; an `ImageDataset` is read in the view asked for.
         batch_size: Images in a batch of an `ImageDataset`.
         num_thresholds: Size of the threshold grid in [0, 1).
+        gallery: How many images the report keeps for its page, evenly spread over the
+            split. About 20 kB and a score map each.
+        masks: For `PxAP`, if the view is the whole image: masks in the order of
+            `test`, such as `data.cub200_masks(root, test.paths)` gives, or by name,
+            such as `data.openimages_masks` gives.
 
     Returns:
         The report.
 
     Raises:
         ValueError: `test` and `tune_on` are the same split, a split is empty or has
-            no boxes, or `view` is unknown.
+            no boxes, a true box is inverted, a class is not one of the model's, an
+            image has no mask though there are masks, or an argument is out of range.
 
     Example:
         localizer = models.Localizer(model)
@@ -68,6 +85,12 @@ def evaluate(
         report.tuned.top1_loc
     """
     check_view(view)
+    if masks is not None and view != "whole":
+        raise ValueError(
+            "Masks show the whole image: PxAP needs view='whole'. Received: "
+            f"view={view!r}."
+        )
+    sample = EvenSample(gallery)
     _check_splits(test, tune_on)
     localizer = model if isinstance(model, Localizer) else Localizer(model)
     for split in (test, tune_on):
@@ -81,36 +104,54 @@ def evaluate(
     if tune_on is not None:
         held_out = measure(reader, tune_on, view, batch_size, thresholds)
         chosen["tuned"] = best_index(held_out.gt_known)
-        centre_chosen["tuned"] = best_index(held_out.centre)
+        centre_chosen["tuned"] = best_index(held_out.baselines.centre_curve())
         tuned_on = held_out.paths
     keep = chosen.get("tuned", chosen["fixed"])
     measured = measure(
-        reader, test, view, batch_size, thresholds, keep, tuned_on=tuned_on
+        reader,
+        test,
+        view,
+        batch_size,
+        thresholds,
+        keep,
+        tuned_on=tuned_on,
+        sample=sample,
+        masks=masks,
     )
     chosen["oracle"] = best_index(measured.gt_known)
-    centre_chosen["oracle"] = best_index(measured.centre)
+    centre = measured.baselines.centre_curve()
+    centre_chosen["oracle"] = best_index(centre)
     at = {name: _at(thresholds, index, measured) for name, index in chosen.items()}
+    class_names = _class_names(localizer, test)
     return Report(
         model=localizer.model.name,
         dataset=getattr(test, "name", "batches"),
         split=getattr(test, "split", "test"),
         view=view,
-        num_images=measured.count,
-        num_skipped=len(measured.read) - measured.count,
-        top1_cls=float(measured.top1.mean()),
-        top5_cls=float(measured.top5.mean()),
+        num_images=measured.num_images,
+        num_skipped=measured.num_skipped,
+        top1_cls=measured.top1_cls,
+        top5_cls=measured.top5_cls,
         fixed=at["fixed"],
         tuned=at.get("tuned"),
         oracle=at["oracle"],
         max_box_acc_v2=measured.max_box_acc_v2,
+        px_ap=measured.px_ap,
         centre={
-            **{name: float(measured.centre[i]) for name, i in centre_chosen.items()},
-            "max_box_acc_v2": measured.centre_v2,
+            **{name: float(centre[i]) for name, i in centre_chosen.items()},
+            "max_box_acc_v2": measured.baselines.centre_v2(),
         },
+        baselines=measured.baselines.boxes(),
         thresholds=thresholds,
         gt_known_curve=measured.gt_known,
-        iou=_by_image(measured.ious, measured.read),
-        notes=_notes(test, tune_on),
+        iou=measured.results.iou,
+        notes=_notes(test, tune_on, measured.num_without_box),
+        results=measured.results,
+        per_class=class_rows(measured.results, class_names),
+        errors=_shares(measured.results.errors),
+        class_names=class_names,
+        gallery=measured.gallery,
+        image_size=reader.input_size,
     )
 
 
@@ -137,8 +178,8 @@ def _at(thresholds: np.ndarray, index: int, measured: Measured) -> AtThreshold:
         cam_threshold=float(thresholds[index]),
         gt_known_loc=float(gt_known),
         top1_loc=float(top1_loc),
-        gt_known_interval=_interval(gt_known, measured.count),
-        top1_interval=_interval(top1_loc, measured.count),
+        gt_known_interval=_interval(gt_known, measured.num_images),
+        top1_interval=_interval(top1_loc, measured.num_images),
     )
 
 
@@ -154,10 +195,16 @@ def _interval(share: float, count: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _by_image(ious: np.ndarray, read: np.ndarray) -> np.ndarray:
-    by_image = np.full(len(read), np.nan, "float32")
-    by_image[read] = ious
-    return by_image
+def _shares(words: np.ndarray) -> dict[str, float]:
+    """Share of each word but `"unread"` among the images that could be read."""
+    count = (words != "unread").sum()
+    names = [name for name in ERRORS if name != "unread"]
+    return {name: float((words == name).sum() / count) for name in names}
+
+
+def _class_names(localizer: Localizer, test: Any) -> tuple[str, ...]:
+    names = class_names_of(localizer.model) or getattr(test, "class_names", ())
+    return tuple(names)
 
 
 def _check_splits(test: Any, tune_on: Any) -> None:
@@ -184,10 +231,12 @@ def _check_classes(localizer: Localizer, split: Any) -> None:
         )
 
 
-def _notes(test: Any, tune_on: Any) -> dict[str, str]:
+def _notes(test: Any, tune_on: Any, num_without_box: int) -> dict[str, str]:
     notes = dict(getattr(test, "notes", {}))
     if tune_on is not None:
         notes |= getattr(tune_on, "notes", {})
         split = getattr(tune_on, "split", "the batches given")
         notes["tuned threshold"] = f"best GT-known Loc on {split}"
+    if num_without_box:
+        notes["images without a true box"] = f"{num_without_box}, counted as wrong"
     return notes

@@ -29,12 +29,16 @@ def view_batches(
         batch_size: Images in a batch of an `ImageDataset`.
 
     Yields:
-        Dictionaries of arrays; `"images"` are of `image_size`.
+        Dictionaries of arrays; `"images"` are of `image_size`, and `"paths"`, where
+        there are any, text.
 
     Raises:
-        ValueError: A batch lacks an entry.
+        ValueError: A batch lacks an entry, its arrays do not fit, a class id is below
+            -1, or a true box is inverted or not finite; the message names the image.
     """
     if isinstance(source, ImageDataset):
+        if source.boxes is not None:
+            check_true_boxes(source.boxes, source.paths)
         yield from _dataset_batches(source, view, image_size, batch_size)
         return
     for batch in source:
@@ -45,7 +49,67 @@ def view_batches(
                 f"{sorted(batch) if isinstance(batch, dict) else type(batch)}."
             )
         arrays = {key: np.asarray(value) for key, value in batch.items()}
-        yield _in_view(arrays, view, image_size)
+        _check_batch(arrays)
+        yield _with_text_paths(_in_view(arrays, view, image_size))
+
+
+def check_true_boxes(boxes: np.ndarray, paths: np.ndarray | None = None) -> None:
+    """Raises where a true box cannot be meant.
+
+    A box that crosses the border of its image is cut there when it is read, and one
+    outside, or without an area, counts as none.
+
+    Args:
+        boxes: `(N, M, 4)`; rows of -1 are no boxes.
+        paths: Optional `(N,)`, to name the image.
+
+    Raises:
+        ValueError: A box has a far edge before the near one, or is not finite.
+    """
+    given = ~(boxes == -1).all(axis=-1)
+    fits = np.isfinite(boxes).all(axis=-1) & (boxes[..., 2:] >= boxes[..., :2]).all(-1)
+    wrong = np.argwhere(given & ~fits)
+    if len(wrong):
+        image, place = wrong[0]
+        name = f"image {image}" if paths is None else str(paths[image])
+        raise ValueError(
+            "True boxes must be finite x0, y0, x1, y1 with x0 <= x1 and y0 <= y1, or "
+            f"rows of -1. Received: {boxes[image, place].tolist()} for {name}, and "
+            f"{len(wrong) - 1} more such boxes."
+        )
+
+
+def has_area(boxes: np.ndarray) -> np.ndarray:
+    """Says which boxes `(..., 4)` have an area, boolean `(...)`.
+
+    Example:
+    >>> has_area(np.array([[0, 0, 2, 1], [3, 0, 3, 1], [-1, -1, -1, -1]])).tolist()
+    [True, False, False]
+    """
+    return (boxes[..., 2:] > boxes[..., :2]).all(axis=-1)
+
+
+def _check_batch(batch: dict[str, np.ndarray]) -> None:
+    images, class_ids, boxes = (batch[key] for key in KEYS)
+    count = len(images) if images.ndim else 0
+    if (
+        images.shape[3:] != (3,)
+        or class_ids.shape != (count,)
+        or class_ids.dtype.kind not in "iu"
+        or boxes.ndim != 3
+        or boxes.shape[::2] != (count, 4)
+    ):
+        raise ValueError(
+            "A batch must hold images (B, H, W, 3), integer class_ids (B,) and boxes "
+            f"(B, M, 4). Received: {images.shape}, {class_ids.shape} of "
+            f"{class_ids.dtype} and {boxes.shape}."
+        )
+    if class_ids.min(initial=0) < -1:
+        raise ValueError(
+            "`class_ids` must be at least 0, or -1 for an image that could not be "
+            f"read. Received: {np.unique(class_ids[class_ids < -1])[:8]}."
+        )
+    check_true_boxes(boxes, batch.get("paths"))
 
 
 def _dataset_batches(
@@ -61,7 +125,18 @@ def _dataset_batches(
         yield from dataset.numpy_batches(batch_size, **options)
         return
     for batch in dataset.batches(batch_size, with_boxes=True, **options):
-        yield {key: value.numpy() for key, value in batch.items()}
+        yield _with_text_paths({key: value.numpy() for key, value in batch.items()})
+
+
+def _with_text_paths(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Turns the bytes that tf.data gives for paths into text."""
+    if "paths" not in batch:
+        return batch
+    texts = [
+        path.decode(errors="replace") if isinstance(path, bytes) else str(path)
+        for path in batch["paths"].tolist()
+    ]
+    return {**batch, "paths": np.array(texts)}
 
 
 def _in_view(

@@ -4,11 +4,21 @@ import csv
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from keras_wsol.evaluation.image_results import ClassRow, GalleryImage, ImageResults
+
+# What is kept by image, by point of a curve or by class: too long for a summary.
+_LEFT_OUT = frozenset(
+    (
+        *("thresholds", "gt_known_curve", "iou", "results"),
+        *("per_class", "class_names", "gallery"),
+    )
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +63,24 @@ class Report:
         max_box_acc_v2: See `metrics.MaxBoxAccV2`.
         centre: The same of a centred Gaussian: `fixed`, `tuned`, `oracle` GT-known
             Loc and `max_box_acc_v2`.
+        baselines: `gt_known_loc` and `max_box_acc_v2` of boxes that look at no image
+            and need no threshold: `"whole image"`, the box of the view, and
+            `"random box"`, the mean over boxes between two uniform points.
+        px_ap: See `metrics.PxAP`; `None` without masks.
         thresholds: Threshold of each point of the curve.
         gt_known_curve: GT-known Loc at each threshold.
         iou: IoU of each image's box of the true class at the tuned threshold, or at
             the fixed one where none was tuned, in the order of the split; NaN for
             skipped images.
         notes: How splits and thresholds were chosen.
+        results: What came of each image.
+        per_class: A row for each class that has an image, by class id, at the
+            main threshold (tuned, or else fixed).
+        errors: Share of the images with each outcome at the main threshold: the
+            words of `box_errors`.
+        class_names: Names by class id; empty where they are not known.
+        gallery: Images kept to be looked at, as many as `evaluate` was asked for.
+        image_size: Height and width of the view, in whose pixels boxes are.
     """
 
     model: str
@@ -78,12 +100,40 @@ class Report:
     gt_known_curve: np.ndarray = field(repr=False)
     iou: np.ndarray = field(repr=False)
     notes: Mapping[str, str] = field(default_factory=dict)
+    results: ImageResults | None = field(default=None, repr=False)
+    per_class: tuple[ClassRow, ...] = field(default=(), repr=False)
+    errors: Mapping[str, float] = field(default_factory=dict)
+    class_names: tuple[str, ...] = field(default=(), repr=False)
+    gallery: tuple[GalleryImage, ...] = field(default=(), repr=False)
+    image_size: tuple[int, int] | None = None
+    baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    px_ap: float | None = None
+
+    @property
+    def main(self) -> AtThreshold:
+        """Figures at the main threshold: the tuned one, or else the fixed one."""
+        return self.tuned or self.fixed
+
+    @property
+    def class_and_box(self) -> dict[str, dict[str, float]]:
+        """Shares of the images by class and box, right or wrong, at the main threshold.
+
+        `["right"]["wrong"]` is the share whose class is right and whose box is wrong.
+        """
+        both, box = self.main.top1_loc, self.main.gt_known_loc
+        return {
+            "right": {"right": both, "wrong": self.top1_cls - both},
+            "wrong": {"right": box - both, "wrong": 1 - self.top1_cls - box + both},
+        }
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the figures as plain Python values, without curves and images."""
-        left_out = {"thresholds", "gt_known_curve", "iou"}
-        values = {k: v for k, v in asdict(self).items() if k not in left_out}
-        return json.loads(json.dumps(values))
+        """Returns the figures as plain Python values.
+
+        Curves, classes and images are left out: see `class_table_csv` and
+        `image_table_csv`.
+        """
+        kept = {k: v for k, v in vars(self).items() if k not in _LEFT_OUT}
+        return json.loads(json.dumps(kept, default=asdict))
 
     def to_json(self, path: str | Path | None = None) -> str:
         """Returns the figures as JSON, and writes them if a path is given.
@@ -105,11 +155,8 @@ class Report:
         Returns:
             The text.
         """
-        buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, list(self.to_row()), lineterminator="\n")
-        writer.writeheader()
-        writer.writerow(self.to_row())
-        return _written(buffer.getvalue(), path)
+        row = self.to_row()
+        return _written(_csv(list(row), [row]), path)
 
     def to_row(self) -> dict[str, Any]:
         """Returns the figures as one flat row, shares rounded to four digits."""
@@ -130,74 +177,83 @@ class Report:
                 "" if at is None else round(at.gt_known_loc, 4)
             )
             row[f"{name}_top1_loc"] = "" if at is None else round(at.top1_loc, 4)
-        main = self.tuned or self.fixed
         for name, (low, high) in (
-            ("gt_known_interval", main.gt_known_interval),
-            ("top1_interval", main.top1_interval),
+            ("gt_known_interval", self.main.gt_known_interval),
+            ("top1_interval", self.main.top1_interval),
         ):
             row[name] = f"{low:.4f}-{high:.4f}"
         row["max_box_acc_v2"] = round(self.max_box_acc_v2, 4)
         row |= {f"centre_{name}": round(v, 4) for name, v in self.centre.items()}
+        for baseline, figures in self.baselines.items():
+            name = baseline.replace(" ", "_")
+            row |= {f"{name}_{key}": round(v, 4) for key, v in figures.items()}
+        row |= {
+            f"share_{name.replace(' ', '_')}": round(share, 4)
+            for name, share in self.errors.items()
+        }
+        if self.px_ap is not None:
+            row["px_ap"] = round(self.px_ap, 4)
         return row
 
-    def to_markdown(self) -> str:
-        """Returns a table in per cent: the model and the centre baseline.
+    def image_table_csv(self, path: str | Path | None = None) -> str:
+        """Returns a table with a row an image, and writes it if a path is given.
+
+        Args:
+            path: Optional path of a file; its folder is made.
 
         Returns:
-            The text of the table, with a line above that names split and view.
+            The text; see `ImageResults.to_csv`.
+
+        Raises:
+            ValueError: The report holds no results by image.
         """
+        if self.results is None:
+            raise ValueError(
+                f"The report on {self.model!r} holds no results by image. Those of "
+                "`evaluate` do."
+            )
+        return _written(self.results.to_csv(self.class_names), path)
+
+    def class_table_csv(self, path: str | Path | None = None) -> str:
+        """Returns a table with a row a class, and writes it if a path is given.
+
+        Args:
+            path: Optional path of a file; its folder is made.
+
+        Returns:
+            The text, with the columns of `ClassRow`.
+        """
+        names = [each.name for each in fields(ClassRow)]
+        return _written(_csv(names, [asdict(row) for row in self.per_class]), path)
+
+    def to_markdown(self) -> str:
+        """Returns a table in per cent: the model and the baselines.
+
+        Returns:
+            The text of the table, with a line above that names split and view; see
+            `markdown_table`.
+        """
+        from keras_wsol.evaluation.tables import markdown_table
+
         return markdown_table([self])
 
+    def to_html(self, path: str | Path) -> None:
+        """Writes a page with tables, curves and the images of the gallery.
 
-def markdown_table(reports: list[Report]) -> str:
-    """Puts reports on the same split and view into one table, in per cent.
+        Args:
+            path: Path of the file, which holds all it needs; its folder is made.
+        """
+        from keras_wsol.evaluation.page import write_page
 
-    Args:
-        reports: At least one report.
-
-    Returns:
-        The text; the last row is the centred Gaussian.
-
-    Raises:
-        ValueError: The reports are of different splits or views.
-    """
-    kinds = {(report.dataset, report.split, report.view) for report in reports}
-    if len(kinds) != 1:
-        raise ValueError(
-            "One table holds reports on one split in one view. Received: "
-            f"{sorted(kinds)}."
-        )
-    first = reports[0]
-    any_tuned = any(report.tuned for report in reports)
-    columns = ["fixed", "tuned", "oracle"] if any_tuned else ["fixed", "oracle"]
-    header = ["", "Top-1 Cls"]
-    header += [f"GT-known ({name})" for name in columns]
-    header += [f"Top-1 Loc ({name})" for name in columns] + ["MaxBoxAccV2"]
-    rows = [_row(report, columns) for report in reports]
-    centre = ["centre Gaussian", "-"]
-    centres = {name: v for report in reports for name, v in report.centre.items()}
-    centre += [_percent(centres[name]) for name in columns]
-    centre += ["-"] * len(columns) + [_percent(first.centre["max_box_acc_v2"])]
-    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows, centre]
-    title = (
-        f"{first.dataset}, {first.split}, view {first.view}, {first.num_images} images"
-    )
-    return "\n".join([title, "", *("| " + " | ".join(line) + " |" for line in lines)])
+        write_page(self, path)
 
 
-def _row(report: Report, columns: list[str]) -> list[str]:
-    found = [getattr(report, name) for name in columns]
-    return [
-        report.model,
-        _percent(report.top1_cls),
-        *("-" if at is None else _percent(at.gt_known_loc) for at in found),
-        *("-" if at is None else _percent(at.top1_loc) for at in found),
-        _percent(report.max_box_acc_v2),
-    ]
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}"
+def _csv(names: list[str], rows: list[dict[str, Any]]) -> str:
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
 
 
 def _written(text: str, path: str | Path | None) -> str:

@@ -167,3 +167,86 @@ def test_reports_that_must_not_be_compared_are_refused(name):
 def test_no_report_is_refused():
     with pytest.raises(ValueError, match="One table holds reports"):
         markdown_table([])
+
+
+# What is known beyond the main figures
+
+BASELINES = {
+    "whole image": {"gt_known_loc": 0.3, "max_box_acc_v2": 0.31},
+    "random box": {"gt_known_loc": 0.12, "max_box_acc_v2": 0.1234},
+}
+
+
+def test_baselines_have_a_row_each():
+    lines = report(baselines=BASELINES).to_markdown().splitlines()
+    assert lines[5:] == [
+        "| centre Gaussian | - | 41.0 | 57.0 | 58.0 | - | - | - | 59.7 |",
+        "| whole image | - | 30.0 | 30.0 | 30.0 | - | - | - | 31.0 |",
+        "| random box | - | 12.0 | 12.0 | 12.0 | - | - | - | 12.3 |",
+    ]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_centre_is_cut_where_each_report_is(order):
+    centre = {"fixed": 0.2, "tuned": 0.57, "oracle": 0.58, "max_box_acc_v2": 0.597}
+    other = report(model="other", fixed=at(0.5, 0.3, 0.2), centre=centre)
+    lines = markdown_table([report(), other][::order]).splitlines()[6:]
+    start = "| centre Gaussian, as"
+    assert (
+        lines
+        == [
+            f"{start} vgg16_adl | - | 41.0 | 57.0 | 58.0 | - | - | - | 59.7 |",
+            f"{start} other | - | 20.0 | 57.0 | 58.0 | - | - | - | 59.7 |",
+        ][::order]
+    )
+
+
+def test_numbers_of_images_that_differ_are_said():
+    lines = markdown_table([report(), report(num_images=38)]).splitlines()
+    assert lines[0] == "cub200, test, view whole, 38 to 40 images"
+
+
+def test_names_with_bars_do_not_break_the_table():
+    lines = report(model="a|b").to_markdown().splitlines()
+    assert lines[4].startswith(r"| a\|b | 76.5 |")
+
+
+def test_px_ap_has_a_column_where_there_are_masks():
+    lines = markdown_table([report(), report(px_ap=0.7512)]).splitlines()
+    assert [line.split(" | ")[-1] for line in lines[2:]] == [
+        *("PxAP |", "---: |", "- |", "75.1 |", "- |"),
+    ]
+
+
+def test_the_row_goes_on():
+    errors = {"right": 0.525, "wrong class": 0.15, "no box": 0.325}
+    row = report(baselines=BASELINES, errors=errors, px_ap=0.75123).to_row()
+    assert {name: row[name] for name in row.keys() - ROW.keys()} == {
+        "whole_image_gt_known_loc": 0.3,
+        "whole_image_max_box_acc_v2": 0.31,
+        "random_box_gt_known_loc": 0.12,
+        "random_box_max_box_acc_v2": 0.1234,
+        "share_right": 0.525,
+        "share_wrong_class": 0.15,
+        "share_no_box": 0.325,
+        "px_ap": 0.7512,
+    }
+
+
+def test_class_and_box():
+    shares = report().class_and_box  # at the tuned threshold
+    assert shares["right"] == pytest.approx({"right": 0.525, "wrong": 0.76543 - 0.525})
+    assert shares["wrong"] == pytest.approx(
+        {"right": 0.15, "wrong": 1 - 0.76543 - 0.15}
+    )
+    assert report(tuned=None).class_and_box["right"]["right"] == 0.5
+
+
+def test_the_main_threshold():
+    assert report().main == report().tuned
+    assert report(tuned=None).main == report().fixed
+
+
+def test_without_results_there_is_no_table_of_images():
+    with pytest.raises(ValueError, match="'vgg16_adl' holds no results by image"):
+        report().image_table_csv()

@@ -1,0 +1,147 @@
+"""What is wrong with a box, in one word an image.
+
+The box is that of the largest component of the score map of the true class, at one
+threshold. Its true box is the one that it overlaps best by IoU (of equal ones the
+first). The first of these that holds is the word:
+
+1. `"no box"`: the box has no area; no cell of the map is above the threshold.
+2. `"right"`: IoU of at least 0.5, and the model's top class is right.
+3. `"wrong class"`: IoU of at least 0.5, but another class is the model's top one.
+4. `"several parts"`: the box of all components together, at the same threshold, has
+   an IoU of at least 0.5 with a true box: the map falls apart over the object.
+5. `"too small"`: at least 90 % of the box's area lies in its true box: a part.
+6. `"too large"`: at least 90 % of its true box's area lies in the box.
+7. `"elsewhere"`: the rest: beside the object, or across its border; also every box of
+   an image that has no true box.
+
+So the share of `"right"` is Top-1 Loc, and with that of `"wrong class"` it is GT-known
+Loc. The words from the fourth on are said of the box alone, whatever the top class;
+`Report.class_and_box` counts both. `"unread"` stands for an image that could not be
+read.
+"""
+
+import numpy as np
+
+from keras_wsol.boxes.iou import pairwise_iou
+
+RIGHT = 0.5  # IoU from which on a box is right [Russakovsky et al., 2015]
+INSIDE = 0.9  # share of an area from which on it lies inside, ours
+
+ERRORS = (
+    "right",
+    "wrong class",
+    "too small",
+    "too large",
+    "several parts",
+    "elsewhere",
+    "no box",
+    "unread",
+)
+
+
+def box_errors(
+    boxes: np.ndarray,
+    enclosing: np.ndarray,
+    true_boxes: np.ndarray,
+    class_right: np.ndarray,
+) -> np.ndarray:
+    """Says of each image what became of its box; see the file's docstring.
+
+    Args:
+        boxes: `(N, 4)`, box of the largest component, far edge exclusive.
+        enclosing: `(N, 4)`, box of all components together, as `enclosing_boxes`
+            gives it.
+        true_boxes: `(N, M, 4)` in the same pixels, padded with -1.
+        class_right: Boolean `(N,)`, whether the model's top class is the true one.
+
+    Returns:
+        `(N,)` strings out of `ERRORS`.
+
+    Example:
+    >>> true_boxes = np.array([[[0.0, 0.0, 10.0, 10.0]]] * 3)
+    >>> boxes = np.array([[0, 0, 10, 4.0], [0, 0, 10, 6.0], [8, 0, 28, 9.0]])
+    >>> box_errors(boxes, boxes, true_boxes, np.array([True, True, False])).tolist()
+    ['too small', 'right', 'elsewhere']
+    """
+    boxes, true_boxes = boxes.astype("float32"), true_boxes.astype("float32")
+    overlaps = best_overlaps(boxes, true_boxes)
+    together = best_overlaps(enclosing.astype("float32"), true_boxes)
+    right = overlaps >= RIGHT
+    in_true, in_box = _shares_inside(boxes, true_boxes)
+    rules = {
+        "no box": _areas(boxes) == 0,
+        "right": right & class_right,
+        "wrong class": right,
+        "several parts": together >= RIGHT,
+        "too small": in_true >= INSIDE,
+        "too large": in_box >= INSIDE,
+    }
+    return np.select(list(rules.values()), list(rules), default="elsewhere")
+
+
+def best_overlaps(boxes: np.ndarray, true_boxes: np.ndarray) -> np.ndarray:
+    """IoU of boxes with the best true box of their image, in NumPy.
+
+    Args:
+        boxes: float32 `(N, 4)`, or `(N, T, 4)` for several of each image;
+            `(1, T, 4)` for the same of all.
+        true_boxes: float32 `(N, M, 4)`, padded with -1.
+
+    Returns:
+        float32 `(N,)` or `(N, T)`; 0 for an image without a true box.
+
+    Example:
+    >>> boxes = np.array([[[0, 0, 4, 2], [0, 0, 4, 4]]], "float32")
+    >>> best_overlaps(boxes, boxes[:, :1]).tolist()
+    [[1.0, 0.5]]
+    """
+    several = boxes if boxes.ndim == 3 else boxes[:, None]
+    best = pairwise_iou(several, true_boxes, np).max(axis=-1, initial=0.0)
+    return best if boxes.ndim == 3 else best[:, 0]
+
+
+def enclosing_boxes(score_maps: np.ndarray, cam_threshold: float) -> np.ndarray:
+    """Boxes all cells above a threshold together.
+
+    Args:
+        score_maps: `(N, H, W)` in [0, 1].
+        cam_threshold: Share of each map's maximum, as in `boxes.largest_boxes`.
+
+    Returns:
+        float32 `(N, 4)`; the zero box where no cell is above the threshold.
+
+    Example:
+    >>> score_map = np.array([[[0.9, 0.0, 0.0, 1.0], [0.0, 0.0, 0.0, 0.8]]])
+    >>> enclosing_boxes(score_map, 0.5).tolist()
+    [[0.0, 0.0, 4.0, 2.0]]
+    """
+    maps = np.asarray(score_maps, "float32")
+    # Nothing is above NaN.
+    cuts = np.float32(cam_threshold) * maps.max(axis=(1, 2))
+    above = maps > cuts[:, None, None]
+    found = np.zeros((len(maps), 4), "float32")
+    for axis, side in ((1, 0), (2, 1)):  # columns give x, rows give y
+        line = above.any(axis=axis)
+        found[:, side] = line.argmax(axis=1)
+        found[:, side + 2] = line.shape[1] - line[:, ::-1].argmax(axis=1)
+    found[~above.any(axis=(1, 2))] = 0
+    return found
+
+
+def _shares_inside(
+    boxes: np.ndarray, true_boxes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """How much of a box is in its true box, and of the true box in it, `(N,)` each."""
+    if not true_boxes.shape[1]:
+        return np.zeros((2, len(boxes)), "float32")
+    overlaps = pairwise_iou(boxes[:, None], true_boxes, np)[:, 0]
+    chosen = overlaps.argmax(axis=1)
+    true_box = true_boxes[np.arange(len(boxes)), chosen]
+    near = np.maximum(boxes[:, :2], true_box[:, :2])
+    far = np.minimum(boxes[:, 2:], true_box[:, 2:])
+    common = _areas(np.concatenate([near, far], axis=1))
+    return tuple(common / np.maximum(_areas(x), 1e-9) for x in (boxes, true_box))
+
+
+def _areas(boxes: np.ndarray) -> np.ndarray:
+    return np.maximum(boxes[:, 2:] - boxes[:, :2], 0.0).prod(axis=1)

@@ -1,0 +1,280 @@
+"""Which gain is noise: differences between reports on the same images.
+
+Every method is measured on the same images, so what is compared is not two shares with
+an interval each but the difference image by image, which varies far less. How the
+intervals come about is said in `paired_bootstrap.py`.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from numbers import Integral
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_wsol.evaluation.box_errors import RIGHT
+from keras_wsol.evaluation.paired_bootstrap import difference_interval
+from keras_wsol.evaluation.report import Report
+from keras_wsol.evaluation.tables import markdown_lines
+
+MEASURES = {
+    "top1_cls": "Top-1 Cls",
+    "gt_known_loc": "GT-known Loc",
+    "top1_loc": "Top-1 Loc",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """One measure of one method against the first method. Shares in [0, 1].
+
+    Attributes:
+        method: Name of the method.
+        measure: `"top1_cls"`, `"gt_known_loc"` or `"top1_loc"`, boxes at each
+            report's main threshold.
+        num_runs: Reports of the method.
+        share: The measure, mean over its runs.
+        difference: The same less that of the first method.
+        interval: Bootstrap 95 % interval of the difference.
+        excludes_zero: Whether 0 lies outside of the interval; if not, the difference
+            may be noise.
+    """
+
+    method: str
+    measure: str
+    num_runs: int
+    share: float
+    difference: float
+    interval: tuple[float, float]
+    excludes_zero: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Methods on the same images, against the first of them.
+
+    Attributes:
+        dataset: Name of the data set.
+        split: Name of the split.
+        view: `"whole"` or `"center_crop"`.
+        num_images: Images that count.
+        methods: Names, the one that the others are compared with in front.
+        differences: Of each method in turn, one for each measure. Those of the first
+            method are 0.
+    """
+
+    dataset: str
+    split: str
+    view: str
+    num_images: int
+    methods: tuple[str, ...]
+    differences: tuple[Difference, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the comparison as plain Python values."""
+        return json.loads(json.dumps(asdict(self)))
+
+    def to_csv(self, path: str | Path | None = None) -> str:
+        """Returns a table with a row for each method and measure.
+
+        Args:
+            path: Optional path of a file to write it to; its folder is made.
+
+        Returns:
+            The text; shares are rounded to four digits.
+        """
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        columns = ["method", "measure", "num_runs", "share"]
+        writer.writerow([*columns, "difference", "low", "high", "excludes_zero"])
+        for each in self.differences:
+            shares = (each.share, each.difference, *each.interval)
+            share, *others = (round(value, 4) for value in shares)
+            row = [each.method, each.measure, each.num_runs, share, *others]
+            writer.writerow([*row, each.excludes_zero])
+        if path is not None:
+            path = Path(path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(buffer.getvalue())
+        return buffer.getvalue()
+
+    def to_markdown(self) -> str:
+        """Returns a table in per cent, in which a star marks what is no noise."""
+        header = ["", "runs"]
+        for name in MEASURES.values():
+            header += [name, "difference"]
+        rows = []
+        for number, method in enumerate(self.methods):
+            own = [each for each in self.differences if each.method == method]
+            row = [method, str(own[0].num_runs)]
+            for each in own:
+                row += [f"{100 * each.share:.1f}", _cell(each) if number else "-"]
+            rows.append(row)
+        title = (
+            f"{self.dataset}, {self.split}, view {self.view}, {self.num_images} images"
+        )
+        note = (
+            f"Differences from {self.methods[0]} in points, with bootstrap 95 % "
+            "intervals. \\* The interval excludes 0; without a star, the difference "
+            "may be noise."
+        )
+        return "\n".join([title, "", *markdown_lines(header, rows), "", note])
+
+
+def compare(
+    reports: Sequence[Report] | Mapping[str, Report | Sequence[Report]],
+    *,
+    draws: int = 10_000,
+    seed: int = 0,
+) -> Comparison:
+    """Compares reports on the same images, in the same order and view.
+
+    The first method is the one that the others are compared with. In each draw of the
+    bootstrap, as many images as there are are drawn with replacement, the same for
+    both methods, and of a method with several runs one fewer than it has;
+    `paired_bootstrap.py` says why. Of twenty methods that are no better at all, one
+    gets a star all the same.
+
+    Args:
+        reports: At least two reports of `evaluate`, each a method of its own, under
+            the names of their models. Or a dictionary of names and reports, several
+            for a method that was trained several times:
+            `{"CAM": [r1, r2, r3], "ADL": [...]}`.
+        draws: Integer of at least 1, how often images and runs are drawn.
+        seed: Integer, fixes the draws.
+
+    Returns:
+        The comparison.
+
+    Raises:
+        ValueError: There are fewer than two methods, a report holds no results by
+            image, `draws` is out of range, or the reports are of different splits,
+            views or images, or only some of them have a tuned threshold.
+
+    Example:
+        table = evaluation.compare({"CAM": plain_report, "DGDM": dgdm_report})
+        table.to_markdown()
+    """
+    if isinstance(draws, bool) or not isinstance(draws, Integral) or draws < 1:
+        raise ValueError(
+            f"`draws` must be an integer of at least 1. Received: draws={draws!r}."
+        )
+    methods = _methods(reports)
+    every = [report for runs in methods.values() for report in runs]
+    _check_same_images(every)
+    hits = {
+        name: np.stack([_hits(run) for run in runs]) for name, runs in methods.items()
+    }
+    first, *_ = hits.values()
+    differences = []
+    for name, own in hits.items():
+        for place, measure in enumerate(MEASURES):
+            mine, theirs = own[:, place], first[:, place]
+            low, high = 0.0, 0.0
+            if own is not first:
+                low, high = difference_interval(mine, theirs, draws, seed)
+            differences.append(
+                Difference(
+                    method=name,
+                    measure=measure,
+                    num_runs=len(own),
+                    share=float(mine.mean()),
+                    difference=float(mine.mean() - theirs.mean()),
+                    interval=(low, high),
+                    excludes_zero=low > 0 or high < 0,
+                )
+            )
+    report = every[0]
+    return Comparison(
+        dataset=report.dataset,
+        split=report.split,
+        view=report.view,
+        num_images=report.num_images,
+        methods=tuple(methods),
+        differences=tuple(differences),
+    )
+
+
+def _hits(report: Report) -> np.ndarray:
+    """Boolean (3, images that could be read), in the order of `MEASURES`."""
+    results = report.results
+    read = results.class_ids >= 0
+    class_right = (results.predicted_ids == results.class_ids)[read]
+    box_right = results.iou[read] >= RIGHT
+    return np.stack([class_right, box_right, class_right & box_right])
+
+
+def _methods(
+    reports: Sequence[Report] | Mapping[str, Report | Sequence[Report]],
+) -> dict[str, list[Report]]:
+    if isinstance(reports, Mapping):
+        methods = {
+            name: [runs] if isinstance(runs, Report) else list(runs)
+            for name, runs in reports.items()
+        }
+    else:
+        methods = {}
+        for report in reports:
+            name, number = report.model, 2
+            while name in methods:
+                name, number = f"{report.model} ({number})", number + 1
+            methods[name] = [report]
+    empty = [name for name, runs in methods.items() if not runs]
+    if len(methods) < 2 or empty:
+        raise ValueError(
+            "A comparison needs at least two methods, each with at least one report. "
+            f"Received: {list(methods)}, without a report: {empty}."
+        )
+    return methods
+
+
+def _check_same_images(reports: Sequence[Report]) -> None:
+    lacking = [report.model for report in reports if report.results is None]
+    if lacking:
+        raise ValueError(
+            "A comparison needs reports with results by image, such as `evaluate` "
+            f"gives. Without them: {lacking}."
+        )
+    kinds = {(report.dataset, report.split, report.view) for report in reports}
+    if len(kinds) != 1:
+        raise ValueError(
+            "A comparison holds reports on one split in one view. Received: "
+            f"{sorted(kinds)}."
+        )
+    if len({report.tuned is None for report in reports}) != 1:
+        raise ValueError(
+            "Either all reports of a comparison have a tuned threshold, or none. "
+            f"Without: {[x.model for x in reports if x.tuned is None]}."
+        )
+    first, *others = (_names(report) for report in reports)
+    for report, names in zip(reports[1:], others, strict=True):
+        if names != first:
+            pairs = enumerate(zip(first, names, strict=False))
+            where = [number for number, (one, other) in pairs if one != other]
+            raise ValueError(
+                "A comparison holds reports on the same images in the same order, the "
+                f"same of them read. {report.model!r} has {len(names)}, "
+                f"{reports[0].model!r} {len(first)}; the first that differs is "
+                f"{where[0] if where else min(len(first), len(names))}."
+            )
+
+
+def _names(report: Report) -> list[tuple[int, tuple[str, ...]]]:
+    """Class and last two parts of each path: the data may have been moved."""
+    paths = (path.replace("\\", "/").split("/")[-2:] for path in report.results.paths)
+    return [
+        (class_id, tuple(parts))
+        for class_id, parts in zip(
+            report.results.class_ids.tolist(), paths, strict=True
+        )
+    ]
+
+
+def _cell(each: Difference) -> str:
+    low, high = (f"{100 * value:+.1f}" for value in each.interval)
+    star = r" \*" if each.excludes_zero else ""
+    return f"{100 * each.difference:+.1f} ({low} to {high}){star}"

@@ -1,0 +1,76 @@
+"""A report as one page that needs nothing else."""
+
+from html import escape
+from importlib import resources
+from pathlib import Path
+from string import Template
+
+from keras_wsol.evaluation.page_curve import curve
+from keras_wsol.evaluation.page_gallery import gallery
+from keras_wsol.evaluation.page_tables import class_table, error_table, figures
+from keras_wsol.evaluation.report import Report
+
+
+def write_page(report: Report, path: str | Path) -> None:
+    """Writes a report as one HTML file, which needs no network and no other file.
+
+    It shows the figures with their intervals, the threshold curve, what kind of
+    error images have, a table by class that can be sorted, and the images of
+    `report.gallery` with score map, boxes and classes, to be sorted and filtered.
+
+    Args:
+        report: What `evaluate` gives; what it does not hold is left out.
+        path: Path of the file, replaced if it is there; its folder is made.
+
+    Example:
+        report = evaluation.evaluate(localizer, test, tune_on=held_out)
+        write_page(report, "runs/birds/report.html")
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Names of files may hold bytes that are no UTF-8.
+    path.write_bytes(_document(report).encode("utf-8", "replace"))
+
+
+def _document(report: Report) -> str:
+    counts = f"{report.num_images:,} images"
+    if report.num_skipped:
+        counts += f", {report.num_skipped:,} more could not be read"
+    return Template(_packaged("page.html")).substitute(
+        title=escape(f"{report.model} on {report.dataset}, {report.split}"),
+        style=_packaged("page.css"),
+        script=_packaged("page.js"),
+        model=escape(report.model),
+        dataset=escape(report.dataset),
+        split=escape(report.split),
+        view=escape(report.view),
+        counts=counts,
+        figures=figures(report),
+        details=_details(report),
+        gallery=gallery(report),
+        notes=_notes(report),
+    )
+
+
+def _details(report: Report) -> str:
+    """The curve beside the errors, and the table by class below both."""
+    beside = [curve(report), error_table(report)]
+    sections = "\n".join(f"<section>\n{part}\n</section>" for part in beside if part)
+    return f'<div class="columns">\n{sections}\n</div>\n{class_table(report)}'
+
+
+def _notes(report: Report) -> str:
+    if not report.notes:
+        return ""
+    lines = (
+        f"<li>{escape(str(name))}: {escape(str(note))}</li>"
+        for name, note in report.notes.items()
+    )
+    return "<h2>How splits and thresholds were chosen</h2>\n<ul>\n{}\n</ul>".format(
+        "\n".join(lines)
+    )
+
+
+def _packaged(name: str) -> str:
+    file = resources.files("keras_wsol.evaluation").joinpath(name)
+    return file.read_text(encoding="utf-8")

@@ -26,7 +26,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", default="runs/masks.png", help="PNG file to write")
-    methods = [name for name, layer in models.METHODS.items() if layer is not None]
+    # Those that insert a layer of this package, which has something to show.
+    without = ("cam", "spatial_dropout")
+    methods = [name for name in models.METHODS if name not in without]
     parser.add_argument("--method", choices=methods, default="dgdm")
     parser.add_argument("--image", type=int, default=0, help="which of 100 test images")
     parser.add_argument(

@@ -29,8 +29,9 @@ class ADL(keras.layers.Layer):
             rather than the importance map. Default 0.75 [paper].
         drop_threshold: Float in [0, 1]. Share of an image's maximum attention
             from which on a cell is dropped; lower hides more. The maximum is
-            always dropped, except in an image whose maximum is not above zero,
-            which drops nothing [ours: the released code would erase it whole].
+            always dropped, the only cell of a 1x1 map too, except in an image whose
+            maximum is not above zero, which drops nothing [ours: the released code
+            would erase it whole].
             Default 0.8 [paper: VGG-GAP and InceptionV3; 0.9 for ResNet, 0.95
             for MobileNetV1: `build_classifier` sets these].
         draw: `"batch"`: one draw a call for the whole batch [paper: "at each

@@ -31,7 +31,8 @@ class CAGD(keras.layers.Layer):
         selection: How eligible channels are found. `"min_multiple"`: below
             `min_multiple` times the smallest magnitude of the image [paper],
             looked for among channels that are not exactly zero [ours: after a
-            ReLU some are, and a multiple of 0 would select nothing].
+            ReLU some are, and a multiple of 0 would select nothing]. Those are
+            eligible; an image whose channels are all zero drops none.
             `"top_k"`: not among the `keep_fraction` largest [paper: "the top-k
             largest magnitudes"].
         min_multiple: Float >= 1, used by `"min_multiple"`. Default 3 [paper: the

@@ -32,12 +32,15 @@ class DFM(keras.layers.Layer):
     Args:
         channel_threshold: Float in [0, 1], \(\alpha\). Share of the largest
             channel attention from which on a channel is masked. Default 0.85
-            [paper]. Samples whose maximum is not above zero mask nothing.
+            [paper]. Images whose maximum is not above zero mask nothing [ours: a
+            share of it would mask every channel]; the only channel or cell of a map
+            is its maximum, and masked.
         position_threshold: Float in [0, 1], \(\beta\). The same for positions.
             Default 0.95 [paper].
         focus: Float >= 0, \(\omega\). What kept cells gain that touch a masked
-            cell. Default 0.15 [paper]; 0 switches the focused matrix off. Used
-            by `branches="fused"` alone, as in the paper's Table 1.
+            cell; masked cells stay 0 [ours: Eq. 7 read with \(P_M'\)]. Default 0.15
+            [paper]; 0 switches the focused matrix off. Used by `branches="fused"`
+            alone, as in the paper's Table 1.
         position_weight: Float >= 0, \(\delta\). Weight of the enhancement that
             joins the channel mask. Default 0.6 [paper].
         channel_weight: Float >= 0, \(\gamma\). Weight of the enhancement that
@@ -61,8 +64,8 @@ class DFM(keras.layers.Layer):
             rather than once [ours: Eq. 7 allows both].
         branches: `"fused"`, or a row of the paper's ablation: `"channel"` (M is
             the channel mask plus `position_weight` times its own enhancement),
-            `"position"` (likewise, `channel_weight`), `"unfused"` (a draw
-            between these two).
+            `"position"` (likewise, `channel_weight`), both without a draw [ours:
+            the paper does not say], `"unfused"` (a draw between these two).
         draw: `"batch"`: one draw a call. `"sample"`: one an image.
         seed: Optional integer. Fixes the sequence of draws of this instance.
         **kwargs: Passed on to `keras.layers.Layer` (`name`, `dtype`, ...).
@@ -190,13 +193,24 @@ class DFM(keras.layers.Layer):
 
         Returns:
             Dictionary of float32 `(B,)` in [0, 1]: `"cells"` that the position mask
-            and `"channels"` that the channel mask sets to zero, each in a call
-            that uses it. With `feedback="residual"` they are weakened, not lost.
+            and `"channels"` that the channel mask hides, each in a call that uses
+            it; 0 for a branch that is off. What is hidden keeps the enhancement of
+            the other branch, and with `feedback="residual"` half of itself;
+            `"add"` hides nothing.
         """
         maps = self._key_maps(inputs)
+        hides = self.feedback != "add"
+        used = {
+            "cells": ("position_mask", hides and self.branches != "channel"),
+            "channels": ("channel_mask", hides and self.branches != "position"),
+        }
+        shares = {
+            kind: (masks.dropped_share(maps[mask]), active)
+            for kind, (mask, active) in used.items()
+        }
         return {
-            "cells": masks.dropped_share(maps["position_mask"]),
-            "channels": masks.dropped_share(maps["channel_mask"]),
+            kind: share if active else ops.zeros_like(share)
+            for kind, (share, active) in shares.items()
         }
 
     def _rate(self) -> float:

@@ -121,10 +121,6 @@ class DGDM(keras.layers.Layer):
             dtype=self.dtype_policy,
             name="sagd",
         )
-        for name in _OF_CAGD:
-            setattr(self, name, getattr(self.cagd, name))
-        for name in _OF_SAGD:
-            setattr(self, name, getattr(self.sagd, name))
 
     def maps(self, inputs: Any) -> dict[str, Any]:
         """Returns what the layer would use on `inputs`, without a draw.
@@ -169,3 +165,15 @@ class DGDM(keras.layers.Layer):
             **{name: getattr(self, name) for name in (*_OF_CAGD, *_OF_SAGD)},
             "seed": self.seed,
         }
+
+
+def _argument_of(half: str, name: str) -> property:
+    return property(lambda layer: getattr(getattr(layer, half), name))
+
+
+# The halves act, so an argument is theirs: whoever reads it sees what acts, and it
+# cannot be set where it would have no effect.
+for _name in _OF_CAGD:
+    setattr(DGDM, _name, _argument_of("cagd", _name))
+for _name in _OF_SAGD:
+    setattr(DGDM, _name, _argument_of("sagd", _name))

@@ -33,8 +33,10 @@ class SAGD(keras.layers.Layer):
         drop_rate: Float in [0, 1]. Probability that a call uses the spatial mask
             rather than the importance map. Default 0.75, as in ADL.
         high_threshold: Float in [0, 1]. Share of the image's maximum from which
-            on a cell is a seed of a dropped block. The maximum itself is always
-            one; an image whose maximum is not above zero drops nothing. Default
+            on a cell is a seed of a dropped block; each image has its own maximum
+            [ours: the paper does not say what its thresholds are shares of]. The
+            maximum itself is always a seed, the only cell of a 1x1 map too; an image
+            whose maximum is not above zero drops nothing [ours, as in `ADL`]. Default
             0.95 [ours: the paper gives no value; its figures say that it erases
             far less than ADL's 0.8].
         low_threshold: Float in [0, 1], or `None` for no background (the paper's
@@ -43,8 +45,9 @@ class SAGD(keras.layers.Layer):
         block_size: Integer >= 1, side of the dropped block in cells; 1 makes
             the first stage ADL's mask. Default 3 [paper: best with both stages;
             2 with the first alone]. For an even size `b` the seed at `(i, j)`
-            drops `i - b/2 .. i + b/2 - 1`. `"adaptive"`: `ceil(H / 7)` by
-            `ceil(W / 7)`.
+            drops `i - b/2 .. i + b/2 - 1`. What of a block lies outside the map is
+            cut off: one that is larger than the map drops all of it. `"adaptive"`:
+            `ceil(H / 7)` by `ceil(W / 7)`.
         grow_background: Boolean. Whether background cells drop a block, too
             [ours: the paper does not say; off, since the border of the object
             would go with it].

@@ -18,12 +18,12 @@ def window_count(cells: Any, height: Any, width: Any) -> Any:
     be tensors, for maps whose height and width are unknown until the call.
 
     Args:
-        cells: Tensor `(B, H, W, 1)` of zeros and ones.
+        cells: Tensor `(B, H, W, C)` of zeros and ones; channels are apart.
         height: Integer or scalar integer tensor, at least 1.
         width: Integer or scalar integer tensor, at least 1.
 
     Returns:
-        int32 tensor `(B, H, W, 1)`.
+        int32 tensor `(B, H, W, C)`.
 
     Example:
     >>> import numpy as np
@@ -51,7 +51,7 @@ def grow_blocks(mask: Any, block_size: int | str) -> Any:
     """Drops the square block around each dropped cell, so regions hang together.
 
     Args:
-        mask: float32 tensor `(B, H, W, 1)`: 1 keeps, 0 drops.
+        mask: float32 tensor `(B, H, W, C)`: 1 keeps, 0 drops; channels are apart.
         block_size: Side of the block in cells, at least 1; 1 leaves the mask as
             it is. What of a block lies outside the map is cut off. For an even
             size `b` a cell at `(i, j)` drops rows and columns
@@ -59,7 +59,7 @@ def grow_blocks(mask: Any, block_size: int | str) -> Any:
             `ceil(W / 7)` columns.
 
     Returns:
-        float32 tensor `(B, H, W, 1)`: 1 keeps, 0 drops.
+        float32 tensor `(B, H, W, C)`: 1 keeps, 0 drops.
 
     Example:
     >>> import numpy as np

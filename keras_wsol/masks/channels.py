@@ -41,8 +41,8 @@ def channels_outside_top_k(attention: Any, keep_fraction: float) -> Any:
 
     Args:
         attention: float32 tensor `(B, 1, 1, C)`, from `channel_attention`.
-        keep_fraction: Float in (0, 1]. `k = ceil(keep_fraction * C)` channels are
-            safe; channels that tie with the k-th are safe, too.
+        keep_fraction: Float in [0, 1]. `k = ceil(keep_fraction * C)` channels, at
+            least one, are safe; channels that tie with the k-th are safe, too.
 
     Returns:
         Boolean tensor `(B, 1, 1, C)`.

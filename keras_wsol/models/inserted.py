@@ -17,7 +17,8 @@ def inserted_layers(model: keras.Model) -> tuple[keras.layers.Layer, ...]:
 
     Args:
         model: A functional Keras model, of `build_classifier` or of one's own, or a
-            `Localizer`. A model that is a layer of it is not looked into.
+            `Localizer`. A model that is a layer of it is not looked into; a layer
+            that is called several times counts once, where it was called first.
 
     Returns:
         The layers, in the order of the model. Empty if there are none.
@@ -88,9 +89,11 @@ def drop_shares(model: keras.Model, images: Any) -> dict[str, dict[str, float]]:
         images: As for `probe_inserted`.
 
     Returns:
-        Name of each ADL, CAGD, SAGD, DGDM and DFM in the model to the means over the
-        images of what its `drop_shares` gives: `"cells"`, the share in a call that
-        uses the drop mask, and `"channels"`, both in [0, 1].
+        Name of each ADL, CAGD, SAGD, DGDM, DFM and TargetedDropout in the model to
+        the means over the images of what its `drop_shares` gives, in [0, 1]:
+        `"cells"`, in a call that uses the mask of cells, and `"channels"`: for DFM
+        in a call that uses the mask of channels, for the others the expected share.
+        The layers that drop blindly drop what their arguments say.
 
     Raises:
         ValueError: As for `probe_inserted`.

@@ -145,7 +145,13 @@ class Localizer(keras.Model):
         flat = ops.reshape(maps, (-1, *self.input_size))
         threshold = self.cam_threshold if cam_threshold is None else cam_threshold
         count = maps.shape[1]
-        boxes = largest_boxes(flat, threshold, static_shapes=static_shapes)
+        if self.max_boxes > 1:
+            top = top_boxes(
+                flat, threshold, self.max_boxes, static_shapes=static_shapes
+            )
+            boxes = top["boxes"][:, 0]
+        else:
+            boxes = largest_boxes(flat, threshold, static_shapes=static_shapes)
         boxes = ops.reshape(boxes, (-1, count, 4))
         class_ids, exists = self._existing(found["class_ids"])
         scores = ops.take_along_axis(ops.softmax(found["logits"]), class_ids, axis=1)
@@ -157,9 +163,6 @@ class Localizer(keras.Model):
             "valid": boxes[..., 2] > boxes[..., 0],
         }
         if self.max_boxes > 1:
-            top = top_boxes(
-                flat, threshold, self.max_boxes, static_shapes=static_shapes
-            )
             outputs |= self._components(top, count, images)
         return outputs
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from keras_wsol.models import drop_shares
+from keras_wsol.models import drop_shares, inserted_layers
 
 
 class LogDropShares(keras.callbacks.Callback):
@@ -20,6 +20,9 @@ class LogDropShares(keras.callbacks.Callback):
         images: `(B, H, W, 3)` in [0, 255], as for `models.drop_shares`. Some 32 will
             do.
 
+    Raises:
+        ValueError: Training begins, and the model has no such layer.
+
     Example:
         model.fit(train, callbacks=[LogDropShares(images), CSVLogger("log.csv")])
     """
@@ -27,6 +30,13 @@ class LogDropShares(keras.callbacks.Callback):
     def __init__(self, images: Any) -> None:
         super().__init__()
         self.images = images
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        if not any(hasattr(x, "drop_shares") for x in inserted_layers(self.model)):
+            raise ValueError(
+                f"`{self.model.name}` has no layer that says what it drops, such as "
+                "ADL or DGDM. Layers inside a model that is a layer are not seen."
+            )
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if logs is None:

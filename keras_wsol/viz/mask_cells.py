@@ -94,11 +94,8 @@ def paint_mask(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 def _attention_cells(image: np.ndarray, view: LayerView) -> list[MaskCell]:
     maps, settings = view.maps, view.settings
-    attention, importance, mask = (
-        MaskCell(title=title) for title in ("attention", "importance map", "drop mask")
-    )
-    if "attention" in maps:
-        attention = _smooth_cell("attention", image, maps["attention"][..., 0])
+    importance, mask = MaskCell(title="importance map"), MaskCell(title="drop mask")
+    attention = _smooth_cell("attention", image, view.attention)
     if "importance_map" in maps and settings.get("importance_map", True):
         values = maps["importance_map"][..., 0]
         importance = _smooth_cell("importance map", image, values, low=0.5, high=1.0)

@@ -96,7 +96,7 @@ class MaskPage:
             entries.append((_swatch(side, RAISED_COLOR), "raised cells"))
         if "channels" in self._shown:
             sample = _swatch(side, PICKED_COLOR)
-            entries.append((sample, "channels that may be dropped"))
+            entries.append((sample, "channels that a draw may drop or mask"))
         return entries
 
     def _canvas(self, height: int) -> tuple[Any, Any]:

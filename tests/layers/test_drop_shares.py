@@ -66,6 +66,22 @@ def test_without_its_mask_a_layer_drops_nothing(layer):
     assert found["cells"].tolist() == [0.0] * 5
 
 
+@pytest.mark.parametrize(
+    ("arguments", "silent"),
+    [
+        ({"branches": "channel"}, "cells"),
+        ({"branches": "position"}, "channels"),
+        ({"feedback": "add", "inference": "expected"}, "cells"),
+        ({"feedback": "add", "inference": "expected"}, "channels"),
+    ],
+)
+def test_dfm_without_a_branch_hides_nothing_there(arguments, silent):
+    found = shares(DFM(**arguments), batch(6, 4, 3))
+    assert found[silent].tolist() == [0.0] * 5
+    if "branches" in arguments:
+        assert max(max(share) for share in found.values()) > 0
+
+
 def test_asking_moves_no_draw():
     features = batch(6, 4, 3)
     asked, silent = (DGDM(drop_rate=0.5, selection="top_k", seed=3) for _ in range(2))

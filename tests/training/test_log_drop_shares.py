@@ -2,6 +2,7 @@ import csv
 
 import keras
 import numpy as np
+import pytest
 
 from keras_wsol.layers import ADL
 from keras_wsol.models import drop_shares
@@ -39,6 +40,15 @@ def test_logs_hold_the_share_after_each_epoch(tmp_path):
     with log.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [float(row["adl/cells_dropped"]) for row in rows] == shares
+
+
+def test_a_model_without_such_layers_is_refused():
+    inputs = keras.Input((9, 7, 3))
+    x = keras.layers.GlobalAveragePooling2D()(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(2)(x), name="plain")
+    model.compile(loss="mse")
+    with pytest.raises(ValueError, match="`plain` has no layer that says what it drop"):
+        model.fit(IMAGES, CLASS_IDS, callbacks=[LogDropShares(IMAGES)], verbose=0)
 
 
 def test_training_is_what_it_is_without():

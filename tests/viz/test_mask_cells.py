@@ -71,9 +71,11 @@ def test_what_is_switched_off_is_blank():
     assert blank(cells(SAGD(drop_mask=False))) == {"drop mask", "channels"}
 
 
-def test_cagd_has_channels_alone():
+def test_cagd_has_attention_and_channels():
     found = cells(CAGD(min_multiple=2.0))
-    assert blank(found) == {"attention", "importance map", "drop mask"}
+    assert blank(found) == {"importance map", "drop mask"}
+    expected = cells(ADL())["attention"].pixels
+    np.testing.assert_array_equal(found["attention"].pixels, expected)
     expected = channel_bars([2.0, 6.0], [True, False], 20, 30)
     np.testing.assert_array_equal(found["channels"].pixels, expected)
     assert found["channels"].note == "1 of 2 eligible"
@@ -138,7 +140,7 @@ def test_output_above_the_attention_has_a_scale_of_its_own():
 
 def test_layers_that_choose_at_random_show_their_output_at_inference():
     found = cells(DropBlock2D())
-    assert blank(found) == {"attention", "importance map", "drop mask", "channels"}
+    assert blank(found) == {"importance map", "drop mask", "channels"}
     sharp = np.kron(PATTERN / 4, np.ones((10, 10)))
     np.testing.assert_array_equal(
         found["output"].pixels, viz.overlay(IMAGE, sharp, 0.55)

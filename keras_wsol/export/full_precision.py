@@ -6,6 +6,9 @@ import keras
 
 from keras_wsol.models import Localizer
 
+# Names that stand for a policy where a configuration spells it out.
+_NARROW = ("float16", "bfloat16", "mixed_float16", "mixed_bfloat16")
+
 
 def in_float32(localizer: Localizer) -> Localizer:
     """Returns the localizer with every layer computing in float32.
@@ -20,12 +23,22 @@ def in_float32(localizer: Localizer) -> Localizer:
     Returns:
         The same localizer if all of it computes in float32; else a copy, with weights
         of its own.
+
+    Raises:
+        ValueError: A layer has a policy that is none of float32, float16, bfloat16 and
+            their mixed ones.
     """
     config = keras.saving.serialize_keras_object(localizer)
     widened = _widened(config)
     if widened == config:
         return localizer
     copy = keras.saving.deserialize_keras_object(widened)
+    narrow = [x.name for x in copy.model.layers if x.compute_dtype != "float32"]
+    if narrow:
+        raise ValueError(
+            "Layers with a dtype policy of their own, such as a quantized one, cannot "
+            f"be made to compute in float32. Received: {narrow[:10]}."
+        )
     copy.model.set_weights(
         [weight.astype("float32") for weight in localizer.model.get_weights()]
     )
@@ -37,7 +50,10 @@ def _widened(entry: Any) -> Any:
     if isinstance(entry, dict):
         if entry.get("class_name") == "DTypePolicy":
             return {**entry, "config": {**entry["config"], "name": "float32"}}
-        return {name: _widened(value) for name, value in entry.items()}
+        return {
+            name: "float32" if name == "dtype" and value in _NARROW else _widened(value)
+            for name, value in entry.items()
+        }
     if isinstance(entry, list | tuple):
         return type(entry)(_widened(value) for value in entry)
     return entry

@@ -21,7 +21,7 @@ def export_litert(localizer: keras.Model, path: str | Path) -> Path:
 
     Args:
         localizer: A `Localizer`, or a classifier that one can be made of. Its score
-            map must not need gradients.
+            map must be `"cam"`, `"channel_mean"` or `"ddt"`.
         path: File to write, such as `birds.tflite`. A file that is there is replaced
             once the new one is complete.
 
@@ -29,7 +29,7 @@ def export_litert(localizer: keras.Model, path: str | Path) -> Path:
         The path.
 
     Raises:
-        ValueError: The score map needs gradients.
+        ValueError: The score map is another one.
         RuntimeError: Keras does not run on the TensorFlow backend.
 
     Example:

@@ -3,7 +3,8 @@
 import json
 import platform
 from collections.abc import Mapping
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def model_card(
         "versions": {
             "keras_wsol": keras_wsol.__version__,
             "keras": keras.__version__,
-            "tensorflow": version("tensorflow"),
+            "tensorflow": _version_of("tensorflow", "tensorflow-cpu", "tf-nightly"),
             "python": platform.python_version(),
         },
     }
@@ -77,9 +78,11 @@ def write_model_card(folder: str | Path, card: Mapping[str, Any]) -> Path:
 
     Raises:
         TypeError: The card, such as its metrics, holds what JSON cannot.
+        ValueError: It holds NaN or infinity, which JSON cannot either.
     """
     path = Path(folder) / MODEL_CARD
-    path.write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    text = json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", "utf-8")
     return path
 
 
@@ -90,6 +93,14 @@ def _backbone_and_method(name: str) -> tuple[str | None, str | None]:
         if backbone != name and backbone in BACKBONES:
             return backbone, method
     return None, None
+
+
+def _version_of(*names: str) -> str | None:
+    """Version of the first of these packages that is installed."""
+    for name in names:
+        with suppress(PackageNotFoundError):
+            return version(name)
+    return None
 
 
 def _own_config(layer: keras.layers.Layer) -> dict[str, Any]:

@@ -15,7 +15,17 @@ from keras_wsol.models import Localizer
 OPSET = 17
 
 
-def export_onnx(localizer: keras.Model, path: str | Path) -> Path:
+NO_BOXES = (
+    "Boxes need segment reductions over connected components, which the converter "
+    "turns into a grid of every cell against every component (20 GB at 224x224). Take "
+    "them from `score_maps`, such as with cv2.connectedComponentsWithStats, or export "
+    "to LiteRT or as a SavedModel."
+)
+
+
+def export_onnx(
+    localizer: keras.Model, path: str | Path, *, boxes: bool = False
+) -> Path:
     """Writes an ONNX model: images in, classes, scores and score maps out.
 
     The input `images` is float32 `(B, h, w, 3)` in [0, 255] of the localizer's input
@@ -27,15 +37,17 @@ def export_onnx(localizer: keras.Model, path: str | Path) -> Path:
 
     Args:
         localizer: A `Localizer`, or a classifier that one can be made of. Its score
-            map must not need gradients.
+            map must be `"cam"`, `"channel_mean"` or `"ddt"`.
         path: File to write, such as `birds.onnx`. A file that is there is replaced
             once the new one is complete.
+        boxes: Must be false: see above. The argument says that they are missing to
+            whoever asks for them.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: The score map needs gradients.
+        ValueError: The score map is another one, or boxes are asked for.
         ImportError: tf2onnx is missing; `pip install "keras-wsol[onnx]"`.
         RuntimeError: Keras does not run on the TensorFlow backend.
 
@@ -47,6 +59,8 @@ def export_onnx(localizer: keras.Model, path: str | Path) -> Path:
             ["class_ids", "scores", "score_maps"], {"images": images})
     """
     check_static(localizer, "ONNX")
+    if boxes:
+        raise ValueError(NO_BOXES)
     try:
         import tf2onnx
     except ImportError as error:

@@ -134,7 +134,7 @@ def rows(maps, threshold, rounds):
     for name, function in functions.items():
         calls = {}
         for size in SIZES:
-            # As many pixels each time.
+            # As many pixels each time, and at least one map.
             count = max(1, 4 * (max(SIZES) // size) ** 2 // 16)
             resized = np.stack([cv2.resize(m, (size, size)) for m in batch[:count]])
             resized = np.resize(resized, (count, size, size))

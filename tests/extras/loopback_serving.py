@@ -29,7 +29,8 @@ class Served:
         saved.ParseFromString((path / "saved_model.pb").read_bytes())
         self.definitions = saved.meta_graphs[0].signature_def
 
-    def run(self, signature, inputs):
+    def run(self, signature, inputs, fill_in=True):
+        """Runs a signature. gRPC fills in defaults, the REST API does not."""
         definition = self.definitions[signature]
         unknown = set(inputs) - set(definition.inputs)
         if unknown:
@@ -37,13 +38,14 @@ class Served:
         complete = {
             name: tf.constant(tf.make_ndarray(value))
             for name, value in definition.defaults.items()
+            if fill_in
         }
         for name, value in inputs.items():
             dtype = tf.dtypes.as_dtype(definition.inputs[name].dtype)
             complete[name] = tf.constant(value, dtype)
         missing = set(definition.inputs) - set(complete)
         if missing:
-            raise ValueError(f"missing inputs: {sorted(missing)}")
+            raise ValueError(f"Missing named input: {sorted(missing)}")
         return self.loaded.signatures[signature](**complete)
 
 
@@ -93,7 +95,9 @@ def handler(served):
             inputs = {k: decoded(v) for k, v in body["inputs"].items()}
             try:
                 outputs = served.run(
-                    body.get("signature_name", "serving_default"), inputs
+                    body.get("signature_name", "serving_default"),
+                    inputs,
+                    fill_in=False,
                 )
             except (ValueError, tf.errors.OpError) as error:
                 return self.answer(400, {"error": str(error)})

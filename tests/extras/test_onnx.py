@@ -34,7 +34,7 @@ def test_a_backbone_with_its_module(tmp_path):
     images = np.random.default_rng(0).uniform(0, 255, (2, *SIZE, 3)).astype("float32")
     found, expected = run(path, images), localizer(images)
     np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-4)
-    np.testing.assert_allclose(found["score_maps"], expected["score_maps"], atol=1e-3)
+    np.testing.assert_allclose(found["score_maps"], expected["score_maps"], atol=1e-4)
 
 
 def test_gradient_maps_are_refused(tmp_path):
@@ -42,3 +42,8 @@ def test_gradient_maps_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"ONNX takes a `score_map`.*'layer_cam'"):
         export_onnx(localizer, tmp_path / "birds.onnx")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_boxes_are_refused_with_the_reason(tmp_path):
+    with pytest.raises(ValueError, match="Boxes need segment reductions"):
+        export_onnx(painted_classifier(), tmp_path / "birds.onnx", boxes=True)

@@ -1,7 +1,10 @@
 """The clients of `examples/serving` against a server on this machine."""
 
 import importlib.util
+import json
 import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import grpc
@@ -45,6 +48,15 @@ def test_rest_client(saved, addresses):
     for name in ("class_ids", "scores", "boxes", "score_maps"):
         np.testing.assert_allclose(found[name], reference[name], rtol=1e-6)
     assert found["class_names"][3] == [""]
+
+
+def test_rest_wants_every_input(addresses):
+    body = {"signature_name": "localize_bytes", "inputs": {"image_bytes": []}}
+    request = urllib.request.Request(
+        f"{addresses[0]}/v1/models/birds:predict", data=json.dumps(body).encode()
+    )
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        urllib.request.urlopen(request, timeout=60)
 
 
 def test_rest_client_repeats_the_words_of_the_server(addresses):

@@ -1,8 +1,13 @@
 """Files to images, class ids and boxes."""
 
+from keras_wsol.data.boxes_coco import boxes_from_coco
 from keras_wsol.data.boxes_csv import boxes_from_csv
+from keras_wsol.data.boxes_voc import boxes_from_voc
+from keras_wsol.data.check import check
+from keras_wsol.data.check_report import CheckReport, Finding
 from keras_wsol.data.cub200 import cub200
 from keras_wsol.data.dataset import ImageDataset
+from keras_wsol.data.ilsvrc2012 import ilsvrc2012
 from keras_wsol.data.image_files import image_files
 from keras_wsol.data.image_folder import image_folder
 from keras_wsol.data.segmentations import (
@@ -11,17 +16,29 @@ from keras_wsol.data.segmentations import (
     openimages_masks,
     read_segmentation,
 )
+from keras_wsol.data.stanford_cars import stanford_cars
 from keras_wsol.data.synthetic import synthetic
+from keras_wsol.data.tfds import tfds
+from keras_wsol.data.wsolevaluation import wsolevaluation
 
 __all__ = [
+    "CheckReport",
+    "Finding",
     "ImageDataset",
     "Segmentation",
+    "boxes_from_coco",
     "boxes_from_csv",
+    "boxes_from_voc",
+    "check",
     "cub200",
     "cub200_masks",
+    "ilsvrc2012",
     "image_files",
     "image_folder",
     "openimages_masks",
     "read_segmentation",
+    "stanford_cars",
     "synthetic",
+    "tfds",
+    "wsolevaluation",
 ]

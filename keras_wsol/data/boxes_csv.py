@@ -1,14 +1,11 @@
 """A few boxes drawn by hand, from a CSV file to a data set."""
 
 import csv
-import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
+from keras_wsol.data.box_join import ImagePaths, check_box, last_part, with_boxes
 from keras_wsol.data.dataset import ImageDataset
 
 COLUMNS = ("path", "x0", "y0", "x1", "y1")
@@ -59,7 +56,7 @@ def boxes_from_csv(dataset: ImageDataset, path: str | Path) -> ImageDataset:
         lines = [(rows.line_num, row) for row in rows]
     if not lines:
         raise ValueError(f"{path} must have at least one box. It has a header alone.")
-    index_of = _Paths(dataset, {_name(row["path"]) for _, row in lines})
+    index_of = ImagePaths(dataset, {last_part(row["path"]) for _, row in lines})
     boxes: dict[int, list[list[float]]] = defaultdict(list)
     for number, row in lines:
         try:
@@ -68,56 +65,7 @@ def boxes_from_csv(dataset: ImageDataset, path: str | Path) -> ImageDataset:
             boxes[index].append(_box(row))
         except ValueError as error:
             raise ValueError(f"{path}, line {number}: {error}") from error
-    indices = sorted(boxes)
-    padded = np.full((len(indices), max(map(len, boxes.values())), 4), -1.0, "float32")
-    for row, index in enumerate(indices):
-        padded[row, : len(boxes[index])] = boxes[index]
-    some = replace(dataset, boxes=None).take(indices, "boxes")
-    return replace(some, boxes=padded, notes={**dataset.notes, "boxes": path.name})
-
-
-class _Paths:
-    """Finds images by the last parts of their paths."""
-
-    def __init__(self, dataset: ImageDataset, names: set[str]) -> None:
-        self._parts = defaultdict(list)
-        for index, path in enumerate(dataset.paths.tolist()):
-            # Only these are ever asked for; a data set may have millions.
-            if _name(path) in names:
-                self._parts[_name(path)].append((index, _split(path)))
-
-    def find(self, path: str) -> int:
-        wanted = _split(path)
-        found = [
-            (index, parts)
-            for index, parts in self._parts[_name(path)]
-            if parts[-len(wanted) :] == wanted
-        ]
-        # The whole path of one image may be the end of another's.
-        exact = [index for index, parts in found if parts == wanted]
-        indices = exact or [index for index, _ in found]
-        if len(indices) != 1:
-            fit = f"{len(indices)} images fit" if indices else "no image fits"
-            raise ValueError(
-                f"`path` must name one image of the data set, but {fit} {path!r}."
-            )
-        return indices[0]
-
-
-def _plain(path: str | None) -> str:
-    # The same name may be composed or not, by the system that wrote it; and a
-    # spreadsheet on Windows writes its own separator.
-    return unicodedata.normalize("NFC", (path or "").strip()).replace("\\", "/")
-
-
-def _split(path: str | None) -> tuple[str, ...]:
-    plain = _plain(path)
-    parts = [part for part in plain.split("/") if part not in ("", ".")]
-    return tuple(["/", *parts] if plain.startswith("/") else parts)
-
-
-def _name(path: str | None) -> str:
-    return _plain(path).rpartition("/")[2]
+    return with_boxes(dataset, boxes, path.name)
 
 
 def _check_class(name: str | None, dataset: ImageDataset, index: int) -> None:
@@ -132,16 +80,8 @@ def _check_class(name: str | None, dataset: ImageDataset, index: int) -> None:
 def _box(row: Mapping[str, str | None]) -> list[float]:
     texts = {name: row[name] for name in COLUMNS[1:]}
     try:
-        x0, y0, x1, y1 = box = [float(text) for text in texts.values()]
+        box = [float(text) for text in texts.values()]
     except (TypeError, ValueError) as error:
         raise ValueError(f"a box must be four numbers. Received: {texts}.") from error
-    # Written so that a NaN fails as well.
-    # What crosses the border of the image is clipped when it is read.
-    if not (np.isfinite(box).all() and x0 < x1 > 0 and y0 < y1 > 0):
-        raise ValueError(
-            "a box must have x0 < x1 and y0 < y1, and a part in the image. "
-            f"Received: {box}."
-        )
-    if max(box) <= 1:
-        raise ValueError(f"a box must be in pixels, not in shares. Received: {box}.")
+    check_box(box)
     return box

@@ -43,7 +43,7 @@ def cub200(
         root = root / "CUB_200_2011"
     names = _table(root / "images.txt", str)
     labels = _table(root / "image_class_labels.txt", int)
-    is_train = _table(root / "train_test_split.txt", int)
+    is_train = _flags(root / "train_test_split.txt")
     corners = _table(root / "bounding_boxes.txt", float, columns=4)
     classes = _table(root / "classes.txt", str)
     ids = sorted(names)
@@ -69,7 +69,7 @@ def cub200(
     whole = ImageDataset(
         name="cub200",
         split="all",
-        class_names=tuple(_readable(classes[label]) for label in sorted(classes)),
+        class_names=tuple(readable_name(classes[label]) for label in sorted(classes)),
         class_ids=np.array([class_id[labels[i]] for i in ids], "int32"),
         paths=np.array([str(root / "images" / names[i]) for i in ids]),
         boxes=np.stack([x, y, x + width, y + height], axis=-1)[:, None],
@@ -107,8 +107,30 @@ def _fullsup(
     return listed, "the ids of train_fullsup.txt"
 
 
-def _readable(name: str) -> str:
-    """`001.Black_footed_Albatross` to `Black footed Albatross`."""
+def _flags(path: Path) -> dict[int, int]:
+    """Reads 1 for the training images and 0 for the test images."""
+    flags = _table(path, int)
+    wrong = sorted(set(flags.values()) - {0, 1})
+    if wrong:
+        raise ValueError(
+            f"{path} must say 1 for training or 0 for test. Received: {wrong[:8]}."
+        )
+    return flags
+
+
+def readable_name(name: str) -> str:
+    """Returns the name of a class from that of its folder.
+
+    Args:
+        name: Such as `001.Black_footed_Albatross`.
+
+    Returns:
+        What stands behind the number, with blanks.
+
+    Example:
+    >>> readable_name("001.Black_footed_Albatross")
+    'Black footed Albatross'
+    """
     return name.split(".", 1)[-1].replace("_", " ")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_wsol.data.keras_boxes import CLASSES, bounding_box_batch
 from keras_wsol.data.orientation import check_orientation
 from keras_wsol.data.skipped import SkippedFiles
 from keras_wsol.data.views import check_view
@@ -126,7 +127,7 @@ class ImageDataset:
         training: bool = False,
         seed: int = 0,
         start_step: int = 0,
-        with_boxes: bool = False,
+        with_boxes: bool | str = False,
         image_size: tuple[int, int] = (224, 224),
         view: str = "whole",
         unreadable: str = "raise",
@@ -150,7 +151,9 @@ class ImageDataset:
             start_step: Integer >= 0, used by training: the number of batches that
                 came before. Passes begun in the middle of an epoch go on into the
                 next, so that each has the same number of steps.
-            with_boxes: Whether to give dictionaries for evaluation.
+            with_boxes: Whether to give dictionaries for evaluation; or `"keras"` or
+                `"keras_cv"`, to give the bounding-box dictionaries of these, see
+                `keras_boxes.py`.
             image_size: Height and width of the images given.
             view: `"whole"`, or `"center_crop"`: resized to 256/224, then the centre.
                 Boxes follow. Not used in training.
@@ -179,6 +182,11 @@ class ImageDataset:
                 f"The split {self.split!r} of {self.name!r} has no boxes: use "
                 "`with_boxes=False`."
             )
+        if not isinstance(with_boxes, bool) and with_boxes not in CLASSES:
+            raise ValueError(
+                f"`with_boxes` must be a boolean or one of {list(CLASSES)}. Received: "
+                f"with_boxes={with_boxes!r}."
+            )
         if training and with_boxes:
             raise ValueError("Training sees no boxes: use `with_boxes=False`.")
         if training and not (isinstance(start_step, Integral) and start_step >= 0):
@@ -190,9 +198,12 @@ class ImageDataset:
             return pipeline.training_batches(
                 self, batch_size, seed, start_step, tuple(image_size), unreadable
             )
-        return pipeline.evaluation_batches(
-            self, batch_size, with_boxes, tuple(image_size), view, unreadable
+        batches = pipeline.evaluation_batches(
+            self, batch_size, bool(with_boxes), tuple(image_size), view, unreadable
         )
+        if isinstance(with_boxes, str):
+            return batches.map(lambda batch: bounding_box_batch(batch, with_boxes))
+        return batches
 
     def numpy_batches(
         self,

@@ -1,5 +1,6 @@
 """Any folder of images sorted into one folder a class."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,7 +39,8 @@ def image_folder(
     Raises:
         FileNotFoundError: `root` is no folder.
         ValueError: There is no image, a folder is no known class, a class has no
-            image, or an argument is out of range.
+            image, a name stands twice in `class_names`, or an argument is out of
+            range.
     """
     if split not in SPLITS:
         raise ValueError(f"`split` must be one of {list(SPLITS)}. Received: {split!r}.")
@@ -47,6 +49,11 @@ def image_folder(
     root = existing_folder(root)
     folders = sorted(p.name for p in root.iterdir() if p.is_dir() and p.name[0] != ".")
     names = tuple(folders if class_names is None else class_names)
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    if twice:
+        raise ValueError(
+            f"`class_names` must name each class once. Received twice: {twice[:8]}."
+        )
     unknown = sorted(set(folders) - set(names))
     if unknown:
         raise ValueError(

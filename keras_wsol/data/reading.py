@@ -1,7 +1,9 @@
 """Reading images with Pillow, where TensorFlow is not at hand."""
 
 import struct
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +17,21 @@ if TYPE_CHECKING:
 
 # The largest image that is decoded, unless told otherwise: 150 MB.
 MAX_PIXELS = 50_000_000
+# What a graph reads, too. Pillow knows many more: a file that says it is PostScript,
+# for one, would be run by Ghostscript.
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")  # and MPO, as a JPEG
+_ORIENTATION_TAG = 0x0112
+# What Pillow raises on broken files.
+_BROKEN = (
+    OSError,
+    EOFError,
+    SyntaxError,
+    ValueError,
+    LookupError,
+    ArithmeticError,
+    struct.error,
+    zlib.error,
+)
 
 
 def read_image(
@@ -23,7 +40,7 @@ def read_image(
     """Reads an image file as RGB.
 
     Args:
-        path: Path of a file in any format that Pillow reads.
+        path: Path of a JPEG, PNG, GIF (first frame), BMP or WebP file.
         orientation: `"exif"` to turn a JPEG upright as its EXIF tag says, which is how
             viewers show it; `"stored"` to leave it as the file holds it, where boxes
             are in pixels of the stored image.
@@ -36,37 +53,101 @@ def read_image(
         ValueError: `orientation` is neither; or the file is missing, no readable image
             or too large; the message names it.
     """
-    from PIL import Image
-
     check_orientation(orientation)
     try:
-        with Image.open(path) as image:
-            if image.width * image.height > max_pixels:
-                raise ValueError(
-                    f"{image.width} x {image.height} are more than {max_pixels} pixels"
-                )
-            if orientation == "exif":
-                image = _upright(image)
-            if image.mode.startswith("I;16"):
-                image = Image.fromarray((np.asarray(image) // 256).astype("uint8"))
-            return np.asarray(image.convert("RGB"))
-    # What Pillow raises on broken files.
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        return decode_image(path, orientation, max_pixels)
+    except ValueError as error:
         raise ValueError(f"Cannot read the image: {path} ({error}).") from error
+
+
+def decode_image(
+    file: Any, orientation: str = "stored", max_pixels: int = MAX_PIXELS
+) -> np.ndarray:
+    """Decodes an image as RGB.
+
+    Args:
+        file: Path, or a file that is open for reading.
+        orientation: As in `read_image`.
+        max_pixels: As in `read_image`.
+
+    Returns:
+        uint8 `(H, W, 3)`.
+
+    Raises:
+        ValueError: It is missing, no readable image or too large.
+    """
+    from PIL import Image
+
+    with _opened(file) as image:
+        if image.width * image.height > max_pixels:
+            raise ValueError(
+                f"{image.width} x {image.height} are more than {max_pixels} pixels"
+            )
+        if orientation == "exif":
+            image = _upright(image)
+        if image.mode.startswith("I;16"):
+            image = Image.fromarray((np.asarray(image) // 256).astype("uint8"))
+        return np.asarray(image.convert("RGB"))
+
+
+@contextmanager
+def _opened(file: Any) -> Iterator[Any]:
+    """Opens an image; what goes wrong with it inside is a `ValueError`."""
+    from PIL import Image
+
+    try:
+        with Image.open(file, formats=FORMATS) as image:
+            yield image
+    except (*_BROKEN, Image.DecompressionBombError) as error:
+        raise ValueError(str(error) or type(error).__name__) from error
+
+
+def read_size(path: str, orientation: str = "stored") -> tuple[int, int]:
+    """Reads height and width of an image from its header.
+
+    Args:
+        path: Path of a JPEG, PNG, GIF (first frame), BMP or WebP file.
+        orientation: As in `read_image`.
+
+    Returns:
+        Height and width of what `read_image` gives.
+
+    Raises:
+        ValueError: The file is missing or no image; the message names it.
+    """
+    try:
+        with _opened(path) as image:
+            turned = orientation == "exif" and exif_orientation(image) >= 5
+            return image.size if turned else image.size[::-1]
+    except ValueError as error:
+        raise ValueError(f"Cannot read the image: {path} ({error}).") from error
+
+
+def exif_orientation(image: Any) -> int:
+    """Returns the EXIF tag that says how a JPEG was held.
+
+    Args:
+        image: Open image of Pillow.
+
+    Returns:
+        Integer in [1, 8], see `orientation.upright`; 1 where there is none, where it
+        is broken, and for other formats than JPEG, whose tags are not looked at.
+    """
+    # As in a graph: JPEG's EXIF alone counts, not what Pillow finds in XMP or PNG.
+    if image.format not in ("JPEG", "MPO"):
+        return 1
+    image.info.pop("xmp", None)
+    try:
+        tag = image.getexif().get(_ORIENTATION_TAG, 1)
+    except _BROKEN:
+        return 1  # a broken tag is none
+    return tag if tag in range(1, 9) else 1
 
 
 def _upright(image: Any) -> Any:
     from PIL import ImageOps
 
-    # As in a graph: JPEG's EXIF alone counts, not what Pillow finds in XMP or PNG.
-    if image.format not in ("JPEG", "MPO"):
-        return image
-    image.info.pop("xmp", None)
-    try:
-        image.getexif()
-    except (SyntaxError, ValueError, struct.error):
-        return image  # a broken tag is none
-    return ImageOps.exif_transpose(image)
+    return ImageOps.exif_transpose(image) if exif_orientation(image) > 1 else image
 
 
 def boxes_in_view(

@@ -144,6 +144,14 @@ def test_label_without_a_class(tmp_path):
         data.cub200(tmp_path)
 
 
+@pytest.mark.parametrize("flag", [2, -1])
+def test_flag_of_neither_split(tmp_path, flag):
+    write_lists(tmp_path, train_test_split={**cub_layout.IS_TRAIN, 4: flag})
+    message = rf"train_test_split.txt must say 1 for .* Received: \[{flag}\]"
+    with pytest.raises(ValueError, match=message):
+        data.cub200(tmp_path)
+
+
 def test_listed_id_of_the_test_split(folder):
     (folder / "train_fullsup.txt").write_text("3\n7\n")
     message = r"train_fullsup.txt lists images of the test split, such as id 7\."

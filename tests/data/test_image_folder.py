@@ -87,6 +87,12 @@ def test_folder_that_is_no_class(root):
         data.image_folder(root, class_names=["dog", "newt"])
 
 
+def test_class_that_is_named_twice(root):
+    message = r"must name each class once. Received twice: \['cat'\]"
+    with pytest.raises(ValueError, match=message):
+        data.image_folder(root, class_names=["cat", "dog", "cat"])
+
+
 def test_class_without_an_image(root):
     write(root, ["owl/notes.txt"])
     message = r"must hold a folder of images .*; without an image: \['owl'\]"

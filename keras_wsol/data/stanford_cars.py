@@ -1,0 +1,114 @@
+"""Stanford Cars (Cars-196) from its MATLAB files, since its links are dead."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from keras_wsol.data.dataset import ImageDataset, existing_folder
+from keras_wsol.data.matlab import read_matlab, struct_fields
+from keras_wsol.data.splits import images_a_class
+
+SPLITS = ("train", "train-weaksup", "train-fullsup", "test")
+FULLSUP_A_CLASS = 5
+_CORNERS = ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2")
+
+
+def stanford_cars(
+    root: str | Path, split: str = "train-weaksup", seed: int = 0
+) -> ImageDataset:
+    """Opens a split of Stanford Cars.
+
+    Corners of boxes are counted from 1 and belong to the box, as MATLAB's indices
+    are, for which these files were made (the devkit's README says "Min x-value of the
+    bounding box, in pixels" and no more): x1, y1, x2, y2 become x1 - 1, y1 - 1, x2, y2.
+    `tfds`' `cars196` takes them as they are, and is a pixel off.
+
+    Args:
+        root: The folder that holds `cars_train/`, `cars_test/` and `devkit/` with
+            `cars_meta.mat` and `cars_train_annos.mat`; for the test split also
+            `cars_test_annos_withlabels.mat`, in `devkit/` or beside it. Copies with
+            the images one folder deeper, `cars_train/cars_train/`, are read as well.
+        split: `"train"`: the official training images. `"train-fullsup"`: 5 of them a
+            class, drawn with `seed`, whose boxes may be used to choose thresholds
+            and checkpoints. `"train-weaksup"`: the rest, to train on. `"test"`: the
+            official test images.
+        seed: Integer, draws `"train-fullsup"`.
+
+    Returns:
+        The split, in the order of its list, with one box an image.
+
+    Raises:
+        FileNotFoundError: A folder or a list is missing; the message names it.
+        ValueError: `split` is unknown, a list is no MATLAB file or lacks a field, or
+            a class has no name.
+
+    Reference:
+        - Krause et al., 2013, 3D Object Representations for Fine-Grained
+          Categorization
+    """
+    if split not in SPLITS:
+        raise ValueError(f"`split` must be one of {list(SPLITS)}. Received: {split!r}.")
+    root = existing_folder(root)
+    names = _class_names(root / "devkit" / "cars_meta.mat")
+    part = "test" if split == "test" else "train"
+    whole = _read(_images(root, part), _list(root, part), names, part)
+    if split in ("train", "test"):
+        return whole
+    everything = np.ones(len(whole), bool)
+    fullsup = images_a_class(whole.class_ids, everything, FULLSUP_A_CLASS, seed)
+    how = f"{FULLSUP_A_CLASS} images a class, drawn with seed {seed}"
+    chosen = whole.take(fullsup if split == "train-fullsup" else ~fullsup, split)
+    return replace(chosen, notes={"train-fullsup": how})
+
+
+def _read(images: Path, path: Path, names: tuple[str, ...], split: str) -> ImageDataset:
+    fields = (*_CORNERS, "class", "fname")
+    *corners, labels, files = struct_fields(
+        read_matlab(path), "annotations", fields, path
+    )
+    class_ids = np.array(labels, "int32") - 1
+    unknown = np.setdiff1d(class_ids, np.arange(len(names)))
+    if unknown.size:
+        raise ValueError(
+            f"{path} must have classes from 1 to {len(names)}, the number of names in "
+            f"cars_meta.mat. Received: {(unknown + 1)[:8].tolist()}."
+        )
+    boxes = np.array(corners, "float32").T - np.array([1, 1, 0, 0], "float32")
+    return ImageDataset(
+        name="stanford_cars",
+        split=split,
+        class_names=names,
+        class_ids=class_ids,
+        paths=np.array([str(images / file) for file in files]),
+        boxes=boxes[:, None],
+    )
+
+
+def _images(root: Path, part: str) -> Path:
+    folder = existing_folder(root / f"cars_{part}")
+    deeper = folder / folder.name
+    return deeper if deeper.is_dir() else folder
+
+
+def _list(root: Path, part: str) -> Path:
+    if part == "train":
+        return root / "devkit" / "cars_train_annos.mat"
+    name = "cars_test_annos_withlabels.mat"
+    found = [path for path in (root / "devkit" / name, root / name) if path.is_file()]
+    if not found:
+        raise FileNotFoundError(
+            f"The list of test images with classes is missing: {root / 'devkit' / name}"
+            ". The devkit's own `cars_test_annos.mat` has no classes."
+        )
+    return found[0]
+
+
+def _class_names(path: Path) -> tuple[str, ...]:
+    table = read_matlab(path)
+    if "class_names" not in table:
+        raise ValueError(
+            f"{path} must hold the variable `class_names`. Received: "
+            f"{[name for name in table if not name.startswith('__')]}."
+        )
+    return tuple(str(name) for name in np.atleast_1d(table["class_names"]))

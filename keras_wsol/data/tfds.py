@@ -1,0 +1,125 @@
+"""Data sets prepared by TensorFlow Datasets."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_wsol.data.cub200 import readable_name
+from keras_wsol.data.dataset import ImageDataset
+from keras_wsol.data.ilsvrc2012_boxes import with_annotations
+from keras_wsol.data.splits import images_a_class
+from keras_wsol.data.tfds_files import unpack
+
+SPLITS = ("train", "train-weaksup", "train-fullsup", "test")
+FULLSUP_A_CLASS = 5
+# The test images of ILSVRC have no public labels.
+_TEST = {"imagenet2012": "validation"}
+
+
+def tfds(
+    name: str,
+    split: str = "train-weaksup",
+    data_dir: str | Path | None = None,
+    *,
+    files: str | Path | None = None,
+    boxes: str | Path | None = None,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> ImageDataset:
+    """Opens a split of a data set that TensorFlow Datasets has prepared on disk.
+
+    The records are unpacked once: each image is written to a file of its own, byte by
+    byte as the record has it. A record file can only be read from its beginning, and
+    everything else here needs any image at any time: an order that is a function of
+    the seed, resuming at a step, skipping and naming what cannot be read. It takes the
+    space of the images a second time. An interrupted unpacking begins anew.
+
+    Args:
+        name: Name of the builder: `caltech_birds2011`, `cars196`, `imagenet2012`, or
+            any with the features `image` and `label`, and `bbox` for boxes.
+        split: `"train"`: the training images. `"train-fullsup"`: 5 of them a class,
+            drawn with `seed`, whose boxes may be used to choose thresholds and
+            checkpoints. `"train-weaksup"`: the rest, to train on. `"test"`: the test
+            images; of `imagenet2012`, the validation images.
+        data_dir: Where TensorFlow Datasets keeps its data; `None` for its own default.
+        files: Folder to unpack to; default: `files/` beside the records.
+        boxes: Folder of XML files with the boxes of `imagenet2012`, which has none of
+            its own; read as by `data.ilsvrc2012`.
+        seed: Integer, draws `"train-fullsup"`.
+        progress: Function of two integers, images unpacked and in all.
+
+    Returns:
+        The split, in the order of the records, with boxes if there are some. Those of
+        `cars196` are moved to begin at 0, see `data.stanford_cars`.
+
+    Raises:
+        FileNotFoundError: The data set is not prepared.
+        ValueError: `split` is unknown, or the builder lacks a feature.
+
+    Example:
+        # Once, which downloads: tensorflow_datasets.load("caltech_birds2011")
+        train = data.tfds("caltech_birds2011", "train-weaksup")
+    """
+    if split not in SPLITS:
+        raise ValueError(f"`split` must be one of {list(SPLITS)}. Received: {split!r}.")
+    part = _TEST.get(name, "test") if split == "test" else "train"
+    builder = _builder(name, part, data_dir)
+    folder = Path(files) if files is not None else Path(builder.data_dir) / "files"
+    unpacked = unpack(builder, part, folder / part, progress)
+    found = unpacked.boxes
+    if found is not None and name == "cars196":
+        found = found - np.array([1, 1, 0, 0], "float32")
+    whole = ImageDataset(
+        name=name,
+        split=split,
+        class_names=_class_names(builder.info.features["label"], unpacked.label_names),
+        class_ids=unpacked.class_ids,
+        paths=np.array([str(folder / part / path) for path in unpacked.names]),
+        boxes=None if found is None else found[:, None],
+        notes={"records": f"{name}:{builder.info.version}, {part}"},
+    )
+    if boxes is not None:
+        whole = with_annotations(whole, Path(boxes))
+    if split in ("train", "test"):
+        return whole
+    everything = np.ones(len(whole), bool)
+    fullsup = images_a_class(whole.class_ids, everything, FULLSUP_A_CLASS, seed)
+    how = {"train-fullsup": f"{FULLSUP_A_CLASS} images a class, drawn with seed {seed}"}
+    some = whole.take(fullsup if split == "train-fullsup" else ~fullsup, split)
+    return replace(some, notes={**whole.notes, **how})
+
+
+def _builder(name: str, part: str, data_dir: str | Path | None) -> Any:
+    import tensorflow_datasets
+
+    builder = tensorflow_datasets.builder(name, data_dir=data_dir)
+    if part not in builder.info.splits:
+        raise FileNotFoundError(
+            f"{name} must be prepared, with a split {part!r}, at {builder.data_dir}. "
+            f"Found the splits: {sorted(builder.info.splits)}. Prepare it with "
+            f"`tensorflow_datasets.builder({name!r}).download_and_prepare()`."
+        )
+    features = builder.info.features
+    missing = [key for key in ("image", "label") if key not in features]
+    if missing:
+        raise ValueError(
+            f"{name} must have the features `image` and `label`. Missing: {missing}. "
+            f"Received: {sorted(features)}."
+        )
+    return builder
+
+
+def _class_names(feature: Any, seen: dict[int, str]) -> tuple[str, ...]:
+    """The names of the feature; where these are numbers, those in the records."""
+    names = [
+        seen.get(class_id, name) if name == str(class_id) else name
+        for class_id, name in enumerate(feature.names)
+    ]
+    # CUB's have a number in front.
+    return tuple(
+        readable_name(name) if name.partition(".")[0].isdecimal() else name
+        for name in names
+    )

@@ -1,0 +1,171 @@
+"""The splits of wsolevaluation: CUB with CUBV2, ImageNet with ImageNetV2, OpenImages.
+
+Choe et al. (2020) gave each data set a held-out split with boxes or masks,
+`train-fullsup`, on which thresholds and checkpoints may be chosen. Their code keeps
+the lists of all three splits in folders `metadata/<data set>/<train|val|test>`.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from keras_wsol.data.box_arrays import padded_boxes
+from keras_wsol.data.cub200 import readable_name
+from keras_wsol.data.dataset import ImageDataset, existing_folder
+
+FOLDERS = {"train-weaksup": "train", "train-fullsup": "val", "test": "test"}
+
+
+def wsolevaluation(
+    metadata: str | Path,
+    images: str | Path,
+    split: str = "train-weaksup",
+    *,
+    class_names: Sequence[str] | None = None,
+) -> ImageDataset:
+    """Opens a split in the layout of wsolevaluation.
+
+    Boxes are the numbers of `localization.txt` as they stand, so that
+    `convention="wsolevaluation"` of the metrics gives the figures of the published
+    evaluator. As boxes whose far edge is exclusive they are right for CUB, where
+    wsolevaluation wrote x + width, but for what it cut at the image's last pixel, and
+    a pixel short on the right and at the bottom for ImageNet (`data.ilsvrc2012` adds
+    it) and ImageNetV2. `release/CUBV2_boxes.txt` of its repository is another thing:
+    x, y, width, height under a header that says x0, y0, x1, y1.
+
+    Args:
+        metadata: Folder `metadata/CUB`, `metadata/ILSVRC` or `metadata/OpenImages`,
+            with `image_ids.txt`, `class_labels.txt` and, where there are boxes,
+            `localization.txt` in `train/`, `val/` and `test/`.
+        images: Folder in which the names of images begin, such as
+            `dataset/ILSVRC`, which holds `val/` and `val2/`.
+        split: `"train-weaksup"`, to train on; `"train-fullsup"` (CUBV2, ImageNetV2,
+            OpenImages' validation images), to choose thresholds and checkpoints;
+            `"test"`.
+        class_names: Names by class id, such as `data.ilsvrc2012(...).class_names`,
+            whose class ids are the same. Default: where the test images lie in a folder
+            for each class, its name (`Black footed Albatross` for
+            `001.Black_footed_Albatross`, as `data.cub200` has it; for OpenImages its
+            code, `0bt_c3`), else the class id.
+
+    Returns:
+        The split, in the order of `image_ids.txt`; without boxes where it has none,
+        or has masks: for these see `data.openimages_masks`, whose names are `paths`
+        below `images`.
+
+    Raises:
+        FileNotFoundError: A folder or a list is missing; the message names it.
+        ValueError: `split` is unknown, a line is wrong, the lists do not fit
+            together, or a class has no name.
+
+    Reference:
+        - [Choe et al., 2020](https://arxiv.org/abs/2001.07437)
+    """
+    if split not in FOLDERS:
+        raise ValueError(
+            f"`split` must be one of {list(FOLDERS)}. Received: {split!r}."
+        )
+    metadata, images = existing_folder(metadata), existing_folder(images)
+    lists = existing_folder(metadata / FOLDERS[split])
+    ids = [image for image, *_ in _lines(lists / "image_ids.txt", 0)]
+    labels = _labels(lists / "class_labels.txt")
+    _check_known(ids, labels, lists / "class_labels.txt")
+    if class_names is None:
+        class_names = _class_names(metadata, labels)
+    class_ids = np.array([labels[image] for image in ids], "int32")
+    unnamed = np.setdiff1d(class_ids, np.arange(len(class_names)))
+    if unnamed.size:
+        raise ValueError(
+            f"`class_names` must have a name for each class of {lists}. Received: "
+            f"{len(class_names)} names, for classes such as {unnamed[-1]}."
+        )
+    return ImageDataset(
+        name=metadata.resolve().name,
+        split=split,
+        class_names=tuple(class_names),
+        class_ids=class_ids,
+        paths=np.array([str(images / image) for image in ids]),
+        boxes=_boxes(lists / "localization.txt", ids),
+    )
+
+
+def _lines(path: Path, values: int) -> list[tuple[str, ...]]:
+    """Lines of a name and so many values."""
+    if not path.is_file():
+        raise FileNotFoundError(f"A list of wsolevaluation is missing: {path}.")
+    found = []
+    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
+        parts = tuple(part.strip() for part in line.split(","))
+        if parts == ("",):
+            continue
+        if len(parts) != 1 + values:
+            raise ValueError(
+                f"{path}, line {number}: expected a name and {values} value(s), "
+                f"separated by commas. Received: {line!r}."
+            )
+        found.append(parts)
+    return found
+
+
+def _labels(path: Path) -> dict[str, int]:
+    labels = {}
+    for image, label in _lines(path, 1):
+        if not label.isdecimal():
+            raise ValueError(
+                f"{path}: a class must be an integer from 0 on. Received: {label!r} "
+                f"for {image}."
+            )
+        labels[image] = int(label)
+    return labels
+
+
+def _check_known(ids: list[str], known: dict[str, int], path: Path) -> None:
+    missing = [image for image in ids if image not in known]
+    if missing or not ids:
+        raise ValueError(
+            f"{path} must have a line for each image of image_ids.txt. Received: "
+            f"{len(ids)} images, of which {len(missing)} have none: {missing[:4]}."
+        )
+
+
+def _class_names(metadata: Path, labels: dict[str, int]) -> tuple[str, ...]:
+    """Names that are the same for all splits."""
+    path = metadata / "test" / "class_labels.txt"
+    of_test = _labels(path) if path.is_file() else labels
+    folders: dict[int, set[str]] = defaultdict(set)
+    for image, label in of_test.items():
+        folders[label].add(PurePosixPath(image).parent.name)
+    count = 1 + max([*of_test.values(), *labels.values()])
+    names = [next(iter(folders[n])) for n in range(count) if len(folders[n]) == 1]
+    if len(set(names)) < count:
+        return tuple(map(str, range(count)))
+    # CUB's have a number in front; the codes of OpenImages stay as they are.
+    return tuple(readable_name(name) if "." in name else name for name in names)
+
+
+def _boxes(path: Path, ids: list[str]) -> np.ndarray | None:
+    """Boxes of each image; `None` for masks, and where nobody drew any."""
+    if not path.is_file() or _has_masks(path):
+        return None
+    boxes: dict[str, list[list[int]]] = defaultdict(list)
+    for image, *corners in _lines(path, 4):
+        try:
+            boxes[image].append([int(corner) for corner in corners])
+        except ValueError as error:
+            raise ValueError(
+                f"{path}: a box must be four integers. Received: {corners} for {image}."
+            ) from error
+    unknown = sorted(set(boxes) - set(ids))
+    if unknown:
+        raise ValueError(
+            f"{path} must have boxes of images in image_ids.txt. Received: "
+            f"{len(unknown)} others, such as {unknown[0]!r}."
+        )
+    return padded_boxes([boxes.get(image, []) for image in ids])
+
+
+def _has_masks(path: Path) -> bool:
+    with path.open(encoding="utf-8") as lines:
+        return next(lines, "").count(",") == 2

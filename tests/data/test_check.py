@@ -1,0 +1,241 @@
+import csv
+import dataclasses
+import io
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_wsol import data
+from tests.data.handmade import encode, large_png
+from tests.data.small_datasets import as_files, gradient, in_memory, noise
+
+GOOD = [4, 6, 20, 18]
+
+
+def boxes(count, **changes):
+    """A good box for each 24 x 40 image; changes by index."""
+    found = np.tile(np.array(GOOD, "float32"), (count, 1, 1))
+    for index, box in changes.items():
+        found[int(index[1:])] = box
+    return found
+
+
+def found(report):
+    return [(finding.problem, finding.index) for finding in report.findings]
+
+
+def test_nothing_is_wrong_with_good_images(tmp_path):
+    dataset = as_files(tmp_path, noise(5), boxes=boxes(5))
+    report = data.check(dataset)
+    assert report.ok
+    assert report.counts == {}
+    assert report.num_images == {"tiny/train": 5}
+    assert report.to_markdown() == "Images checked: tiny/train 5. Findings: none.\n"
+
+
+def test_files_that_training_cannot_read(tmp_path):
+    dataset = as_files(tmp_path, noise(7), boxes=boxes(7))
+    paths = list(map(Path, dataset.paths))
+    paths[1].write_bytes(b"no image")
+    paths[2].unlink()
+    whole = encode(gradient(48, 80), "JPEG", quality=95)
+    paths[3].write_bytes(whole[: len(whole) // 2])
+    paths[4].write_bytes(encode(gradient(24, 40), "TIFF"))
+    paths[5].write_bytes(large_png(7100, 7100))
+    report = data.check(dataset)
+    assert found(report) == [("unreadable", index) for index in range(1, 6)]
+    details = [finding.detail for finding in report.findings]
+    assert details[0] == details[3] == "no JPEG, PNG, GIF, BMP or WebP image"
+    assert "No such file" in details[1]
+    assert "truncated" in details[2]
+    assert "7100 x 7100 are more than 50000000 pixels" in details[4]
+    assert report.findings[0].path == dataset.paths[1]
+
+
+@pytest.mark.parametrize("files", [True, False])
+def test_boxes(files, tmp_path):
+    nan = float("nan")
+    wrong = {
+        "i1": [-1] * 4,
+        "i2": [20, 6, 4, 18],
+        "i3": [4, 6, 20, 6],
+        "i4": [4, nan, 20, 18],
+        "i5": [40, 6, 50, 18],
+        "i6": [-30, 2, 0, 18],
+        "i7": [4, 6, 20, 26.5],  # 24 high
+        "i8": [-1.5, 6, 20, 18],
+        "i9": [-1, -1, 41, 25],  # by a pixel
+    }
+    make = (lambda *a, **k: as_files(tmp_path, *a, **k)) if files else in_memory
+    dataset = make(noise(10), boxes=boxes(10, **wrong))
+    report = data.check(dataset)
+    assert found(report) == [
+        ("no box", 1),
+        *(("inverted box", index) for index in (2, 3, 4)),
+        *(("box outside", index) for index in (5, 6)),
+        *(("box crosses border", index) for index in (7, 8)),
+    ]
+    assert report.counts["inverted box"] == 3
+    detail = "4, 6, 20, 26.5 in an image 40 wide and 24 high"
+    assert report.findings[6].detail == detail
+
+
+def test_each_box_of_an_image_is_looked_at():
+    many = np.array([[GOOD, [9, 9, 3, 12], [-1] * 4], [GOOD, GOOD, [50, 1, 60, 9]]])
+    report = data.check(in_memory(noise(2), boxes=many.astype("float32")))
+    assert found(report) == [("inverted box", 0), ("box outside", 1)]
+
+
+def test_an_image_that_cannot_be_read_keeps_what_its_box_tells(tmp_path):
+    dataset = as_files(tmp_path, noise(2), boxes=boxes(2, i0=[9, 9, 3, 3], i1=[90] * 4))
+    for path in dataset.paths:
+        Path(path).unlink()
+    assert found(data.check(dataset)) == [
+        *(("unreadable", 0), ("inverted box", 0)),
+        *(("unreadable", 1), ("inverted box", 1)),
+    ]
+
+
+def test_without_boxes_none_is_missed(tmp_path):
+    assert data.check(as_files(tmp_path, noise(3))).ok
+
+
+def test_same_bytes_in_a_data_set_and_in_another(tmp_path):
+    images = noise(4)
+    train = as_files(tmp_path / "a", images[[0, 1, 0, 2]], class_ids=np.array([0] * 4))
+    test = as_files(tmp_path / "b", images[[3, 1, 0]], class_ids=np.array([0] * 3))
+    test = dataclasses.replace(test, split="test", class_names=train.class_names)
+    report = data.check(train, test)
+    assert [(f.dataset, f.problem, f.index) for f in report.findings] == [
+        ("tiny/train", "duplicate", 2),
+        ("tiny/test", "in two data sets", 1),
+        ("tiny/test", "in two data sets", 2),
+    ]
+    words = f"same bytes as {train.paths[1]} of tiny/train"
+    assert report.findings[1].detail == words
+    assert report.num_images == {"tiny/train": 4, "tiny/test": 3}
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+
+
+def test_same_bytes_with_another_class(tmp_path):
+    ids = np.array([0, 1, 1])
+    dataset = as_files(tmp_path, noise(2)[[0, 0, 0]], class_ids=ids)
+    report = data.check(dataset)
+    assert found(report) == [
+        *(("duplicate", 1), ("mislabelled", 1)),
+        *(("duplicate", 2), ("mislabelled", 2)),
+    ]
+    assert report.findings[1].detail.endswith("0.png of tiny/train, whose class is a")
+    assert report.findings[1].class_name == "b"
+
+
+def test_classes_are_compared_by_name():
+    images = noise(1)
+    one = in_memory(images, class_names=("a", "b"))
+    other = in_memory(images, class_names=("b", "a"), class_ids=np.array([1]))
+    problems = [f.problem for f in data.check(one, other).findings]
+    assert problems == ["in two data sets"]
+
+
+def test_images_in_memory_of_the_same_bytes_but_another_shape():
+    one = in_memory(np.zeros((1, 6, 9, 3), "uint8"))
+    other = in_memory(np.zeros((1, 9, 6, 3), "uint8"))
+    assert data.check(one, other).ok
+    assert found(data.check(one, one.take([0], "x"))) == [("in two data sets", 0)]
+
+
+def test_missing_files_are_no_duplicates(tmp_path):
+    dataset = as_files(tmp_path, noise(3))
+    for path in dataset.paths:
+        Path(path).unlink()
+    assert found(data.check(dataset)) == [("unreadable", n) for n in range(3)]
+
+
+def test_class_id_that_no_class_has():
+    dataset = in_memory(noise(3))
+    dataset.class_ids[1] = 7  # a data set checks its ids when it is made
+    dataset.class_ids[2] = -1
+    report = data.check(dataset)
+    assert found(report) == [("mislabelled", 1), ("mislabelled", 2)]
+    assert report.findings[0].detail == "class id 7 of 3 classes"
+    assert report.findings[0].class_name == ""
+
+
+def test_turned_photograph_matters_where_images_are_read_as_stored(tmp_path):
+    dataset = as_files(tmp_path, noise(3), boxes=boxes(3, i1=[2, 25, 20, 38]))
+    for index, tag in ((1, 6), (2, 1)):
+        tags = Image.Exif()
+        tags[0x0112] = tag
+        image = gradient(24 + index, 40)
+        Path(dataset.paths[index]).write_bytes(encode(image, "JPEG", exif=tags))
+    report = data.check(dataset)
+    assert found(report) == [("turned photograph", 1), ("box outside", 1)]
+    assert report.findings[0].detail == "EXIF orientation 6, read as stored"
+    # Upright it is 25 wide and 40 high, and the box lies in it.
+    assert data.check(dataclasses.replace(dataset, orientation="exif")).ok
+
+
+def test_order_and_progress_over_many_blocks(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules["keras_wsol.data.check"], "_BLOCK", 3)
+    dataset = as_files(tmp_path, noise(8))
+    for index in (0, 4, 7):
+        Path(dataset.paths[index]).write_bytes(bytes([index]))
+    second = dataset.take([1, 2], "second")
+    calls = []
+    report = data.check(dataset, second, progress=lambda *call: calls.append(call))
+    assert calls == [(0, 10), (3, 10), (6, 10), (8, 10), (10, 10)]
+    assert found(report) == [
+        *(("unreadable", index) for index in (0, 4, 7)),
+        *(("in two data sets", index) for index in (0, 1)),
+    ]
+
+
+@pytest.mark.parametrize("num_threads", [1, 7])
+def test_threads_change_nothing(num_threads, tmp_path):
+    dataset = as_files(tmp_path, noise(5)[[0, 1, 2, 1, 4]])
+    assert found(data.check(dataset, num_threads=num_threads)) == [
+        *(("duplicate", 3), ("mislabelled", 3)),
+    ]
+
+
+def test_csv_has_every_finding():
+    dataset = in_memory(noise(2), boxes=boxes(2, i1=[-1] * 4), class_names=("a", "b,c"))
+    rows = list(csv.DictReader(io.StringIO(data.check(dataset).to_csv())))
+    expected = {"problem": "no box", "dataset": "tiny/train", "index": "1"}
+    expected |= {"path": "image 1", "class_name": "b,c", "detail": ""}
+    assert rows == [expected]
+
+
+def test_markdown_is_one_table_of_so_many_rows():
+    paths = np.array(["a|b.png", "c\nd.png", "e.png"])
+    dataset = in_memory(noise(3), boxes=np.full((3, 1, 4), -1.0), paths=paths)
+    text = data.check(dataset).to_markdown(max_rows=2)
+    assert text == (
+        "Images checked: tiny/train 3. Findings: no box 3.\n\n"
+        "| problem | dataset | index | path | class_name | detail |\n"
+        "| --- | --- | --- | --- | --- | --- |\n"
+        "| no box | tiny/train | 0 | a\\|b.png | a |  |\n"
+        "| no box | tiny/train | 1 | c d.png | b |  |\n"
+        "\n1 more are in `to_csv()`.\n"
+    )
+
+
+def test_arguments_out_of_range():
+    with pytest.raises(ValueError, match=r"must be given a data set. Received: none"):
+        data.check()
+    with pytest.raises(ValueError, match=r"`num_threads` must be .* num_threads=0"):
+        data.check(in_memory(noise(1)), num_threads=0)
+
+
+@pytest.mark.data
+def test_cub40_has_no_finding_but_what_is_known(cub40):
+    test = data.cub200(cub40, "test").take(np.arange(0, 1100, 40), "test")
+    assert set(data.check(test).counts) <= {"box crosses border"}

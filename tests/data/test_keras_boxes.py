@@ -1,0 +1,58 @@
+"""Bounding-box dictionaries, given to Keras' own layers."""
+
+import keras
+import numpy as np
+import pytest
+
+from tests.data.small_datasets import in_memory, noise
+
+# 24 x 40 to 12 x 10: y by a half, x by a quarter.
+BOXES = np.array([[[8, 6, 20, 18], [-1] * 4], [[0, 0, 40, 24], [4, 2, 36, 22]]])
+SEEN = [[[2, 3, 5, 9], [-1] * 4], [[0, 0, 10, 12], [1, 1, 9, 11]]]
+
+
+def batch(with_boxes):
+    ids = np.array([1, 0], "int32")
+    dataset = in_memory(noise(2), boxes=BOXES.astype("float32"), class_ids=ids)
+    [found] = dataset.batches(2, image_size=(12, 10), with_boxes=with_boxes)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("layout", "key"), [("keras", "labels"), ("keras_cv", "classes")]
+)
+def test_boxes_and_a_class_for_each(layout, key):
+    found = batch(layout)
+    assert set(found) == {"images", "bounding_boxes"}
+    assert set(found["bounding_boxes"]) == {"boxes", key}
+    np.testing.assert_array_equal(found["bounding_boxes"]["boxes"], SEEN)
+    ids = found["bounding_boxes"][key].numpy()
+    assert ids.dtype == "int32"
+    assert ids.tolist() == [[1, -1], [0, 0]]
+    np.testing.assert_array_equal(found["images"], batch(True)["images"])
+
+
+def test_a_layer_of_keras_takes_it():
+    found = batch("keras")
+    flip = keras.layers.RandomFlip("horizontal", bounding_box_format="xyxy", seed=0)
+    # It writes its results into the dictionary that it is given.
+    draws = [
+        flip({**found, "bounding_boxes": dict(found["bounding_boxes"])}, training=True)
+        for _ in range(12)
+    ]
+    x0, x1 = SEEN[0][0][0], SEEN[0][0][2]
+    flipped = [
+        not np.array_equal(draw["images"][0], found["images"][0]) for draw in draws
+    ]
+    assert 0 < sum(flipped) < len(draws)
+    for turned, draw in zip(flipped, draws, strict=True):
+        expected = [10 - x1, 3, 10 - x0, 9] if turned else [x0, 3, x1, 9]
+        box = np.array(draw["bounding_boxes"]["boxes"])[0, 0]
+        np.testing.assert_allclose(box, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("layout", ["Keras", "coco", 1, None])
+def test_unknown_layout(layout):
+    message = r"`with_boxes` must be a boolean or one of \['keras', 'keras_cv'\]"
+    with pytest.raises(ValueError, match=message):
+        batch(layout)

@@ -36,7 +36,9 @@ class DropBlock2D(keras.layers.Layer):
         rescale: Boolean. Whether kept values are multiplied by
             `count(mask) / count_ones(mask)`, counted over the whole batch [paper:
             Algorithm 1; code]. A mask that drops everything gives zeros. The gain
-            has no upper limit: in float16 large activations may overflow.
+            is about `1 / (1 - drop_rate)`, 1.11 for the default (less where blocks
+            overlap), so that in float16, which ends at 65504, activations of 6e4
+            may overflow. Up to 2.5e4 none does while the mask keeps 0.39 of the cells.
         seed: Optional integer. Fixes the sequence of draws of this instance.
         **kwargs: Passed on to `keras.layers.Layer` (`name`, `dtype`, ...).
 

@@ -1,10 +1,10 @@
 """What each public layer gives in training for given draws, from loops in NumPy.
 
 The functions take features, weights in the order of Keras, the layer's uniform draws
-in the order in which it makes them, and its arguments, without `seed`.
+in the order in which it makes them, and its arguments, without `seed`. They check
+the shape of what was drawn, too: whether there is one number for the batch, or one
+for each sample, channel or cell.
 """
-
-import numpy as np
 
 from tests.reference.adl_numpy import adl
 from tests.reference.cagd_numpy import cagd
@@ -19,6 +19,21 @@ from tests.reference.squeeze_excite_numpy import squeeze_excite
 from tests.reference.targeted_dropout_numpy import targeted_dropout
 
 OF_CAGD = ("drop_probability", "selection", "min_multiple", "keep_fraction")
+
+
+def assert_shapes(draws, *shapes):
+    """As many draws as shapes, and of these."""
+    assert [draw.shape for draw in draws] == list(shapes)
+
+
+def of_choice(features, draw):
+    """Shape of the draw between two maps."""
+    return ({"batch": 1, "sample": len(features)}[draw], 1, 1, 1)
+
+
+def of_channels(features):
+    """Shape of a draw for each channel of each sample."""
+    return (len(features), 1, 1, features.shape[-1])
 
 
 def first_of_two(draws, rate):
@@ -36,18 +51,22 @@ def with_switches(arguments):
 
 
 def _adl(features, weights, draws, drop_rate=0.75, draw="batch", **arguments):
+    assert_shapes(draws, of_choice(features, draw))
     return adl(features, first_of_two(draws, drop_rate), **with_switches(arguments))
 
 
 def _cagd(features, weights, draws, **arguments):
+    assert_shapes(draws, of_channels(features))
     return cagd(features, draws[0][:, 0, 0], **arguments)
 
 
 def _sagd(features, weights, draws, drop_rate=0.75, draw="batch", **arguments):
+    assert_shapes(draws, of_choice(features, draw))
     return sagd(features, first_of_two(draws, drop_rate), **with_switches(arguments))
 
 
 def _dgdm(features, weights, draws, drop_rate=0.75, draw="batch", **arguments):
+    assert_shapes(draws, of_channels(features), of_choice(features, draw))
     channel = {name: arguments.pop(name) for name in OF_CAGD if name in arguments}
     return dgdm(
         features,
@@ -65,33 +84,47 @@ def _dfm(
     position_rate=0.7,
     draw="batch",
     inference="identity",
+    branches="fused",
     **arguments,
 ):
-    drawn = first_of_two(draws, position_rate) if draws else None  # one branch: none
-    return dfm(features, drawn, **arguments)
+    if branches in ("position", "channel"):  # nothing to choose between
+        assert_shapes(draws)
+        return dfm(features, None, branches=branches, **arguments)
+    assert_shapes(draws, of_choice(features, draw))
+    drawn = first_of_two(draws, position_rate)
+    return dfm(features, drawn, branches=branches, **arguments)
 
 
 def _drop_block(features, weights, draws, per_channel=True, **arguments):
+    channels = features.shape[-1] if per_channel else 1
+    assert_shapes(draws, (*features.shape[:3], channels))
     return drop_block(features, draws[0], **arguments)
 
 
-def _max_drop(features, weights, draws, **arguments):
-    return max_drop(features, draws[0], **arguments)
+def _max_drop(features, weights, draws, variant="feature_wise", **arguments):
+    of_cells = (*features.shape[:3], 1)
+    feature_wise = variant == "feature_wise"
+    assert_shapes(draws, of_channels(features) if feature_wise else of_cells)
+    return max_drop(features, draws[0], variant=variant, **arguments)
 
 
 def _cutout(features, weights, draws, **arguments):
+    assert_shapes(draws, (len(features), 2))
     return cutout(features, draws[0], **arguments)
 
 
 def _targeted_dropout(features, weights, draws, magnitude="l2", **arguments):
+    assert_shapes(draws, of_channels(features))
     return targeted_dropout(features, draws[0][:, 0, 0], kind=magnitude, **arguments)
 
 
 def _squeeze_excite(features, weights, draws, **arguments):
+    assert_shapes(draws)
     return squeeze_excite(features, weights, **arguments)
 
 
 def _cbam(features, weights, draws, **arguments):
+    assert_shapes(draws)
     return cbam(features, weights, **arguments)
 
 
@@ -108,17 +141,3 @@ REFERENCES = {
     "SqueezeExcite": _squeeze_excite,
     "TargetedDropout": _targeted_dropout,
 }
-
-
-class ForcedDraws:
-    """Stands in for `keras.random.uniform`: the same numbers on every backend."""
-
-    def __init__(self):
-        self.generator = np.random.default_rng(15)
-        self.made = []
-
-    def __call__(self, shape, minval=0.0, maxval=1.0, dtype=None, seed=None):
-        assert (minval, maxval, dtype) == (0.0, 1.0, "float32")
-        assert seed is not None, "a draw without the layer's generator"
-        self.made.append(self.generator.random(tuple(map(int, shape)), "float32"))
-        return self.made[-1]

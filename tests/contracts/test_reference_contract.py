@@ -1,12 +1,12 @@
 """With draws forced, every backend gives the numbers of the slow NumPy references."""
 
-import keras
 import numpy as np
 import pytest
 from keras import ops
 
 from tests.contracts.cases import CASES
-from tests.contracts.references import REFERENCES, ForcedDraws
+from tests.contracts.draws import ForcedDraws, drawing
+from tests.contracts.references import REFERENCES
 from tests.contracts.weights import give_weights
 
 every_set_of_arguments = pytest.mark.parametrize(
@@ -34,13 +34,10 @@ def test_every_case_has_a_reference():
 
 
 @every_set_of_arguments
-def test_output_equals_the_reference(case, arguments, monkeypatch):
-    uniform = ForcedDraws()
-    monkeypatch.setattr(keras.random, "uniform", uniform)
+def test_output_equals_the_reference(case, arguments):
     layer = give_weights(case.layer(**arguments), channels=4)
-    outputs = ops.convert_to_numpy(layer(features(), training=True))
-    if case.random is None:
-        assert uniform.made == []
+    with drawing(ForcedDraws()) as uniform:
+        outputs = ops.convert_to_numpy(layer(features(), training=True))
     arguments = {name: value for name, value in arguments.items() if name != "seed"}
     expected = REFERENCES[case.name](
         features(), layer.get_weights(), uniform.made, **arguments

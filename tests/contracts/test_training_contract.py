@@ -40,16 +40,30 @@ def fit(model, epochs):
     return history.history["loss"]
 
 
+def generator_states(layer):
+    """The state of each generator: what is neither weight nor metric."""
+    weights = {id(weight) for weight in layer.weights}
+    states = [v for v in layer.variables if id(v) not in weights]
+    return [ops.convert_to_numpy(state).tolist() for state in states]
+
+
 @every_layer
 @pytest.mark.parametrize("jit_compile", JIT)
-def test_fit_moves_every_weight(case, jit_compile):
+def test_fit_moves_every_weight_and_every_generator(case, jit_compile):
     model = small_classifier(case, jit_compile)
-    assert (model.get_layer("module").weights == []) == case.weightless
+    layer = model.get_layer("module")
+    assert (layer.weights == []) == case.weightless
+    started = generator_states(layer)
+    assert (started == []) == (case.random is None)
     before = model.get_weights()
     assert np.all(np.isfinite(fit(model, epochs=2)))
     after = model.get_weights()
     assert all(np.all(np.isfinite(weight)) for weight in after)
     assert not any(np.array_equal(*pair) for pair in zip(before, after, strict=True))
+    # A layer that passes its input on in `fit`, or draws at tracing alone, leaves
+    # its generator where it was.
+    pairs = zip(started, generator_states(layer), strict=True)
+    assert all(first != last for first, last in pairs)
 
 
 @every_layer

@@ -103,6 +103,15 @@ def test_rescaled_masks_have_mean_one_over_the_batch():
         assert not np.allclose(output.mean((1, 2, 3)), 1.0)
 
 
+@pytest.mark.parametrize(("activation", "finite"), [(2.5e4, True), (6e4, False)])
+def test_largest_activation_of_the_defaults_in_float16(activation, finite):
+    # A block as large as the map: none overlaps, 0.9 is kept, and 6e4 / 0.9 > 65504.
+    features = np.full((5, 7, 6, 512), activation, "float16")
+    outputs = train(DropBlock2D(seed=12, dtype="mixed_float16"), features)
+    assert np.any(outputs == 0.0)
+    assert np.all(np.isfinite(outputs)) == finite
+
+
 def test_dead_and_negative_maps_are_like_others():
     features = np.zeros((2, 3, 5, 4), "float32")
     features[1] = -1.5

@@ -1,0 +1,265 @@
+"""Deliberate bugs in `masks/` and `layers/`, each with a test that has to fail.
+
+    python -m tests.contracts.mutants
+
+copies package and tests into a temporary folder and, one bug at a time, runs the
+named test there in a new process. It prints a table and exits with 1 if the test
+passes for a bug, or fails without one. Seconds for each bug, so that it is no part of
+the test command; `test_mutants.py` keeps the list from going stale.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+PROJECT = Path(__file__).parents[2]
+NUMERICS = "tests/contracts/test_numerics_contract.py"
+REFERENCE = (
+    "tests/contracts/test_reference_contract.py::test_output_equals_the_reference"
+)
+SHAPES = "tests/layers/test_random_shapes.py::test_equals_the_reference"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mutant:
+    """One bug.
+
+    Attributes:
+        bug: What it simulates.
+        file: Path in the package.
+        old: Text that occurs once in the file.
+        new: What takes its place.
+        test: The node that has to fail, parameters included where there are any.
+    """
+
+    bug: str
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+MUTANTS = (
+    Mutant(
+        bug="the spatial attention is the mean over height, not over channels",
+        file="masks/attention.py",
+        old="axes=(3,))",
+        new="axes=(1,))",
+        test="tests/masks/test_attention.py"
+        "::test_spatial_attention_is_the_mean_over_channels",
+    ),
+    Mutant(
+        bug="means are taken in the type of the features: float16 overflows",
+        file="masks/attention.py",
+        old='    features = ops.cast(features, "float32")\n    shape',
+        new="    features = ops.convert_to_tensor(features)\n    shape",
+        test="tests/masks/test_attention.py::test_means_are_taken_in_float32",
+    ),
+    Mutant(
+        bug="no gradient flows through the importance map",
+        file="masks/attention.py",
+        old="return ops.sigmoid(attention)",
+        new="return ops.sigmoid(ops.stop_gradient(attention))",
+        test=f"{NUMERICS}::test_gradient_equals_finite_differences[ADL-0]",
+    ),
+    Mutant(
+        bug="the drop mask keeps what equals the cut",
+        file="masks/threshold.py",
+        old="attention < threshold * maximum",
+        new="attention <= threshold * maximum",
+        test="tests/layers/test_adl.py"
+        "::test_the_cut_itself_is_dropped_and_the_maximum_is_that_of_the_image",
+    ),
+    Mutant(
+        bug="the maximum is that of the batch, not of each image",
+        file="masks/threshold.py",
+        old="    axes = tuple(range(1, len(attention.shape)))",
+        new="    axes = tuple(range(len(attention.shape)))",
+        test=SHAPES,
+    ),
+    Mutant(
+        bug="a dead map is erased whole",
+        file="masks/threshold.py",
+        old="ops.logical_or(attention < threshold * maximum, maximum <= 0)",
+        new="attention < threshold * maximum",
+        test="tests/layers/test_adl.py::test_a_dead_or_negative_map_loses_nothing",
+    ),
+    Mutant(
+        bug="gradient flows through the mask: a sigmoid stands for its step",
+        file="masks/threshold.py",
+        old="""    kept = ops.logical_or(attention < threshold * maximum, maximum <= 0)
+    return ops.cast(kept, "float32")""",
+        new="""    kept = ops.logical_or(attention < threshold * maximum, maximum <= 0)
+    soft = ops.sigmoid(threshold * maximum - attention)
+    return ops.cast(kept, "float32") + soft - ops.stop_gradient(soft)""",
+        test=f"{NUMERICS}::test_gradient_equals_finite_differences[ADL-1]",
+    ),
+    Mutant(
+        bug="an even block lies one cell further down and right",
+        file="masks/blocks.py",
+        old="    before, after = (size - 1) // 2, size // 2",
+        new="    before, after = size // 2, (size - 1) // 2",
+        test="tests/masks/test_blocks.py::test_one_block_by_hand",
+    ),
+    Mutant(
+        bug="DFM's focus raises dropped cells, too",
+        file="masks/blocks.py",
+        old="    return mask * (1.0 + focus * dropped_near)",
+        new="    return mask + focus * dropped_near",
+        test="tests/layers/test_dfm.py::test_focused_matrix_by_hand",
+    ),
+    Mutant(
+        bug="CAGD's smallest channel may be a dead one",
+        file="masks/channels.py",
+        old="ops.min(ops.where(live, magnitude, infinity), axis=-1, keepdims=True)",
+        new="ops.min(magnitude, axis=-1, keepdims=True)",
+        test="tests/layers/test_cagd.py"
+        "::test_dead_channels_do_not_switch_the_layer_off",
+    ),
+    Mutant(
+        bug="DFM's draw picks the other branch",
+        file="layers/dfm.py",
+        old="ops.where(use_position, one, other)",
+        new="ops.where(use_position, other, one)",
+        test=SHAPES,
+    ),
+    Mutant(
+        bug="DFM's branches keep their own enhancement",
+        file="masks/fusion.py",
+        old='    if branches == "fused":',
+        new='    if branches == "unfused":',
+        test="tests/layers/test_dfm.py::test_fusion_crosses_the_branches_by_hand",
+    ),
+    Mutant(
+        bug="DGDM's spatial half looks at what its channel half has left",
+        file="layers/dgdm.py",
+        old="""self.cagd.draw_mask(features) * self.sagd.draw_map(features)
+""",
+        new="""self.cagd.draw_mask(features)
+        factor = factor * self.sagd.draw_map(features * factor)
+""",
+        test="tests/layers/test_dgdm.py"
+        "::test_attention_is_that_of_the_input_not_of_the_kept_channels",
+    ),
+    Mutant(
+        bug="DropBlock takes the height for the width",
+        file="masks/random_blocks.py",
+        old="ops.reshape(_block_fits(width, columns), (1, 1, -1, 1))",
+        new="ops.reshape(_block_fits(height, columns), (1, 1, -1, 1))[:, :, :width]",
+        test=f"{REFERENCE}[DropBlock2D-4]",
+    ),
+    Mutant(
+        bug="DropBlock ignores `rescale`",
+        file="layers/drop_block.py",
+        old="masks.rescale(mask) if self.rescale else mask",
+        new="masks.rescale(mask)",
+        test="tests/layers/test_drop_block.py::test_equals_the_reference",
+    ),
+    Mutant(
+        bug="DropBlock ignores `per_channel`",
+        file="layers/drop_block.py",
+        old="channels if self.per_channel else 1",
+        new="channels",
+        test=f"{REFERENCE}[DropBlock2D-0]",
+    ),
+    Mutant(
+        bug='"batch" draws for each sample, "sample" for the batch',
+        file="layers/draws.py",
+        old='if draw == "sample" else 1',
+        new='if draw == "batch" else 1',
+        test=f"{REFERENCE}[ADL-0]",
+    ),
+    Mutant(
+        bug="an integer seed in `call`: the same draw for ever",
+        file="layers/draws.py",
+        old='dtype="float32", seed=seed_generator',
+        new='dtype="float32", seed=7',
+        test=f"{NUMERICS}::test_each_call_of_a_compiled_function_draws_anew[ADL]",
+    ),
+    Mutant(
+        bug="Cutout hands an integer on: its generator stands still in `fit`",
+        file="layers/cutout.py",
+        old='(batch, 2), dtype="float32", seed=self.seed_generator',
+        new='(batch, 2), dtype="float32", seed=self.seed or 1',
+        test="tests/contracts/test_training_contract.py"
+        "::test_fit_moves_every_weight_and_every_generator",
+    ),
+    Mutant(
+        bug="in float16 MaxDrop drops what it would keep in float32",
+        file="layers/max_drop.py",
+        old="uniform < self.drop_rate)",
+        new='(uniform < self.drop_rate) ^ (self.compute_dtype == "float16"))',
+        test=f"{NUMERICS}::test_low_precision_equals_float32"
+        "[1.0-float16-MaxDrop-random]",
+    ),
+    Mutant(
+        bug="the factor is rounded before the output is: two roundings",
+        file="layers/sagd.py",
+        old="ops.cast(features * self.draw_map(features), inputs.dtype)",
+        new="inputs * ops.cast(self.draw_map(features), inputs.dtype)",
+        test=f"{NUMERICS}::test_low_precision_equals_float32[0.0001-bfloat16-SAGD-0]",
+    ),
+)
+
+
+def copy_project(folder):
+    """Package and tests, without caches and measurements."""
+    ignored = shutil.ignore_patterns("__pycache__", "results")
+    for name in ("keras_wsol", "tests"):
+        shutil.copytree(PROJECT / name, folder / name, ignore=ignored)
+    shutil.copy(PROJECT / "pyproject.toml", folder)
+
+
+def run_tests(folder, nodes):
+    """Exit status of pytest and its last line, on the package in the folder."""
+    options = ("-q", "-x", "-W", "ignore", "-p", "no:cacheprovider")
+    finished = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, *nodes],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = finished.stdout.strip().splitlines()
+    return finished.returncode, lines[-1] if lines else finished.stderr[-200:]
+
+
+def is_caught(folder, mutant):
+    """Whether the mutant's test runs and fails: an exit status of 1, no other."""
+    file = folder / "keras_wsol" / mutant.file
+    original = file.read_text()
+    file.write_text(original.replace(mutant.old, mutant.new))
+    try:
+        status, _ = run_tests(folder, [mutant.test])
+    finally:
+        file.write_text(original)
+    return status == 1
+
+
+def main():
+    """Prints one row a mutant; returns the exit status."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        copy_project(folder)
+        nodes = sorted({mutant.test for mutant in MUTANTS})
+        status, summary = run_tests(folder, nodes)
+        print(f"without a bug: {summary}", flush=True)
+        if status != 0:
+            return 1
+        survivors = 0
+        for number, mutant in enumerate(MUTANTS, start=1):
+            caught = is_caught(folder, mutant)
+            survivors += not caught
+            outcome = "caught" if caught else "SURVIVES"
+            print(f"{number:2} {outcome:8} {mutant.file:22} {mutant.bug}", flush=True)
+    print(f"{len(MUTANTS) - survivors} of {len(MUTANTS)} bugs are caught")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,8 +1,12 @@
 """Learning-rate schedules, in epochs."""
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import keras
+
+from keras_wsol.layers.arguments import check_choice, check_integer, check_number
 
 SCHEDULES = ("cosine", "step", "constant")
 
@@ -13,7 +17,7 @@ def learning_rate(
     *,
     epochs: int,
     steps_per_epoch: int,
-    drop_epochs: tuple[int, ...] = (30, 60, 90),
+    drop_epochs: Sequence[int] = (30, 60, 90),
 ) -> Any:
     """Makes a schedule that counts in epochs.
 
@@ -23,13 +27,17 @@ def learning_rate(
         base: Float, the first rate.
         epochs: Integer, length of the training.
         steps_per_epoch: Integer, batches in an epoch.
-        drop_epochs: Used by `"step"`. Default 30, 60, 90 [ADL's code].
+        drop_epochs: Integers that rise, used by `"step"`: after how many epochs
+            the rate drops. Those past the end never come. Default 30, 60, 90; ADL's
+            code has a fourth at 100.
 
     Returns:
         A float or a schedule of `keras.optimizers.schedules`.
 
     Raises:
-        ValueError: `schedule` is unknown.
+        TypeError: A number has another type than it must have; a boolean is none.
+        ValueError: `schedule` is unknown, a number is out of range, or `drop_epochs`
+            do not rise.
 
     Example:
     >>> rate = learning_rate("step", 0.1, epochs=4, steps_per_epoch=10,
@@ -37,10 +45,11 @@ def learning_rate(
     >>> [round(float(rate(step)), 3) for step in (0, 19, 20)]
     [0.1, 0.1, 0.01]
     """
-    if schedule not in SCHEDULES:
-        raise ValueError(
-            f"`schedule` must be one of {list(SCHEDULES)}. Received: {schedule!r}."
-        )
+    check_choice("schedule", schedule, SCHEDULES)
+    base = check_number("base", base, high=None)
+    epochs = check_integer("epochs", epochs)
+    steps_per_epoch = check_integer("steps_per_epoch", steps_per_epoch)
+    drop_epochs = _checked_drops(drop_epochs)
     if schedule == "constant":
         return base
     if schedule == "cosine":
@@ -50,3 +59,13 @@ def learning_rate(
         [epoch * steps_per_epoch - 1 for epoch in drop_epochs],
         [base * 0.1**drops for drops in range(len(drop_epochs) + 1)],
     )
+
+
+def _checked_drops(given: Sequence[int]) -> list[int]:
+    drops = [check_integer("drop_epochs", epoch) for epoch in given]
+    if any(one >= other for one, other in pairwise(drops)):
+        raise ValueError(
+            "`drop_epochs` must rise. Received: "
+            f"drop_epochs={tuple(given)}. In order: {tuple(sorted(set(drops)))}."
+        )
+    return drops

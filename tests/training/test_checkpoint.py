@@ -203,3 +203,66 @@ def test_a_loss_that_is_no_number_does_not_replace_the_last_good_state(tmp_path)
     model.fit(x, y, epochs=2, initial_epoch=1, callbacks=callbacks, verbose=0)
     assert checkpoint.restore(model) == 1
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
+
+
+def unnamed(order=("first", "second"), optimizer=None):
+    """Two layers of the same shapes, named in an order, and two that Keras names."""
+    inputs = keras.Input((4,))
+    x = inputs
+    for name in order:
+        x = keras.layers.Dense(4, name=name)(x)
+    for _ in range(2):
+        x = keras.layers.Dense(4)(x)
+    model = keras.Model(inputs, x)
+    model.compile(optimizer or LayerwiseSGD(0.1), "mse")
+    return model
+
+
+def test_numbers_that_keras_counts_up_do_not_matter(tmp_path, rng):
+    model = randomize(unnamed(), rng)
+    checkpoint = save(model, tmp_path / "a.npz")
+    other = unnamed()
+    paths = [[w.path for w in each.weights] for each in (model, other)]
+    assert paths[0] != paths[1]
+    assert checkpoint.restore(other) == 1
+    for old, new in zip(model.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize(
+    ("order", "message"),
+    [
+        (("second", "first"), "it has 'first/kernel' where this one has 'second/ker"),
+        (("first", "third"), "it has 'second/kernel' where this one has 'third/ker"),
+    ],
+)
+def test_same_shapes_under_other_names_are_refused(tmp_path, rng, order, message):
+    checkpoint = save(randomize(unnamed(), rng), tmp_path / "a.npz")
+    other = unnamed(order)
+    before = other.get_weights()
+    with pytest.raises(ValueError, match=message):
+        checkpoint.restore(other)
+    for old, new in zip(before, other.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_numbered_layers_in_another_order_are_refused(tmp_path, rng):
+    checkpoint = save(randomize(unnamed(("part_1", "part_2")), rng), tmp_path / "a.npz")
+    with pytest.raises(ValueError, match="'part/kernel' where this one has 'part_1/k"):
+        checkpoint.restore(unnamed(("part_2", "part_1")))
+
+
+def test_an_optimizer_with_the_same_shapes_is_refused(tmp_path, rng):
+    checkpoint = save(randomize(unnamed(), rng), tmp_path / "a.npz")
+    other = unnamed(optimizer=keras.optimizers.SGD(0.1, momentum=0.9))
+    with pytest.raises(ValueError, match=r"it has 'LayerwiseSGD/.*one has 'SGD/"):
+        checkpoint.restore(other)
+
+
+def test_a_checkpoint_without_names_is_taken_by_its_shapes(tmp_path, rng):
+    model = randomize(unnamed(), rng)
+    checkpoint = save(model, tmp_path / "a.npz")
+    with np.load(checkpoint.path) as saved:
+        arrays = {name: saved[name] for name in saved.files if name != "names"}
+    np.savez(checkpoint.path, **arrays)
+    assert checkpoint.restore(unnamed()) == 1

@@ -48,3 +48,42 @@ def test_unknown_schedule():
     message = r"`schedule` must be one of \['cosine', 'step', 'constant'\]. .*'linear'"
     with pytest.raises(ValueError, match=message):
         learning_rate("linear", 0.1, epochs=2, steps_per_epoch=5)
+
+
+def test_adls_schedule_in_steps_of_its_code():
+    # After 30, 60, 90 and 100 of 105 epochs, each of 1000 steps on CUB.
+    rate = learning_rate(
+        "step", 0.1, epochs=105, steps_per_epoch=1000, drop_epochs=(30, 60, 90, 100)
+    )
+    steps = [0, 29999, 30000, 59999, 60000, 89999, 90000, 99999, 100000, 104999]
+    expected = [1e-1, 1e-1, 1e-2, 1e-2, 1e-3, 1e-3, 1e-4, 1e-4, 1e-5, 1e-5]
+    assert rates(rate, steps) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("drops", [(60, 30), (30, 30), (30, 60, 45)], ids=str)
+def test_drops_that_do_not_rise_are_refused(drops):
+    message = r"`drop_epochs` must rise. Received: drop_epochs=\("
+    with pytest.raises(ValueError, match=message):
+        learning_rate("step", 0.1, epochs=9, steps_per_epoch=5, drop_epochs=drops)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        ({"epochs": True}, TypeError),
+        ({"steps_per_epoch": True}, TypeError),
+        ({"drop_epochs": (True, 2)}, TypeError),
+        ({"drop_epochs": (2.0, 3)}, TypeError),
+        ({"base": True}, TypeError),
+        ({"epochs": 0}, ValueError),
+        ({"steps_per_epoch": 0}, ValueError),
+        ({"drop_epochs": (0, 2)}, ValueError),
+        ({"base": -0.1}, ValueError),
+    ],
+    ids=str,
+)
+def test_numbers_of_the_schedule(wrong, error):
+    arguments = {"base": 0.1, "epochs": 9, "steps_per_epoch": 5, **wrong}
+    (name,) = wrong
+    with pytest.raises(error, match=rf"`{name}` must be "):
+        learning_rate("step", **arguments)

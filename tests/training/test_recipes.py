@@ -1,0 +1,413 @@
+"""The recipes: values by hand from the papers and their code, and what they make."""
+
+import csv
+import dataclasses
+import json
+from pathlib import Path
+from types import MappingProxyType
+
+import keras
+import numpy as np
+import pytest
+
+from keras_wsol.models import BACKBONES, METHODS
+from keras_wsol.training import RECIPES, Checkpoint, Recipe, recipe
+from tests.data.small_datasets import in_memory, noise
+
+ALL = list(RECIPES.values())
+DESCRIBED = {"name", "dataset", "num_classes", "target", "target_source", "notes"}
+STEPS = 3  # of an epoch in the runs below, of images 9 in batches of 4
+
+
+def small(**changes):
+    """A recipe of a training that a test can run: 3 steps an epoch, 2 a pass."""
+    arguments = {
+        "batch_size": 4,
+        "images_per_epoch": 12,
+        "epochs": 4,
+        "schedule": "step",
+        "drop_epochs": (1, 3),
+        "image_size": (14, 21),
+        "rate": 0.05,
+        "num_classes": 9,
+        "multipliers": {"head_*": 3.0},
+        "rate_free_velocity": True,
+        "l2_decay": 0.01,
+        "keep": "lowest_error",
+    }
+    return dataclasses.replace(RECIPES["adl-vgg16-cub"], **{**arguments, **changes})
+
+
+def small_model():
+    keras.utils.set_random_seed(0)
+    images = keras.Input((14, 21, 3))
+    x = keras.layers.Rescaling(1 / 255)(images)
+    x = keras.layers.Conv2D(4, 3, activation="relu", name="conv")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(images, keras.layers.Dense(9, name="head_dense")(x))
+
+
+# --- the table
+
+
+def test_names_are_those_of_the_table():
+    assert all(name == each.name for name, each in RECIPES.items())
+    # Method or protocol, backbone, data set.
+    assert set(RECIPES) == {
+        "adl-vgg16-cub",
+        "adl-resnet50_se-cub",
+        "adl-vgg16-ilsvrc",
+        "adl-resnet50_se-ilsvrc",
+        "dfm-resnet50-cub",
+        "dfm-resnet50-ilsvrc",
+        "dgdm-vgg16-cub",
+        "dgdm-resnet50-cub",
+        "wsolevaluation-vgg16-openimages",
+        "wsolevaluation-vgg16-cub",
+        "ours-mobilenet-small",
+    }
+
+
+# By hand from train.py, config.py and run_train.sh of github.com/junsukchoe/ADL:
+# int(25 * (256 / 32) * 5) and int(5000 * (256 / 32) * 0.2) steps in an epoch.
+ADL = {
+    "adl-vgg16-cub": (1000, 0.01, 5e-4, 0.8, 200),
+    "adl-resnet50_se-cub": (1000, 0.1, 1e-4, 0.9, 200),
+    "adl-vgg16-ilsvrc": (8000, 0.01, 5e-4, 0.8, 1000),
+    "adl-resnet50_se-ilsvrc": (8000, 0.01, 1e-4, 0.9, 1000),
+}
+
+
+@pytest.mark.parametrize("name", ADL)
+def test_adls_code_to_the_letter(name):
+    steps, rate, decay, threshold, classes = ADL[name]
+    chosen = RECIPES[name]
+    images = 5994 if name.endswith("cub") else 1_281_167
+    assert chosen.steps_per_epoch(images) == steps
+    assert (chosen.epochs, chosen.batch_size) == (105, 32)
+    assert (chosen.num_classes, chosen.keep) == (classes, "lowest_error")
+    assert chosen.method_options == {"drop_rate": 0.75, "drop_threshold": threshold}
+    assert (chosen.image_size, chosen.view) == ((224, 224), "center_crop")
+    optimizer = chosen.optimizer(images)
+    assert (optimizer.momentum, optimizer.nesterov) == (0.9, True)
+    assert optimizer.rate_free_velocity
+    assert optimizer.l2_decay == decay
+    assert "kernel" in optimizer.l2_weights
+    assert not {"bias", "gamma", "beta"} & set(optimizer.l2_weights)
+    found = []
+    for epoch in (0, 30, 60, 90, 100):
+        for step in (epoch * steps - 1, epoch * steps):
+            optimizer.iterations.assign(max(step, 0))
+            found.append(float(optimizer.learning_rate))
+    expected = [rate * 0.1**k for k in (0, 0, 0, 1, 1, 2, 2, 3, 3, 4)]
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_wsolevaluation_drops_before_the_epochs_that_its_frequency_divides():
+    # epoch % 15 == 0 of 1 .. 50, before it is trained: after 14, 29 and 44 epochs.
+    assert RECIPES["wsolevaluation-vgg16-cub"].drop_epochs == (14, 29, 44)
+    assert RECIPES["wsolevaluation-vgg16-openimages"].drop_epochs == (2, 5, 8)
+    assert RECIPES["wsolevaluation-vgg16-cub"].l2_weights is None
+    assert RECIPES["wsolevaluation-vgg16-cub"].steps_per_epoch(5994) == 187
+
+
+# Table and column: see `target_source`.
+FIGURES = {
+    "adl-vgg16-cub": (52.36, 65.27),
+    "adl-resnet50_se-cub": (62.29, 80.34),
+    "adl-vgg16-ilsvrc": (44.92, 69.48),
+    "adl-resnet50_se-ilsvrc": (48.53, 75.85),
+    "dfm-resnet50-cub": (56.14, 81.06),
+    "dfm-resnet50-ilsvrc": (49.61, 77.76),
+    "dgdm-vgg16-cub": (54.34, 69.85),
+    "dgdm-resnet50-cub": (59.40, 76.20),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_published_figures(name):
+    target = RECIPES[name].target
+    assert (target["top1_loc"], target["top1_cls"]) == FIGURES[name]
+
+
+def test_our_figure_is_that_of_the_table_of_results():
+    results = Path(__file__).parents[2] / "examples" / "results" / "cub40.csv"
+    with results.open() as file:
+        rows = list(csv.DictReader(file))
+    (row,) = [r for r in rows if (r["run"], r["view"]) == ("cub40-dfm", "whole")]
+    ours = RECIPES["ours-mobilenet-small"].target
+    for name, column in (
+        ("top1_loc", "tuned_top1_loc"),
+        ("gt_known_loc", "tuned_gt_known_loc"),
+        ("top1_cls", "top1_cls"),
+        ("max_box_acc_v2", "max_box_acc_v2"),
+    ):
+        assert ours[name] == pytest.approx(100 * float(row[column]), abs=0.01)
+
+
+@pytest.mark.parametrize("chosen", ALL, ids=lambda r: r.name)
+def test_every_value_says_where_it_comes_from(chosen):
+    for entry in dataclasses.fields(Recipe):
+        value = getattr(chosen, entry.name)
+        if entry.name in DESCRIBED | {"lacks"} or value in (None, (), {}):
+            continue
+        note = chosen.notes.get(entry.name, "")
+        assert note.startswith(("[paper] ", "[code] ", "[ours] ")), entry.name
+    assert set(chosen.notes) <= {entry.name for entry in dataclasses.fields(Recipe)}
+    assert chosen.target_source
+
+
+@pytest.mark.parametrize("chosen", ALL, ids=lambda r: r.name)
+def test_printed(chosen):
+    text = str(chosen)
+    assert text.startswith(chosen.name)
+    assert chosen.target_source in text
+    for part in (*chosen.notes.values(), *chosen.lacks, chosen.dataset):
+        assert part in text
+    for figure in chosen.target.values():
+        assert str(figure) in text
+
+
+def test_printed_images_seen():
+    # 105 epochs of 25 * 256 * 5 and of 5000 * 256 * 0.2 images.
+    assert "seen in all: 3,360,000" in str(RECIPES["adl-vgg16-cub"])
+    assert "seen in all: 26,880,000" in str(RECIPES["adl-vgg16-ilsvrc"])
+    assert "seen in all" not in str(RECIPES["wsolevaluation-vgg16-cub"])
+
+
+# --- as data
+
+
+@pytest.mark.parametrize("chosen", ALL, ids=lambda r: r.name)
+def test_json_and_back(chosen):
+    text = chosen.to_json()
+    again = Recipe.from_json(text)
+    assert again == chosen
+    for entry in dataclasses.fields(Recipe):
+        value = getattr(chosen, entry.name)
+        assert type(getattr(again, entry.name)) is type(value), entry.name
+        assert json.loads(text)[entry.name] == (
+            list(value) if isinstance(value, tuple) else value
+        )
+
+
+def test_a_changed_entry_is_another_recipe():
+    chosen = RECIPES["adl-vgg16-cub"]
+    entries = json.loads(chosen.to_json())
+    again = Recipe.from_json(json.dumps({**entries, "rate": 0.02}))
+    assert again != chosen
+    assert again == dataclasses.replace(chosen, rate=0.02)
+
+
+def test_nothing_of_a_recipe_can_be_changed_in_place():
+    chosen = RECIPES["adl-vgg16-cub"]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        chosen.rate = 1.0
+    with pytest.raises(TypeError):
+        chosen.multipliers["block*"] = 1.0
+    with pytest.raises(TypeError):
+        RECIPES["mine"] = chosen
+    assert isinstance(chosen.notes, MappingProxyType)
+
+
+def test_json_with_other_entries_is_refused():
+    entries = json.loads(RECIPES["adl-vgg16-cub"].to_json())
+    del entries["rate"]
+    message = r"Unknown: \['speed'\]. Missing: \['rate'\]"
+    with pytest.raises(ValueError, match=message):
+        Recipe.from_json(json.dumps({**entries, "speed": 1}))
+    with pytest.raises(ValueError, match="must be a JSON object"):
+        Recipe.from_json("[1, 2]")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        ({"batch_size": True}, TypeError),
+        ({"epochs": 2.0}, TypeError),
+        ({"epochs": 0}, ValueError),
+        ({"images_per_epoch": 3}, ValueError),  # less than a batch
+        ({"rate": -1.0}, ValueError),
+        ({"schedule": "linear"}, ValueError),
+        ({"keep": "best"}, ValueError),
+        ({"view": "crop"}, ValueError),
+    ],
+    ids=str,
+)
+def test_arguments(wrong, error):
+    (name,) = wrong
+    with pytest.raises(error, match=rf"`{name}` must be "):
+        small(**wrong)
+
+
+def test_fewer_images_than_a_batch():
+    with pytest.raises(ValueError, match="`num_images` must be an integer >= 4"):
+        small(images_per_epoch=None).steps_per_epoch(3)
+    assert small(images_per_epoch=None).steps_per_epoch(11) == 2
+
+
+# --- what they make
+
+
+@pytest.mark.parametrize("chosen", ALL, ids=lambda r: r.name)
+def test_options_are_those_of_the_method_and_of_the_backbone(chosen, monkeypatch):
+    given = {}
+    monkeypatch.setattr(recipe, "build_classifier", lambda **kw: given.update(kw))
+    chosen.build(weights=None, seed=3)
+    assert given["input_shape"] == (224, 224, 3)
+    assert given["num_classes"] == chosen.num_classes
+    assert (given["weights"], given["seed"]) == (None, 3)
+    chosen.build(class_names=("a", "b"))
+    assert (given["num_classes"], given["weights"]) == (2, "imagenet")
+    layer = METHODS[chosen.method]
+    if layer is not None:
+        config = layer(**given["method_options"]).get_config()
+        for name, value in given["method_options"].items():
+            assert config[name] == value
+
+
+BUILT = [
+    name
+    for name in (
+        "ours-mobilenet-small",
+        "adl-vgg16-cub",
+        "dfm-resnet50-cub",
+        "adl-resnet50_se-cub",
+    )
+    if RECIPES[name].backbone in BACKBONES
+]
+# By hand: the factor of every weight of these layers.
+FACTORS = {
+    "ours-mobilenet-small": ({"head_logits": 10.0, "conv1": 1.0, "conv_pw_13": 1.0}),
+    "adl-vgg16-cub": (
+        {"block1_conv1": 0.1, "block5_conv3": 0.1, "head_conv1": 1.0, "head_logits": 1}
+    ),
+    "dfm-resnet50-cub": (
+        {"conv1_conv": 0.1, "conv4_block6_3_bn": 0.1, "conv5_block1_1_conv": 1.0}
+    ),
+    "adl-resnet50_se-cub": (
+        {
+            "conv1_bn": 0.1,
+            "conv2_block1_se": 0.1,
+            "conv4_block6_se": 0.1,
+            "conv5_block1_se": 1.0,
+            "conv5_block3_3_conv": 1.0,
+            "head_logits": 1.0,
+        }
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_multipliers_reach_the_layers_of_the_real_backbone(name):
+    chosen = RECIPES[name]
+    model = chosen.build(weights=None, input_shape=(32, 64, 3), num_classes=3)
+    chosen.compile(model, 6000)
+    # Raises where a pattern fits no layer.
+    model.optimizer.build(model.trainable_variables)
+    assert model.name == f"{chosen.backbone}_{chosen.method}"
+    factors = {}
+    for variable in model.trainable_variables:
+        factor = model.optimizer._factor(variable.path)
+        factors.setdefault(variable.path.split("/")[0], set()).add(factor)
+    for layer, factor in FACTORS[name].items():
+        assert factors[layer] == {factor}, layer
+
+
+def batches_of(dataset, count):
+    taken = dataset.take(count)
+    return [(images.numpy(), ids.numpy()) for images, ids in taken]
+
+
+def test_batches_go_through_the_passes_and_resume_within_one():
+    images = in_memory(noise(9, 16, 22))
+    passes = images.batches(4, training=True, seed=5, image_size=(14, 21))
+    expected = [batch for _ in range(3) for batch in batches_of(passes, 2)]
+    found = batches_of(small().batches(images, seed=5), 6)
+    later = batches_of(small().batches(images, seed=5, epochs_done=1), 3)
+    assert len(found) == 6
+    assert len(later) == 3
+    for one, other in zip([*found, *later], [*expected, *expected[3:]], strict=True):
+        np.testing.assert_array_equal(one[0], other[0])
+        np.testing.assert_array_equal(one[1], other[1])
+
+
+def run(chosen, folder, until):
+    """Trains up to an epoch, from where the folder says."""
+    images = in_memory(noise(9, 16, 22))
+    model = small_model()
+    chosen.compile(model, len(images))
+    done, callbacks = chosen.resume(model, folder)
+    model.fit(
+        chosen.batches(images, seed=2, epochs_done=done),
+        validation_data=images.batches(**chosen.evaluation_options()),
+        steps_per_epoch=chosen.steps_per_epoch(len(images)),
+        epochs=until,
+        initial_epoch=done,
+        callbacks=callbacks,
+        verbose=0,
+    )
+    return done, model
+
+
+def test_interrupted_and_resumed_is_uninterrupted(tmp_path):
+    _, whole = run(small(), tmp_path / "whole", 4)
+    assert run(small(), tmp_path / "parts", 2)[0] == 0
+    done, parts = run(small(), tmp_path / "parts", 4)
+    assert done == 2
+    for one, other in zip(whole.get_weights(), parts.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert int(parts.optimizer.iterations) == 4 * STEPS
+    logs = [(tmp_path / name / "log.csv").read_text() for name in ("whole", "parts")]
+    assert logs[0] == logs[1]
+    assert len(logs[0].splitlines()) == 5
+
+
+def test_the_model_with_the_lowest_error_is_kept_of_equals_the_first(tmp_path):
+    model = small_model()
+    small().compile(model, 9)
+    _, callbacks = small().resume(model, tmp_path)
+    (best,) = [c for c in callbacks if hasattr(c, "save_best_only")]
+    best.set_model(model)
+    for epoch, accuracy in enumerate([0.2, 0.6, 0.6, 0.3]):
+        model.get_layer("head_dense").bias.assign(np.full(9, epoch, "float32"))
+        # The lowest loss belongs to another epoch.
+        best.on_epoch_end(epoch, {"val_accuracy": accuracy, "val_loss": 3.0 - epoch})
+    kept = keras.saving.load_model(tmp_path / "best.keras")
+    np.testing.assert_array_equal(kept.get_layer("head_dense").bias, np.ones(9))
+
+
+def test_a_resumed_run_keeps_the_best_of_before(tmp_path):
+    run(small(), tmp_path, 1)
+    log = tmp_path / "log.csv"
+    header, row = log.read_text().splitlines()
+    values = dict(zip(header.split(","), row.split(","), strict=True))
+    # As if the first epoch had been perfect.
+    values["val_accuracy"] = "1.0"
+    log.write_text(f"{header}\n{','.join(values.values())}\n")
+    before = (tmp_path / "best.keras").read_bytes()
+    model = small_model()
+    small().compile(model, 9)
+    _, callbacks = small().resume(model, tmp_path)
+    (best,) = [c for c in callbacks if hasattr(c, "save_best_only")]
+    assert best.best == 1.0
+    run(small(), tmp_path, 3)
+    assert (tmp_path / "best.keras").read_bytes() == before
+
+
+def test_the_last_model_needs_no_validation(tmp_path):
+    chosen = small(keep="last")
+    model = small_model()
+    chosen.compile(model, 9)
+    _, callbacks = chosen.resume(model, tmp_path)
+    kinds = [type(callback) for callback in callbacks]
+    assert kinds == [keras.callbacks.TerminateOnNaN, Checkpoint, kinds[-1]]
+    assert kinds[-1] is keras.callbacks.CSVLogger
+
+
+def test_evaluation_options():
+    assert RECIPES["wsolevaluation-vgg16-cub"].evaluation_options() == {
+        "batch_size": 32,
+        "image_size": (224, 224),
+        "view": "whole",
+    }

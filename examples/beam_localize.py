@@ -9,12 +9,22 @@ The list of images is sorted and cut into numbered shards. A shard is read, loca
 file that is there is complete; a second run does the missing shards and no others.
 
     OUT/job.json                        what the job is; another job is refused
+    OUT/paths.jsonl                     the sorted list: a worker reads its shard's part
     OUT/boxes-00003-of-00120.jsonl      path and objects of the shard's readable images
     OUT/unread-00003-of-00120.jsonl     path and reason of the others
 
+A readable image without an object has the objects `[]`. One run at a time may write
+into OUT: it begins by deleting the temporary files of killed ones.
+
 `--images` is a glob, a `.tfrecord` file whose records are paths, or a `.parquet` file
-with a column `path`; `--format parquet` writes Parquet instead of JSON Lines. Options
-that are not listed by `--help` go to Beam: `--direct_num_workers=4
+with a column `path`; in a glob, `**` stands for any number of folders, also none.
+`--format parquet` writes Parquet instead of JSON Lines. A worker holds `--batch-size`
+files at a time, each of `--max-bytes` or less.
+
+The job that is submitted holds less than 40 bytes a shard, whatever is in it. Dataflow
+takes 10 MB: above 50 million images, raise `--shard-size`.
+
+Options that are not listed by `--help` go to Beam: `--direct_num_workers=4
 --direct_running_mode=multi_processing` for more processes here. The same pipeline is
 meant for `--runner=FlinkRunner --flink_master=HOST:8081`, `--runner=SparkRunner` and
 `--runner=DataflowRunner --project=... --temp_location=gs://...`, with paths that every
@@ -24,43 +34,43 @@ worker can open; it was run on the DirectRunner only.
 import argparse
 import hashlib
 import io
+import itertools
 import json
+import logging
 import tempfile
+import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import apache_beam as beam
+from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.ml.inference.base import ModelHandler, PredictionResult, RunInference
 from apache_beam.options.pipeline_options import PipelineOptions
 
+LISTING = "paths.jsonl"
+UNDECODED = "cannot be decoded, or is above the model's size limit"
+CHUNK = 1 << 20
 
-@dataclass(frozen=True)
-class Shard:
-    """Images that are localized and written together."""
-
-    name: str
-    paths: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class LoadedShard:
-    """A shard and its files: bytes, or why there are none."""
-
-    shard: Shard
-    contents: tuple[bytes | None, ...]
-    reasons: tuple[str, ...]
+# What goes from step to step is made of plain types, since workers cannot unpickle the
+# classes of a program that they did not start.
+# Name of a shard, and where its paths begin and end in the listing.
+Span = tuple[str, int, int]
+# Name of a shard, and its paths.
+Shard = tuple[str, tuple[str, ...]]
+# The `objects` of an image, or the `reason` why it could not be read.
+Found = dict[str, Any]
 
 
-class LocalizerHandler(ModelHandler[LoadedShard, PredictionResult, Any]):
+class LocalizerHandler(ModelHandler[Shard, PredictionResult, Any]):
     """Runs the signature `serve_bytes` of a SavedModel over shards."""
 
-    def __init__(self, path: str, batch_size: int) -> None:
+    def __init__(self, path: str, batch_size: int, max_bytes: int) -> None:
         super().__init__()
         self._path = path
         self._batch_size = batch_size
+        self._max_bytes = max_bytes
 
     def load_model(self) -> Any:
         """Loads the SavedModel, once a worker."""
@@ -74,61 +84,76 @@ class LocalizerHandler(ModelHandler[LoadedShard, PredictionResult, Any]):
 
     def run_inference(
         self,
-        batch: Sequence[LoadedShard],
+        batch: Sequence[Shard],
         model: Any,
         inference_args: dict[str, Any] | None = None,
     ) -> Iterable[PredictionResult]:
-        """Gives the objects of each image, `None` for one that cannot be decoded."""
+        """Gives a `Found` for each image of a shard, a batch of files in memory."""
         del inference_args
-        for loaded in batch:
-            objects: dict[int, Any] = {}
-            readable = [i for i, c in enumerate(loaded.contents) if c is not None]
-            for start in range(0, len(readable), self._batch_size):
-                chosen = readable[start : start + self._batch_size]
-                contents = [loaded.contents[index] for index in chosen]
-                found = _localize(model, contents)
-                objects.update(zip(chosen, found, strict=True))
-            yield PredictionResult(loaded, objects)
+        for shard in batch:
+            found: list[Found] = []
+            _, paths = shard
+            for start in range(0, len(paths), self._batch_size):
+                chosen = paths[start : start + self._batch_size]
+                found += self._localize(model, chosen)
+            yield PredictionResult(shard, found)
 
     def get_metrics_namespace(self) -> str:
         """Name under which Beam counts inferences."""
         return "keras_wsol"
 
+    def _localize(self, model: Any, paths: Sequence[str]) -> Iterator[Found]:
+        files = [read_image(path, self._max_bytes) for path in paths]
+        contents = [file for file in files if isinstance(file, bytes)]
+        found = iter(localize(model, contents) if contents else [])
+        for file in files:
+            yield next(found) if isinstance(file, bytes) else file
 
-def _localize(model: Any, contents: list[bytes]) -> list[list[dict[str, Any]] | None]:
+
+def localize(model: Any, contents: list[bytes]) -> list[Found]:
+    """Localizes encoded images; one that cannot be decoded has no score at all."""
     import tensorflow as tf
 
     outputs = model.signatures["serve_bytes"](image_bytes=tf.constant(contents))
     found = {name: value.numpy() for name, value in outputs.items()}
     images = []
     for index in range(len(contents)):
+        if not found["scores"][index].any():
+            images.append({"reason": UNDECODED})
+            continue
         objects = []
-        for k in range(found["class_ids"].shape[1]):
-            if not found["valid"][index, k]:
-                continue
+        for k in found["valid"][index].nonzero()[0]:
             entry = {"class_id": int(found["class_ids"][index, k])}
             if "class_names" in found:
                 entry["class_name"] = found["class_names"][index, k].decode()
             entry["score"] = float(found["scores"][index, k])
             entry["box"] = [float(edge) for edge in found["boxes"][index, k]]
             objects.append(entry)
-        images.append(objects or None)
+        images.append({"objects": objects})
     return images
 
 
-def load(shard: Shard) -> LoadedShard:
-    """Reads the files of a shard; one that cannot be read says why."""
-    contents: list[bytes | None] = []
-    reasons = []
-    for path in shard.paths:
-        try:
-            with FileSystems.open(path) as file:
-                contents.append(file.read())
-            reasons.append("no image, cut off, too large, or without an object")
-        except OSError as error:
-            contents.append(None)
-            reasons.append(f"cannot be opened: {error}")
-    return LoadedShard(shard, tuple(contents), tuple(reasons))
+def read_image(path: str, max_bytes: int) -> bytes | Found:
+    """Reads a file, or gives the reason why not."""
+    try:
+        with open_file(path) as file:
+            content = read_at_most(file, max_bytes + 1)
+    except Exception as error:
+        # Each file system raises what its client does: no common class is narrower.
+        logging.info("%r cannot be read", path, exc_info=True)
+        return {"reason": f"cannot be opened: {type(error).__name__}: {error}"}
+    if len(content) > max_bytes:
+        return {"reason": f"has more than {max_bytes} bytes (--max-bytes)"}
+    return content
+
+
+def read_shard(span: Span, listing: str) -> Shard:
+    """Reads the paths of a shard in the listing."""
+    name, start, end = span
+    with open_file(listing) as file:
+        file.seek(start)
+        lines = read_at_most(file, end - start).splitlines()
+    return name, tuple(map(json.loads, lines))
 
 
 class WriteShard(beam.DoFn):
@@ -143,40 +168,106 @@ class WriteShard(beam.DoFn):
 
     def process(self, result: PredictionResult) -> Iterator[str]:
         """Writes one shard and gives its name."""
-        loaded, objects = result.example, result.inference
-        rows, unread = [], []
-        for index, path in enumerate(loaded.shard.paths):
-            if objects.get(index):
-                rows.append({"path": path, "objects": objects[index]})
-            else:
-                unread.append({"path": path, "reason": loaded.reasons[index]})
-        for kind, content in (("unread", unread), ("boxes", rows)):
-            name = f"{kind}-{loaded.shard.name}.{self._format}"
-            write_whole(f"{self._out}/{name}", encode(content, self._format))
-        yield loaded.shard.name
+        shard, paths = result.example
+        boxes, unread = [], []
+        for path, found in zip(paths, result.inference, strict=True):
+            rows = unread if "reason" in found else boxes
+            rows.append({"path": path, **found})
+        for kind, rows in (("unread", unread), ("boxes", boxes)):
+            name = f"{kind}-{shard}.{self._format}"
+            write_whole(f"{self._out}/{name}", encode(kind, rows, self._format))
+        yield shard
 
 
-def encode(rows: list[dict[str, Any]], output_format: str) -> bytes:
-    """Rows as JSON Lines or as Parquet."""
+def encode(kind: str, rows: list[dict[str, Any]], output_format: str) -> bytes:
+    """Rows of `"boxes"` or `"unread"` as JSON Lines or as Parquet."""
     if output_format == "jsonl":
-        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        return "".join(lines).encode()
+        return json_lines(rows)
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    # Written down, so that the files of a job are one table: what is in a shard without
+    # an object, or without a readable image, tells no types.
+    of_object = {"class_id": pa.int32(), "class_name": pa.string()}
+    of_object |= {"score": pa.float32(), "box": pa.list_(pa.float32())}
+    column = {
+        "boxes": ("objects", pa.list_(pa.struct(of_object))),
+        "unread": ("reason", pa.string()),
+    }
+    schema = pa.schema([("path", pa.string()), column[kind]])
     buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows), buffer)
+    pq.write_table(pa.Table.from_pylist(rows, schema), buffer)
     return buffer.getvalue()
 
 
+def json_lines(values: Iterable[Any]) -> bytes:
+    """One line of JSON a value."""
+    lines = (json.dumps(value, ensure_ascii=False) + "\n" for value in values)
+    return "".join(lines).encode()
+
+
+def open_file(path: str) -> BinaryIO:
+    """Opens a file for reading; what it holds is not decompressed."""
+    return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+
+
+def read_at_most(file: BinaryIO, count: int) -> bytes:
+    """Reads so many bytes, fewer only at the end of the file."""
+    chunks = []
+    while count and (chunk := file.read(min(count, CHUNK))):
+        chunks.append(chunk)
+        count -= len(chunk)
+    return b"".join(chunks)
+
+
+def read_whole(path: str) -> bytes:
+    """Reads a file."""
+    with open_file(path) as file:
+        return file.read()
+
+
+def is_local(path: str) -> bool:
+    """Whether a path is one of this machine."""
+    return FileSystems.get_scheme(path) is None
+
+
 def write_whole(path: str, content: bytes) -> None:
-    """Writes a file that is there as a whole or not at all."""
-    temporary = f"{path}.tmp"
-    with FileSystems.create(temporary) as file:
+    """Writes a file that is there as a whole or not at all.
+
+    The temporary name is new each time: Beam may run one shard twice at once.
+    """
+    temporary = f"{path}.{uuid.uuid4().hex}.tmp"
+    with FileSystems.create(
+        temporary, compression_type=CompressionTypes.UNCOMPRESSED
+    ) as file:
         file.write(content)
-    if FileSystems.exists(path):
+    if is_local(path):
+        Path(temporary).replace(path)
+        return
+    # Object stores copy over what is there; HDFS refuses to.
+    if FileSystems.get_scheme(path) == "hdfs" and FileSystems.exists(path):
         FileSystems.delete([path])
     FileSystems.rename([temporary], [path])
+
+
+def names_in(folder: str) -> set[str]:
+    """Names of the files in a folder, none if it is not there."""
+    if is_local(folder):
+        # Not by a pattern: the folder's own name may hold brackets.
+        there = Path(folder).is_dir()
+        return {path.name for path in Path(folder).iterdir()} if there else set()
+    [match] = FileSystems.match([f"{folder}/*"])
+    return {metadata.path.rpartition("/")[2] for metadata in match.metadata_list}
+
+
+def delete_leftovers(out: str) -> None:
+    """Deletes the temporary files of runs that were killed."""
+    leftovers = [f"{out}/{name}" for name in names_in(out) if name.endswith(".tmp")]
+    if is_local(out):
+        for path in leftovers:
+            Path(path).unlink(missing_ok=True)
+    elif leftovers:
+        FileSystems.delete(leftovers)
 
 
 def list_images(pattern: str) -> list[str]:
@@ -184,31 +275,73 @@ def list_images(pattern: str) -> list[str]:
     if pattern.endswith(".parquet"):
         import pyarrow.parquet as pq
 
-        with FileSystems.open(pattern) as file:
-            table = pq.read_table(io.BytesIO(file.read()), columns=["path"])
+        table = pq.read_table(io.BytesIO(read_whole(pattern)), columns=["path"])
         paths = table.column("path").to_pylist()
     elif pattern.endswith(".tfrecord"):
         import tensorflow as tf
 
-        paths = [r.numpy().decode() for r in tf.data.TFRecordDataset(pattern)]
+        records = tf.data.TFRecordDataset(pattern)
+        paths = [r.numpy().decode("utf-8", "surrogateescape") for r in records]
     else:
-        [match] = FileSystems.match([pattern])
-        paths = [metadata.path for metadata in match.metadata_list]
-    if not paths:
+        matches = FileSystems.match(patterns_of(pattern))
+        paths = [found.path for match in matches for found in match.metadata_list]
+    named = [path for path in paths if path]
+    if len(named) < len(paths):
+        print(f"{len(paths) - len(named)} rows of {pattern} name no image", flush=True)
+    if not named:
         raise SystemExit(f"There is no image: {pattern}")
-    return sorted(set(paths))
+    return sorted(set(map(written_path, named)))
 
 
-def cut(paths: Sequence[str], shard_size: int) -> list[Shard]:
-    """Cuts paths into numbered shards."""
-    starts = range(0, len(paths), shard_size)
+def patterns_of(pattern: str) -> list[str]:
+    """Beam's patterns for a glob: its `/**/` is a folder or more, not none."""
+    parts = pattern.split("/**/")
+    between = itertools.product(("/**/", "/"), repeat=len(parts) - 1)
     return [
-        Shard(
-            f"{number:05d}-of-{len(starts):05d}",
-            tuple(paths[start : start + shard_size]),
-        )
-        for number, start in enumerate(starts)
+        parts[0] + "".join(map("".join, zip(chosen, parts[1:], strict=True)))
+        for chosen in between
     ]
+
+
+def written_path(path: Any) -> str:
+    """Returns a path that can be written to JSON and Parquet, or ends the program."""
+    if not isinstance(path, str):
+        raise SystemExit(f"The column `path` must hold text. Received: {path!r}.")
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise SystemExit(
+            f"Paths must be UTF-8 text. Received: {path!r}. Rename the file, or list "
+            "the others in a .tfrecord or .parquet file."
+        ) from error
+    return path
+
+
+def cut(paths: Sequence[str], shard_size: int) -> tuple[list[Span], bytes]:
+    """Cuts paths into numbered shards; returns these and the listing."""
+    spans, parts, begin = [], [], 0
+    starts = range(0, len(paths), shard_size)
+    for number, start in enumerate(starts):
+        parts.append(json_lines(paths[start : start + shard_size]))
+        end = begin + len(parts[-1])
+        spans.append((f"{number:05d}-of-{len(starts):05d}", begin, end))
+        begin = end
+    return spans, b"".join(parts)
+
+
+def digest_of_model(path: str) -> str:
+    """Returns a number that differs for another graph or other weights."""
+    variables = names_in(f"{path}/variables")
+    names = ["saved_model.pb", *sorted(f"variables/{name}" for name in variables)]
+    if "saved_model.pb" not in names_in(path):
+        raise SystemExit(f"There is no SavedModel: {path}")
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(name.encode())
+        with open_file(f"{path}/{name}") as file:
+            while chunk := file.read(CHUNK):
+                digest.update(chunk)
+    return digest.hexdigest()
 
 
 def check_job(out: str, job: dict[str, Any]) -> None:
@@ -218,8 +351,7 @@ def check_job(out: str, job: dict[str, Any]) -> None:
         if not FileSystems.exists(out):
             FileSystems.mkdirs(out)
         return write_whole(path, json.dumps(job, indent=2).encode())
-    with FileSystems.open(path) as file:
-        before = json.loads(file.read())
+    before = json.loads(read_whole(path))
     changed = [name for name in job if before.get(name) != job[name]]
     if changed:
         raise SystemExit(
@@ -232,34 +364,35 @@ def check_job(out: str, job: dict[str, Any]) -> None:
 def run(options: argparse.Namespace, beam_arguments: Sequence[str]) -> int:
     """Localizes what is missing and returns the number of shards done."""
     paths = list_images(options.images)
-    shards = cut(paths, options.shard_size)
-    listing = hashlib.sha256("\n".join(paths).encode()).hexdigest()
+    spans, listing = cut(paths, options.shard_size)
     job = {
         "images": len(paths),
-        "listing": listing,
+        "listing": hashlib.sha256(listing).hexdigest(),
         "shard_size": options.shard_size,
         "model": options.model,
+        "model_sha256": digest_of_model(options.model),
+        "max_bytes": options.max_bytes,
         "format": options.format,
     }
     check_job(options.out, job)
-    missing = [
-        shard
-        for shard in shards
-        if not FileSystems.exists(f"{options.out}/boxes-{shard.name}.{options.format}")
-    ]
+    delete_leftovers(options.out)
+    there = names_in(options.out)
+    if LISTING not in there:
+        write_whole(f"{options.out}/{LISTING}", listing)
+    missing = [s for s in spans if f"boxes-{s[0]}.{options.format}" not in there]
     print(
-        f"{len(paths)} images in {len(shards)} shards, "
-        f"{len(shards) - len(missing)} of them done before",
+        f"{len(paths)} images in {len(spans)} shards, "
+        f"{len(spans) - len(missing)} of them done before",
         flush=True,
     )
     if missing:
-        handler = LocalizerHandler(options.model, options.batch_size)
+        handler = LocalizerHandler(options.model, options.batch_size, options.max_bytes)
         with beam.Pipeline(options=PipelineOptions(list(beam_arguments))) as pipeline:
             (
                 pipeline
                 | "Shards" >> beam.Create(missing)
                 | "Spread" >> beam.Reshuffle()
-                | "Read" >> beam.Map(load)
+                | "Paths" >> beam.Map(read_shard, f"{options.out}/{LISTING}")
                 | "Localize" >> RunInference(handler)
                 | "Write" >> beam.ParDo(WriteShard(options.out, options.format))
             )
@@ -278,6 +411,9 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[str
     parser.add_argument("--format", choices=("jsonl", "parquet"), default="jsonl")
     parser.add_argument("--batch-size", type=int, default=32, help="images a call")
     parser.add_argument("--shard-size", type=int, default=256, help="images a file")
+    parser.add_argument(
+        "--max-bytes", type=int, default=100_000_000, help="of a file that is read"
+    )
     parser.add_argument("--smoke", action="store_true", help="on drawn images")
     options, beam_arguments = parser.parse_known_args(arguments)
     if not options.smoke and not (options.images and options.model and options.out):

@@ -3,14 +3,12 @@
 import argparse
 from pathlib import Path
 
-import numpy as np
-
 from keras_wsol.commands.argument_types import count, file, folder, share
 from keras_wsol.commands.command import Command, say
 from keras_wsol.commands.load_localizer import load_localizer
 from keras_wsol.commands.measured_images import cub_splits, folder_splits
 
-GALLERY_ROWS = 24
+GALLERY_IMAGES = 48  # about 1 MB of the page
 EXPLANATION = """
 In per cent. fixed: score maps cut at the threshold of the model; oracle: at the best
 one for these very images, an upper bound and no result."""
@@ -78,7 +76,7 @@ def _run(options: argparse.Namespace) -> None:
     if options.dataset == "cub" and (options.boxes or options.only_val):
         raise ValueError("--boxes and --only-val are for --dataset folder.")
     say("Loading Keras ...")
-    from keras_wsol import evaluation, models, viz
+    from keras_wsol import evaluation, models
 
     localizer = load_localizer(options.model, options.cam_threshold)
     if options.dataset == "cub":
@@ -91,22 +89,22 @@ def _run(options: argparse.Namespace) -> None:
     others = f" after tuning the threshold on {len(tune_on)} others" if tune_on else ""
     say(f"Measuring {len(test)} images{others} ...")
     report = evaluation.evaluate(
-        localizer, test, tune_on, options.view, batch_size=options.batch_size
+        localizer,
+        test,
+        tune_on,
+        options.view,
+        batch_size=options.batch_size,
+        gallery=GALLERY_IMAGES,
     )
     report.to_json(options.out / "report.json")
+    report.to_html(options.out / "report.html")
+    report.image_table_csv(options.out / "images.csv")
     print(f"{report.to_markdown()}\n{EXPLANATION}")
     if report.tuned:
-        localizer.cam_threshold = report.tuned.cam_threshold
-        print(f"tuned: at {localizer.cam_threshold:.3f}, chosen on other images; pass")
-        print(f"--cam-threshold {localizer.cam_threshold:.3f} to export and localize.")
-    # Evenly, not by hand; what could not be read has no overlap.
-    read = np.flatnonzero(~np.isnan(report.iou))
-    picked = read[:: max(1, len(read) // GALLERY_ROWS)].tolist()
-    picture = evaluation.compare_models(
-        {localizer.model.name: localizer}, test, picked[:GALLERY_ROWS], cell_size=160
-    )
-    picture_path = viz.save_png(options.out / "gallery.png", picture)
-    print(f"Wrote {options.out / 'report.json'} and {picture_path}.")
+        threshold = report.tuned.cam_threshold
+        print(f"tuned: at {threshold:.3f}, chosen on other images; pass")
+        print(f"--cam-threshold {threshold:.3f} to export and localize.")
+    print(f"Wrote {options.out}: report.html to look at, report.json, images.csv.")
 
 
 COMMAND = Command(
@@ -114,8 +112,9 @@ COMMAND = Command(
     usage="--model FILE --data DIR --out DIR",
     description="""\
 Measures classes and boxes of a trained model on images whose boxes are known, prints a
-table, and writes report.json and gallery.png. The row below the model's is a centred
-box that looks at no image: a model has to do better.
+table, and writes report.html (tables, curve and images, in one file), report.json and
+images.csv. The rows below the model's are boxes that look at no image: a model has to
+do better.
 
 A threshold decides how large boxes are. With --tune-on it is chosen on other images;
 some 30 boxes drawn by hand are a beginning.""",

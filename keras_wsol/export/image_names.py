@@ -1,10 +1,16 @@
 """What images are called in a file of labels."""
 
 import os
+import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from keras_wsol.data import ImageDataset
+
+# Control characters, which XML cannot hold or which end a line; halves of characters,
+# which Python makes of file names that are not UTF-8; and what Unicode never assigns.
+_UNWRITABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
 
 
 def lowest_folder(dataset: ImageDataset) -> Path:
@@ -43,7 +49,8 @@ def names_below(
         As many strings as images, in their order.
 
     Raises:
-        ValueError: An image is not below the folder, or two have one name.
+        ValueError: An image is not below the folder, has a name that cannot be
+            written, or two have one name.
 
     Example:
     >>> import numpy as np
@@ -60,6 +67,7 @@ def names_below(
             raise ValueError(
                 f"All images must be below `images_root`, {root}. Received: {path}."
             ) from error
+    check_writable("The name of an image", names, "Rename the file or its folder.")
     files = names
     if a_file_an_image:
         files = [str(PurePosixPath(name).with_suffix("")) for name in names]
@@ -71,3 +79,47 @@ def names_below(
             f"Several are called: {twice[:8]}."
         )
     return names
+
+
+def check_writable(what: str, names: Sequence[str], way_out: str) -> None:
+    """Refuses names that not every format can hold.
+
+    Args:
+        what: What each of them is, as the error begins.
+        names: The names.
+        way_out: What to do about it, as the error ends.
+
+    Raises:
+        ValueError: A name holds a control character, or is not UTF-8.
+    """
+    wrong = [name for name in names if _UNWRITABLE.search(name)]
+    if wrong:
+        raise ValueError(
+            f"{what} must be UTF-8 text without control characters. Received: "
+            f"{', '.join(map(ascii, wrong[:8]))}. {way_out}"
+        )
+
+
+def check_yolo_name(name: str) -> None:
+    """Refuses a name whose labels Ultralytics would look for elsewhere.
+
+    It looks in `labels` instead of the last `/images/` of a path, and puts the folder
+    of the list in place of each `./` in a line, not only of the first.
+
+    Args:
+        name: Path of an image below the folder `images`, parted by `/`.
+
+    Raises:
+        ValueError: A folder in it is called `images` or ends in a dot.
+
+    Reference:
+        - [`img2label_paths`](https://docs.ultralytics.com/reference/data/utils/)
+    """
+    for folder in PurePosixPath(name).parent.parts:
+        if folder == "images" or folder.endswith("."):
+            raise ValueError(
+                "For YOLO, no folder in the name of an image may be called 'images' or "
+                f"end in a dot: its labels would not be found. Received: {name!r}. "
+                "Choose `images_root` so that names begin below that folder, rename "
+                "it, or write another format."
+            )

@@ -9,6 +9,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TextIO
 from xml.etree import ElementTree
 
+from keras_wsol.export.image_names import check_yolo_name
+
 CSV_COLUMNS = (
     *("path", "x0", "y0", "x1", "y1", "class"),
     *("score", "class_id", "width", "height"),
@@ -104,8 +106,10 @@ def write_yolo(
     `labels/<path>.txt` has a line a box: class id from 0 on, centre x, centre y,
     width, height, in shares of the image. `train.txt` lists the images that have
     boxes and `data.yaml` names the classes. Both expect the images in `images/`
-    beside them: copy or link the folder there. A sixth number would be taken for
-    the outline of a mask, so scores stand in `labels.csv`; see `write_csv`.
+    beside them: copy or link the folder there. `data.yaml` has no `path`: Ultralytics
+    then starts from the file's folder, and with `.` from that which it is called in.
+    A sixth number would be taken for the outline of a mask, so scores stand in
+    `labels.csv`; see `write_csv`.
 
     Args:
         labels: The boxes; passed through twice.
@@ -124,7 +128,7 @@ def write_yolo(
     # A JSON string is a YAML string, whatever the name holds.
     names = "".join(f"  {n}: {_json(name)}\n" for n, name in enumerate(class_names))
     (path / "data.yaml").write_text(
-        f"path: .\ntrain: train.txt\nval: train.txt\nnames:\n{names}", "utf-8"
+        f"train: train.txt\nval: train.txt\nnames:\n{names}", "utf-8"
     )
     write_csv(labels, path / "labels.csv", class_names)
 
@@ -168,12 +172,15 @@ class LabelFormat:
         suffix: Suffix of the file; `None` for a folder.
         a_file_an_image: Whether each image has a file that is named like it, so that
             `1.jpg` and `1.png` cannot both have one.
+        check_name: Function that raises `ValueError` for the name of an image that
+            readers of the format would not find; `None` if they find all.
         entries: Names in the folder that are replaced with it.
     """
 
     write: Callable[[Iterable[PseudoLabel], Path, Sequence[str]], None]
     suffix: str | None = None
     a_file_an_image: bool = False
+    check_name: Callable[[str], None] | None = None
     entries: frozenset[str] = frozenset()
 
 
@@ -181,7 +188,9 @@ _YOLO = frozenset({"labels", "train.txt", "data.yaml", "labels.csv", "left_out.c
 _VOC = frozenset({"Annotations", "ImageSets", "left_out.csv"})
 FORMATS = {
     "coco": LabelFormat(write_coco, suffix=".json"),
-    "yolo": LabelFormat(write_yolo, a_file_an_image=True, entries=_YOLO),
+    "yolo": LabelFormat(
+        write_yolo, a_file_an_image=True, check_name=check_yolo_name, entries=_YOLO
+    ),
     "voc": LabelFormat(write_voc, a_file_an_image=True, entries=_VOC),
     "csv": LabelFormat(write_csv, suffix=".csv"),
 }

@@ -3,11 +3,13 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import keras
 import numpy as np
 
 from keras_wsol.data import ImageDataset
+from keras_wsol.export.image_names import check_writable
 from keras_wsol.models import Localizer, class_names_of
 
 
@@ -26,8 +28,18 @@ def names_of_classes(
         Names by class id.
 
     Raises:
-        ValueError: Classes are known, and the model has others.
+        ValueError: Classes are known, and the model has others; or the name of one
+            cannot be written.
     """
+    names = _names_of_classes(localizer, dataset, class_ids)
+    way_out = "Give the model, or the images, other `class_names`."
+    check_writable("The name of a class", names, way_out)
+    return names
+
+
+def _names_of_classes(
+    localizer: Localizer, dataset: ImageDataset, class_ids: str
+) -> tuple[str, ...]:
     count, known = localizer.head.num_classes, class_names_of(localizer.model)
     names = tuple(dataset.class_names)
     if class_ids == "known" and (
@@ -46,17 +58,22 @@ def names_of_classes(
     return tuple(f"class {class_id}" for class_id in range(count))
 
 
-def digest_of_images(dataset: ImageDataset, names: Sequence[str]) -> str:
+def digest_of_images(dataset: ImageDataset, names: Sequence[str], root: Path) -> str:
     """Returns a number that differs for other images or classes.
 
     Args:
-        dataset: The images. Of files the names count, not what is in them.
+        dataset: The images. Of files, folder, names and sizes count, not what is in
+            them.
         names: What the images are called.
+        root: Folder that the names are relative to.
 
     Returns:
         64 hexadecimal digits.
     """
-    digest = hashlib.sha256(json.dumps(list(names)).encode())
+    described = [list(names), dataset.orientation]
+    if dataset.images is None:
+        described += [str(root.resolve()), list(map(_size, dataset.paths.tolist()))]
+    digest = hashlib.sha256(json.dumps(described).encode())
     digest.update(dataset.class_ids.astype("<i4").tobytes())
     if dataset.images is not None:
         digest.update(np.ascontiguousarray(dataset.images))
@@ -81,3 +98,10 @@ def digest_of_model(localizer: Localizer, class_names: Sequence[str]) -> str:
     for weight in localizer.weights:
         digest.update(np.ascontiguousarray(keras.ops.convert_to_numpy(weight)))
     return digest.hexdigest()
+
+
+def _size(path: str) -> int | None:
+    try:
+        return Path(path).stat().st_size
+    except OSError:  # such as a missing file, which will be listed as unreadable
+        return None

@@ -84,7 +84,7 @@ def write_pseudo_labels(
     An image without a box is left out of the labels, since a trainer would take it
     for one without an object: files that cannot be read, empty score maps, scores
     below `min_score`. A CSV file lists these with the reason: `left_out.csv` in the
-    folder written, or `NAME.left_out.csv` beside the file.
+    folder written, or beside the file, as `birds.json.left_out.csv`.
 
     Output is written under another name and renamed. An interrupted job goes on when
     it is called again with the same images, model and options: its finished parts
@@ -120,12 +120,14 @@ def write_pseudo_labels(
         What was written.
 
     Raises:
-        FileExistsError: `path` exists and `overwrite` is false; or it is a folder
-            that holds more than labels.
+        FileExistsError: `path`, or the list of what is left out, exists and
+            `overwrite` is false; or it is a folder that holds more than labels.
         FileNotFoundError: `dataset` is no folder.
         ValueError: An argument is out of range, the model does not know the classes
-            of the data set, two images share a name, or an interrupted job of other
-            images, another model or other options is at `path`.
+            of the data set, two images share a name, a name of an image or class
+            cannot be written (not UTF-8, control characters, or a folder `images` in
+            it for YOLO), or an interrupted job of other images, another model or
+            other options is at `path`.
 
     Example:
         birds = data.image_folder("birds")
@@ -146,24 +148,24 @@ def write_pseudo_labels(
         dataset = image_files(dataset)
     class_names = names_of_classes(localizer, dataset, class_ids)
     root = lowest_folder(dataset) if images_root is None else Path(images_root)
-    names = names_below(root, dataset, FORMATS[format].a_file_an_image)
+    names = _names(root, dataset, format)
     job = {
-        "images": digest_of_images(dataset, names),
+        "images": digest_of_images(dataset, names, root),
         "model": digest_of_model(localizer, class_names),
         **asdict(choice),
         "part_size": part_size,
     }
-    parts = LabelParts(path.with_name(f".{path.name}.parts"), job)
+    parts = LabelParts(_parts_path(path), job)
     labeller = Labeller(localizer, class_names, choice, batch_size)
     _fill(parts, part_size, labeller, dataset, names, progress)
-    left_out_path = _write(parts, path, format, class_names)
+    _write(parts, path, format, class_names)
     written = PseudoLabelsWritten(
         path=path,
         images_root=root,
         num_images=len(dataset),
         num_boxes=sum(1 for _ in parts),
         left_out=dict(Counter(reason for _, reason in parts.left_out())),
-        left_out_path=left_out_path,
+        left_out_path=_left_out_path(path, format),
         unreadable=tuple(n for n, reason in parts.left_out() if reason == UNREADABLE),
     )
     parts.delete()
@@ -194,19 +196,37 @@ def _fill(
 
 def _write(
     parts: LabelParts, path: Path, format: str, class_names: tuple[str, ...]
-) -> Path:
-    """Writes the labels, and what has none; returns the path of the latter."""
+) -> None:
+    """Writes the labels, and what has none."""
     write = FORMATS[format].write
     if FORMATS[format].suffix is None:
         with replacing(path) as folder:
             write(parts, folder, class_names)
             _write_left_out(parts, folder / LEFT_OUT)
-        return path / LEFT_OUT
-    left_out_path = path.with_name(f"{path.stem}.{LEFT_OUT}")
+        return
+    left_out_path = _left_out_path(path, format)
     with replacing(path) as file, replacing(left_out_path) as left_out:
         write(parts, file, class_names)
         _write_left_out(parts, left_out)
-    return left_out_path
+
+
+def _left_out_path(path: Path, format: str) -> Path:
+    if FORMATS[format].suffix is None:
+        return path / LEFT_OUT
+    # With the suffix, since `birds.json` and `birds.csv` may lie side by side.
+    return path.with_name(f"{path.name}.{LEFT_OUT}")
+
+
+def _parts_path(path: Path) -> Path:
+    return path.with_name(f".{path.name}.parts")
+
+
+def _names(root: Path, dataset: ImageDataset, format: str) -> list[str]:
+    names = names_below(root, dataset, FORMATS[format].a_file_an_image)
+    check = FORMATS[format].check_name
+    for name in names if check else ():
+        check(name)
+    return names
 
 
 def _write_left_out(parts: LabelParts, path: Path) -> None:
@@ -248,6 +268,10 @@ def _check_path(path: Path, format: str, overwrite: bool) -> None:
         )
     if path.exists() and (suffix is None) != path.is_dir():
         raise FileExistsError(f"{path} exists and holds no labels of {format!r}.")
+    if suffix is not None:
+        # An interrupted job may have renamed its list, and nothing else.
+        begun = _parts_path(path).is_dir()
+        _check_left_out_path(_left_out_path(path, format), overwrite or begun)
     if path.is_dir():
         # Such as the images, which may lie there for a trainer to find.
         others = {entry.name for entry in path.iterdir()} - FORMATS[format].entries
@@ -256,3 +280,12 @@ def _check_path(path: Path, format: str, overwrite: bool) -> None:
                 f"{path} holds more than labels: {sorted(others)[:8]}. Choose another "
                 "path, or move that away."
             )
+
+
+def _check_left_out_path(path: Path, overwrite: bool) -> None:
+    if path.is_dir() or (path.exists() and not overwrite):
+        raise FileExistsError(
+            f"{path}, where images without a label are listed, exists. Choose another "
+            "path for the labels, move that away, or, if it is a file, pass "
+            "`overwrite=True`."
+        )

@@ -12,6 +12,7 @@ from keras_wsol import data, models, viz
 from keras_wsol.commands.given_images import given_images
 from keras_wsol.commands.load_localizer import load_localizer
 from keras_wsol.commands.measured_images import cub_splits, folder_splits
+from keras_wsol.data.reading import MAX_PIXELS
 from tests.commands.calling import call, rows
 from tests.commands.drawn_pets import IMAGES, SIZE
 from tests.data.cub_layout import write_cub
@@ -38,8 +39,9 @@ def test_evaluate(trained, pets):
     assert f"images, val, view whole, {report['num_images']} images" in shown.out
     tuned = report["tuned"]["cam_threshold"]
     assert f"tuned: at {tuned:.3f}" in shown.out
-    with Image.open(out / "gallery.png") as gallery:
-        assert gallery.width > 2 * 160
+    page = (out / "report.html").read_text("utf-8")
+    assert page.count("data:image/jpeg") >= len(of_val) - 1
+    assert len(rows(out / "images.csv")) == len(of_val)
 
 
 def test_evaluate_refuses_to_tune_on_what_it_measures(trained, pets):
@@ -91,7 +93,7 @@ def test_localize(trained, pets):
     everything = {
         path.relative_to(pets.images).as_posix() for path in pets.images.rglob("*.png")
     }
-    left_out = rows(out.with_name("boxes.left_out.csv"))
+    left_out = rows(out.with_name("boxes.csv.left_out.csv"))
     unreadable = {row["path"] for row in left_out if row["reason"] == "unreadable"}
     assert unreadable == set(names)
     assert len(found) == len({row["path"] for row in found}) == IMAGES - len(left_out)
@@ -155,6 +157,26 @@ def test_given_images(tmp_path):
         opened("cats", "dogs", by_class=True)
 
 
+@pytest.mark.parametrize("as_folder", [False, True])
+def test_given_images_are_upright(as_folder, tmp_path):
+    # A tall picture that the camera stored lying, as its EXIF tag 6 says.
+    upright = np.zeros((40, 24, 3), "uint8")
+    upright[:20] = 255
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    for name in ("a.jpg", "b.jpg"):
+        stored = Image.fromarray(np.rot90(upright))
+        stored.save(tmp_path / name, exif=tags, quality=95)
+    paths = [tmp_path] if as_folder else [tmp_path / "a.jpg", tmp_path / "b.jpg"]
+    for images in (
+        given_images(paths, by_class=False, class_names=None),
+        given_images(paths[:1], by_class=False, class_names=None),
+    ):
+        image = images.image(0)
+        assert image.shape == (40, 24, 3)
+        np.testing.assert_allclose(image, upright.astype(float), atol=20)
+
+
 @pytest.mark.export
 def test_export(trained, pets):
     out = pets.root / "pets" / "1"
@@ -174,6 +196,36 @@ def test_export(trained, pets):
     again = call("export", "--model", model, "--out", out)
     assert again.status == 2
     assert f"{out} exists. Choose another --out, or pass --overwrite." in again.err
+
+
+def test_export_hands_on_what_only_a_saved_model_has(trained, tmp_path, monkeypatch):
+    from keras_wsol.export import saved_model
+
+    given = []
+
+    def write(_, path, **options):
+        given.append((path, options))
+
+    monkeypatch.setattr(saved_model, "export_saved_model", write)
+    report = tmp_path / "report.json"
+    report.write_text('{"split": "val", "fixed": {"top1_cls": 0.5}}')
+    out = tmp_path / "1"
+    words = ("export", "--model", trained.out / "localizer.keras", "--out", out)
+    for more in (
+        ("--report", report, "--features", "--max-pixels", 1000),
+        ("--overwrite",),
+    ):
+        shown = call(*words, *more)
+        assert shown.status == 0, shown.err
+    metrics = {"split": "val", "fixed": {"top1_cls": 0.5}}
+    first = {"metrics": metrics, "features": True, "max_pixels": 1000}
+    assert given == [(out, {"overwrite": False, **first}), (out, {"overwrite": True})]
+    report.write_text("[1, 2]")
+    shown = call(*words, "--report", report)
+    assert shown.status == 2
+    assert "a JSON object. It holds a list." in shown.err
+    # The default that the help names is the library's.
+    assert f"(default: {MAX_PIXELS})" in " ".join(call("export", "--help").out.split())
 
 
 @pytest.mark.parametrize("name", ["litert", "onnx"])

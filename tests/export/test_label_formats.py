@@ -2,11 +2,14 @@
 
 import csv
 import json
+import os
 import tracemalloc
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
+from keras_wsol.export.image_names import check_yolo_name
 from keras_wsol.export.label_formats import (
     FORMATS,
     PseudoLabel,
@@ -96,6 +99,61 @@ def test_yolo_gives_centre_and_size_in_shares(tmp_path):
     )
     listed = (tmp_path / "x/train.txt").read_text("utf-8")
     assert listed == "./images/a/1.jpg\n./images/1.v2.png\n"
+
+
+def sought_by_ultralytics(data_yaml):
+    """Images and where their labels are looked for, in the words of its code.
+
+    `check_det_dataset` in data/utils.py, `get_img_files` in data/base.py and
+    `img2label_paths` in data/utils.py of Ultralytics 8.4.
+    """
+    lines = data_yaml.read_text("utf-8").splitlines()
+    entries = dict(line.split(": ", 1) for line in lines if ": " in line)
+    root = Path(entries.get("path") or data_yaml.parent)
+    train = (root / entries["train"]).resolve()
+    listed = train.read_text("utf-8").strip().splitlines()
+    images = [
+        line.replace("./", f"{train.parent}{os.sep}") if line.startswith("./") else line
+        for line in listed
+    ]
+    return {
+        image: "/labels/".join(image.rsplit("/images/", 1)).rsplit(".", 1)[0] + ".txt"
+        for image in images
+    }
+
+
+def test_ultralytics_finds_the_labels_from_anywhere(tmp_path, monkeypatch):
+    folder = tmp_path / "some" / "images" / "x"
+    folder.parent.mkdir(parents=True)
+    write_yolo(LABELS, folder, NAMES)
+    monkeypatch.chdir(tmp_path)
+    assert sought_by_ultralytics(folder / "data.yaml") == {
+        f"{folder}/images/a/1.jpg": f"{folder}/labels/a/1.txt",
+        f"{folder}/images/1.v2.png": f"{folder}/labels/1.v2.txt",
+    }
+    assert all(
+        Path(labels).is_file()
+        for labels in sought_by_ultralytics(folder / "data.yaml").values()
+    )
+
+
+@pytest.mark.parametrize("name", ["images/1.jpg", "a/images/b/1.jpg", "a./1.jpg"])
+def test_names_whose_labels_ultralytics_does_not_find(name, tmp_path):
+    label = PseudoLabel(**{**vars(LABELS[0]), "path": name})
+    write_yolo([label], tmp_path / "x", NAMES)
+    (sought,) = sought_by_ultralytics(tmp_path / "x" / "data.yaml").values()
+    assert not Path(sought).is_file()
+    with pytest.raises(ValueError, match=r"For YOLO.*Received: '.*1\.jpg'"):
+        check_yolo_name(name)
+
+
+@pytest.mark.parametrize("name", ["1.jpg", "images.jpg", "Images/my images/.a/1.jpg"])
+def test_names_whose_labels_ultralytics_finds(name, tmp_path):
+    label = PseudoLabel(**{**vars(LABELS[0]), "path": name})
+    write_yolo([label], tmp_path / "x", NAMES)
+    (sought,) = sought_by_ultralytics(tmp_path / "x" / "data.yaml").values()
+    assert Path(sought).is_file()
+    check_yolo_name(name)
 
 
 def test_voc_corners_are_whole_count_from_1_and_belong_to_the_box(tmp_path):

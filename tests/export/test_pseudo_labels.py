@@ -83,7 +83,8 @@ def test_images_without_a_box_are_left_out_and_listed(form, written):
     assert done.unreadable == (BROKEN,)
     assert done.images_root == root
     folder = done.path.parent
-    name = "x.left_out.csv" if FORMATS[form].suffix else "x/left_out.csv"
+    suffix = FORMATS[form].suffix
+    name = f"x{suffix}.left_out.csv" if suffix else "x/left_out.csv"
     assert done.left_out_path == folder / name
     assert rows(done.left_out_path) == [
         {"path": BROKEN, "reason": "unreadable"},
@@ -203,9 +204,9 @@ def test_an_interrupted_job_goes_on(root, tmp_path):
         with pytest.raises(KeyboardInterrupt):
             write(root, path, progress=stop_at(stop), **options)
         assert not path.exists()
-        # What is done is not looked at again.
+        # What is done is not looked at again, but for its size.
         for name in list(BOXES)[:stop]:
-            (root / name).write_bytes(b"")
+            (root / name).write_bytes(bytes((root / name).stat().st_size))
     done = write(root, path, **options)
     assert path.read_bytes() == whole.path.read_bytes()
     assert done.left_out_path.read_bytes() == whole.left_out_path.read_bytes()
@@ -239,6 +240,109 @@ def test_the_parts_of_another_job_are_not_taken(tmp_path):
         export.write_pseudo_labels(model, images, path, **job)
     # Another format is no other job.
     export.write_pseudo_labels(localizer(), images, path, **job)
+
+
+def test_other_files_of_the_same_names_are_another_job(root, tmp_path):
+    path = tmp_path / "x.csv"
+    options = {"format": "csv", "part_size": 3, "class_ids": "known"}
+    images = data.image_folder(root, class_names=CLASSES)
+    elsewhere = data.image_folder(
+        write_images(tmp_path / "elsewhere"), class_names=CLASSES
+    )
+    stored = dataclasses.replace(images, orientation="stored")
+    assert images.orientation == "exif"
+    with pytest.raises(KeyboardInterrupt):
+        export.write_pseudo_labels(
+            localizer(), images, path, progress=stop_at(3), **options
+        )
+    for other in (elsewhere, stored):
+        with pytest.raises(ValueError, match="job with another images"):
+            export.write_pseudo_labels(localizer(), other, path, **options)
+    first = root / IMAGES[0][0]
+    content = first.read_bytes()
+    first.write_bytes(content + b"\0")
+    with pytest.raises(ValueError, match="job with another images"):
+        export.write_pseudo_labels(localizer(), images, path, **options)
+    first.write_bytes(content)
+    done = export.write_pseudo_labels(localizer(), images, path, **options)
+    assert done.num_labelled == 6
+
+
+def test_each_file_of_labels_has_a_list_of_its_own(tmp_path):
+    images, *_ = two_colors()
+    lists = {}
+    for form, suffix, min_score in (("csv", ".csv", 0.0), ("coco", ".json", 1.0)):
+        done = export.write_pseudo_labels(
+            localizer(),
+            images,
+            tmp_path / f"birds{suffix}",
+            format=form,
+            class_ids="known",
+            min_score=min_score,
+        )
+        lists[suffix] = done.left_out_path
+    assert [len(rows(path)) for path in lists.values()] == [0, 1]
+
+
+def test_a_list_of_another_is_not_replaced_unasked(tmp_path):
+    images, *_ = two_colors(count=8)
+    path, left_out = tmp_path / "x.csv", tmp_path / "x.csv.left_out.csv"
+    job = {"format": "csv", "part_size": 2}
+    left_out.write_text("mine")
+    with pytest.raises(FileExistsError, match=r"x\.csv\.left_out\.csv, where images"):
+        export.write_pseudo_labels(localizer(), images, path, **job)
+    assert left_out.read_text() == "mine"
+    left_out.unlink()
+    left_out.mkdir()
+    with pytest.raises(FileExistsError, match=r"x\.csv\.left_out\.csv, where images"):
+        export.write_pseudo_labels(localizer(), images, path, overwrite=True, **job)
+    left_out.rmdir()
+    with pytest.raises(KeyboardInterrupt):
+        export.write_pseudo_labels(
+            localizer(), images, path, progress=stop_at(2), **job
+        )
+    # As if it had been killed when its list was renamed, and its labels not.
+    left_out.write_text("path,reason\n")
+    export.write_pseudo_labels(localizer(), images, path, **job)
+    assert len(rows(path)) == 8
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("bl\udce5.jpg", r"'bl\\udce5\.jpg'"),
+        ("two\nlines.jpg", r"'two\\nlines\.jpg'"),
+        ("a\u2028/1.jpg", r"'a\\u2028/1\.jpg'"),
+        ("a\x85.jpg", r"'a\\x85\.jpg'"),
+        ("a\uffff.jpg", r"'a\\uffff\.jpg'"),
+    ],
+)
+def test_names_that_cannot_be_written_are_refused_at_once(name, shown, tmp_path):
+    model, way_out = localizer(), r"\. Rename the file or its folder"
+    images, *_ = two_colors(paths=np.array([f"two/{name}", "two/x.jpg"]), count=2)
+    with pytest.raises(ValueError, match=f"name of an image must.*{shown}{way_out}"):
+        export.write_pseudo_labels(
+            model, images, tmp_path / "x.json", images_root="two"
+        )
+    nameless = localizer(class_names=None)
+    images = dataclasses.replace(two_colors()[0], class_names=("owl", name, "x"))
+    with pytest.raises(ValueError, match=f"name of a class must.*{shown}.*other `cl"):
+        export.write_pseudo_labels(nameless, images, tmp_path / "x.json")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_yolo_needs_other_names_than_images(tmp_path):
+    paths = np.array(["cub/images/1.jpg", "cub/x/images.jpg"])
+    images, *_ = two_colors(paths=paths, count=2)
+    with pytest.raises(ValueError, match=r"'images/1\.jpg'\. Choose `images_root`"):
+        export.write_pseudo_labels(localizer(), images, tmp_path / "x", format="yolo")
+    assert list(tmp_path.iterdir()) == []
+    done = export.write_pseudo_labels(
+        localizer(), images.take([0], "all"), tmp_path / "x", format="yolo"
+    )
+    assert done.images_root.as_posix() == "cub/images"
+    done = export.write_pseudo_labels(localizer(), images, tmp_path / "x.json")
+    assert done.num_labelled == 2
 
 
 def test_batches_change_nothing(written, tmp_path):

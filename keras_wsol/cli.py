@@ -2,16 +2,14 @@
 
 import argparse
 import os
-import re
 import sys
 from collections.abc import Sequence
 
 import keras_wsol
 from keras_wsol.commands import COMMANDS
 from keras_wsol.commands.command import Command
+from keras_wsol.commands.expected_errors import is_expected, message_of
 
-# What the library raises where a file or an argument is wrong. The rest are bugs.
-EXPECTED = (ValueError, TypeError, OSError, RuntimeError, ImportError)
 DESCRIPTION = """\
 Weakly supervised localization: image labels in, boxes out.
 
@@ -34,7 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: What to read instead of `sys.argv`.
 
     Returns:
-        The exit status: 0; 2 where a file or an argument is wrong; 130 if interrupted.
+        The exit status: 0; 2 where a file or an argument is wrong, or memory is out;
+        130 if interrupted.
 
     Raises:
         SystemExit: The arguments cannot be understood (status 2), or ask for help or
@@ -73,44 +72,6 @@ def build_parser() -> argparse.ArgumentParser:
     for name, command in COMMANDS.items():
         _add_command(commands, name, command)
     return parser
-
-
-def is_expected(error: Exception) -> bool:
-    """Tells a wrong file or argument from a bug.
-
-    Args:
-        error: What was raised.
-
-    Returns:
-        Whether the message says all that is to be said.
-    """
-    # Keras raises a plain `Exception` where a download fails.
-    download = type(error) is Exception and isinstance(error.__context__, OSError)
-    return download or isinstance(error, EXPECTED)
-
-
-def message_of(error: Exception, options: argparse.Namespace) -> str:
-    r"""Returns what an error says, in one line and in the words of the command line.
-
-    Args:
-        error: What was raised.
-        options: The command line, whose names stand for those of Python's arguments.
-
-    Returns:
-        The line.
-
-    Example:
-    >>> message_of(ValueError("`min_score` must be a\nnumber."),
-    ...            argparse.Namespace(min_score=2))
-    '--min-score must be a number.'
-    """
-
-    def option(match: re.Match[str]) -> str:
-        name = match[1]
-        return f"--{name.replace('_', '-')}" if name in vars(options) else match[0]
-
-    text = " ".join(str(error).split()) or type(error).__name__
-    return re.sub(r"`(\w+)(?:=True)?`", option, text)
 
 
 def _add_command(

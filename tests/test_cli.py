@@ -5,6 +5,7 @@ import subprocess
 import sys
 from urllib.error import URLError
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -13,6 +14,7 @@ from keras_wsol import cli, models
 from keras_wsol.commands import COMMANDS, train_arguments
 from keras_wsol.commands.argument_types import count, positive, share
 from keras_wsol.commands.command import Command
+from keras_wsol.commands.expected_errors import message_of
 from tests.commands.calling import call
 
 
@@ -166,6 +168,62 @@ def test_an_error_of_the_library_is_one_line(failing, error, line):
     assert shown.err == f"keras-wsol: error: {line}\n"
 
 
+def test_memory_that_is_out_is_one_line(failing):
+    failing(MemoryError())
+    assert call("fail").err == "keras-wsol: error: out of memory (MemoryError)\n"
+    with pytest.raises(MemoryError) as raised:
+        np.zeros((2**28, 2**28))
+    said = message_of(raised.value, argparse.Namespace(batch_size=32))
+    assert said.startswith("out of memory (Unable to allocate 512. PiB for an array")
+    assert said.endswith("); a smaller --batch-size needs less")
+
+
+# As TensorFlow 2.21 says it after ten seconds of waiting for memory.
+OUT_OF_MEMORY = """Graph execution error:
+
+Detected at node zeros defined at (most recent call last):
+  File "/home/me/fit.py", line 8, in <module>
+
+  File "/home/me/fit.py", line 6, in f
+
+OOM when allocating tensor with shape[9,9] and type float by allocator mklcpu
+\t [[{{node zeros}}]]
+Hint: If you want to see a list of allocated tensors when OOM happens, add this.
+ [Op:__inference_f_11]"""
+
+
+def failed_operations(tf):
+    """Name to what raises an error, and how the line begins."""
+    unknown = "Unknown image file format. One of JPEG"
+    decode = tf.function(lambda file: tf.io.decode_jpeg(file))
+
+    def memory():
+        raise tf.errors.ResourceExhaustedError(None, None, OUT_OF_MEMORY)
+
+    return {
+        "eager": (lambda: tf.io.decode_image(b"xx"), unknown),
+        "graph": (lambda: decode(tf.constant(b"xx")), unknown),
+        "file": (lambda: tf.io.read_file("/nope"), "/nope; No such file or directory"),
+        "memory": (memory, "out of memory (OOM when allocating tensor with shape[9,9]"),
+    }
+
+
+@pytest.mark.parametrize("name", ["eager", "graph", "file", "memory"])
+def test_an_error_of_tensorflow_is_one_short_line(failing, name):
+    tf = pytest.importorskip("tensorflow")
+    fail, said = failed_operations(tf)[name]
+    with pytest.raises(tf.errors.OpError) as raised:
+        fail()
+    failing(raised.value)
+    shown = call("fail")
+    assert (shown.status, shown.out) == (2, "")
+    assert shown.err.startswith(f"keras-wsol: error: {said}")
+    assert shown.err.count("\n") == 1
+    assert len(shown.err) < 250
+    assert "{" not in shown.err
+    assert "[Op" not in shown.err
+
+
 def test_a_download_that_fails_is_no_bug(failing):
     failed = Exception("URL fetch failure on https://example.org")
     failed.__context__ = URLError("no network")
@@ -221,6 +279,11 @@ def test_interrupted_it_says_how_to_go_on(failing):
         (
             "export --out {d} --format onnx --overwrite",
             "is no onnx model, so it is not",
+        ),
+        ("export --out {d}/x --report {d}/model.keras", "must be a report.json"),
+        (
+            "export --out {d}/x --format onnx --features",
+            "--max-pixels are for --format saved_model. Received: --format onnx.",
         ),
     ],
 )

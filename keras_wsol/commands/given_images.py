@@ -22,7 +22,8 @@ def given_images(
         class_names: Names by class id, if the model knows them; used by `by_class`.
 
     Returns:
-        The images: those of a folder sorted by path, else in the order given.
+        The images: those of a folder sorted by path, else in the order given; JPEG
+        files upright as their EXIF tag says.
 
     Raises:
         ValueError: A folder holds no image, or not one folder of images by class is
@@ -48,4 +49,5 @@ def given_images(
         class_names=("unknown",),
         class_ids=np.zeros(len(files), "int32"),
         paths=np.array(files),
+        orientation="exif",
     )

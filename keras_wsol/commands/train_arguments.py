@@ -7,7 +7,11 @@ from keras_wsol.commands.argument_types import count, file, folder, positive
 
 # The keys of `models.BACKBONES` and `models.METHODS`, whose tables need Keras: help
 # and mistakes in the arguments are answered without it.
-BACKBONES = ("mobilenet", "mobilenet_v2", "vgg16", "resnet50", "inception_v3")
+BACKBONES = (
+    *("mobilenet", "mobilenet_v2", "vgg16"),
+    *("resnet50", "resnet50_se", "resnet101", "inception_v3"),
+    *("efficientnet_v2_b0", "convnext_tiny"),
+)
 METHODS = (
     *("cam", "adl", "dfm", "dgdm", "cagd", "sagd"),
     *("se", "cbam", "spatial_dropout", "dropblock"),

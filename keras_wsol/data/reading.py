@@ -22,7 +22,7 @@ MAX_PIXELS = 50_000_000
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")  # and MPO, as a JPEG
 _ORIENTATION_TAG = 0x0112
 # What Pillow raises on broken files.
-_BROKEN = (
+BROKEN = (
     OSError,
     EOFError,
     SyntaxError,
@@ -98,7 +98,7 @@ def _opened(file: Any) -> Iterator[Any]:
     try:
         with Image.open(file, formats=FORMATS) as image:
             yield image
-    except (*_BROKEN, Image.DecompressionBombError) as error:
+    except (*BROKEN, Image.DecompressionBombError) as error:
         raise ValueError(str(error) or type(error).__name__) from error
 
 
@@ -139,7 +139,7 @@ def exif_orientation(image: Any) -> int:
     image.info.pop("xmp", None)
     try:
         tag = image.getexif().get(_ORIENTATION_TAG, 1)
-    except _BROKEN:
+    except BROKEN:
         return 1  # a broken tag is none
     return tag if tag in range(1, 9) else 1
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_wsol.data.dataset import existing_folder
+from keras_wsol.data.reading import BROKEN, FORMATS
 
 # Grey value above which most of CUB's annotators agree: 3 of 5 are 153.
 CUB_THRESHOLD = 127.5
@@ -84,8 +85,8 @@ def read_grey(path: str | Path) -> np.ndarray:
     """Reads an image file as grey values.
 
     Args:
-        path: A PNG, or any format that Pillow reads: grey, black and white, with or
-            without alpha (which is left out).
+        path: A PNG, or another format of `reading.FORMATS`: grey, black and white,
+            with or without alpha (which is left out).
 
     Returns:
         uint8 `(H, W)`; white is 255.
@@ -96,9 +97,9 @@ def read_grey(path: str | Path) -> np.ndarray:
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             return np.asarray(image.convert("L"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (*BROKEN, Image.DecompressionBombError) as error:
         raise ValueError(f"Cannot read the mask: {path} ({error}).") from error
 
 

@@ -33,7 +33,13 @@ def in_float32(localizer: Localizer) -> Localizer:
     if widened == config:
         return localizer
     copy = keras.saving.deserialize_keras_object(widened)
-    narrow = [x.name for x in copy.model.layers if x.compute_dtype != "float32"]
+    narrow = [
+        layer.name
+        for layer in copy.model.layers
+        # An input takes the global policy, and computes nothing.
+        if not isinstance(layer, keras.layers.InputLayer)
+        and layer.compute_dtype != "float32"
+    ]
     if narrow:
         raise ValueError(
             "Layers with a dtype policy of their own, such as a quantized one, cannot "

@@ -11,7 +11,7 @@ import numpy as np
 from keras_wsol.data.reading import MAX_PIXELS
 from keras_wsol.export.full_precision import in_float32
 from keras_wsol.export.model_card import model_card, write_model_card
-from keras_wsol.export.replacing import replacing
+from keras_wsol.export.replacing import replacing, restore_replaced
 from keras_wsol.export.warm_up import write_warm_up
 from keras_wsol.models import Localizer
 
@@ -43,10 +43,10 @@ def export_saved_model(
       files at once.
 
     Two more take a threshold, a scalar float32 `cam_threshold`, beside the images:
-    `localize` (float32 images) and `localize_bytes`. Servers and C++ may leave it out
-    and get the localizer's own. They are signatures of their own since Python wants
-    every input that a signature has, and TensorFlow Serving's row format one entry of
-    each for every image.
+    `localize` (float32 images) and `localize_bytes`. Its default, the localizer's own,
+    stands in the signature: TensorFlow Serving's gRPC fills it in, and C++ does by
+    `saved_model::GetInputValues`. They are signatures of their own since Python and
+    the REST API want every input that a signature has.
 
     If the classifier knows its class names, each signature also gives `class_names`,
     strings `(B, K)`. Models trained in mixed precision compute in float32 here.
@@ -59,7 +59,7 @@ def export_saved_model(
         localizer: A `Localizer`, or a classifier that one can be made of.
         path: Folder to write, such as `saved_models/birds/1`; TensorFlow Serving wants
             the last part to be a number.
-        overwrite: Whether a folder that is there may be replaced.
+        overwrite: Whether a SavedModel that is there may be replaced.
         max_pixels: Integer of at least 1: height times width of the largest image that
             `serve_bytes` decodes.
         features: Whether to add a signature `features`, from float32 images to the
@@ -73,7 +73,8 @@ def export_saved_model(
     Raises:
         TypeError: `metrics` holds what JSON cannot.
         ValueError: `max_pixels` is no such integer.
-        FileExistsError: `path` exists and `overwrite` is false.
+        FileExistsError: `path` exists and `overwrite` is false, also if another job
+            writes it meanwhile; or it holds no SavedModel.
         RuntimeError: Keras does not run on the TensorFlow backend.
 
     Example:
@@ -95,19 +96,28 @@ def export_saved_model(
             f"max_pixels={max_pixels!r}."
         )
     path = Path(path)
-    if path.exists() and not overwrite:
-        raise FileExistsError(
-            f"{path} exists. Export to a new version, or pass `overwrite=True`."
-        )
+    restore_replaced(path)
+    _check_path(path, overwrite)
     if not isinstance(localizer, Localizer):
         localizer = Localizer(localizer)
     localizer = in_float32(localizer)
     card = {**model_card(localizer, metrics), "max_pixels": int(max_pixels)}
-    with replacing(path) as temporary:
+    with replacing(path, overwrite) as temporary:
         _write(localizer, temporary, int(max_pixels), features)
         write_model_card(temporary, card)
         write_warm_up(temporary, _warm_up_requests(localizer))
     return path
+
+
+def _check_path(path: Path, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        raise FileExistsError(
+            f"{path} exists. Export to a new version, or pass `overwrite=True`."
+        )
+    if path.exists() and not (path / "saved_model.pb").is_file():
+        raise FileExistsError(
+            f"{path} is no SavedModel, so it is not replaced: it has no saved_model.pb."
+        )
 
 
 def _write(localizer: Localizer, path: Path, max_pixels: int, features: bool) -> None:

@@ -1,9 +1,11 @@
 """The table of backbones, splicing, the classifier and the localizer."""
 
-from keras_wsol.models.backbones import BACKBONES, BackboneSpec
+from keras_wsol.models.backbone_spec import BackboneSpec
+from keras_wsol.models.backbones import BACKBONES
 from keras_wsol.models.classifier import build_classifier
 from keras_wsol.models.complexity import layer_flops, multiply_adds
 from keras_wsol.models.component import fit_component
+from keras_wsol.models.description import ModelDescription, describe
 from keras_wsol.models.inserted import drop_shares, inserted_layers
 from keras_wsol.models.localizer import Localizer
 from keras_wsol.models.logits import Logits, class_names_of
@@ -21,9 +23,11 @@ __all__ = [
     "ImageNetNormalization",
     "Localizer",
     "Logits",
+    "ModelDescription",
     "SplitModel",
     "build_classifier",
     "class_names_of",
+    "describe",
     "drop_shares",
     "fit_component",
     "insert_after",

@@ -1,63 +1,18 @@
 """The table of backbones: one row each, and every preset that belongs to it."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import keras
 
-# The last strided convolution of MobileNet with stride 1, and the padding that
-# then keeps its map at 14x14.
-_SAME_SIZE_PAD = {"padding": ((1, 1), (1, 1))}
+from keras_wsol.layers import SqueezeExcite
+from keras_wsol.models.backbone_spec import BackboneSpec
+
 _STRIDE_1 = {"strides": (1, 1)}
-
-
-@dataclass(frozen=True, kw_only=True)
-class BackboneSpec:
-    """A backbone and its presets.
-
-    Attributes:
-        build: Function of `keras.applications`.
-        normalization: Mode of `ImageNetNormalization`.
-        features: Name of the layer whose output the head pools, or that head
-            convolutions follow.
-        layer_changes: Layer name to the configuration entries that change, such
-            as a stride. A change must leave the shapes of the weights alone.
-        head_convolutions: Default number of 3x3x1024 ReLU convolutions between
-            `features` and the pooling; they are named `head_conv1`, ...
-        drop_after: Layers after which a method's layer is inserted.
-        method_drop_after: The same for methods that have places of their own.
-        method_options: Method to the layer options that differ from the layer's
-            defaults.
-        place_options: Method to place to options of that place alone.
-        options: Options of `build` that the caller may set, with their defaults.
-        source: Where places and options come from.
-    """
-
-    build: Callable[..., keras.Model]
-    normalization: str
-    features: str
-    drop_after: tuple[str, ...]
-    source: str
-    layer_changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    head_convolutions: int = 0
-    method_drop_after: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    method_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    place_options: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(
-        default_factory=dict
-    )
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-    def places(self, method: str) -> tuple[str, ...]:
-        """Returns the layers after which `method` inserts its layer."""
-        return self.method_drop_after.get(method, self.drop_after)
-
-    def preset(self, method: str, place: str) -> dict[str, Any]:
-        """Returns the options of `method` at `place` that the table sets."""
-        return {
-            **self.method_options.get(method, {}),
-            **self.place_options.get(method, {}).get(place, {}),
-        }
+_SAME = {"padding": "same"}
+# MobileNets pad before a strided convolution; with stride 1, this keeps the size.
+_SAME_SIZE_PAD = {"padding": ((1, 1), (1, 1))}
 
 
 def _background_options(*middle_places: str) -> dict[str, Any]:
@@ -70,12 +25,70 @@ def _background_options(*middle_places: str) -> dict[str, Any]:
     return {"sagd": options, "dgdm": options}
 
 
+def _changes(names: Iterable[str], change: Mapping[str, Any]) -> dict[str, Any]:
+    return dict.fromkeys(names, change)
+
+
+def _resnet(
+    build: Callable[..., keras.Model], source: str, **entries: Any
+) -> BackboneSpec:
+    """A ResNet with bottleneck blocks: stages and layers have the same names."""
+    last = _changes(["conv5_block1_0_conv", "conv5_block1_1_conv"], _STRIDE_1)
+    before = _changes(["conv4_block1_0_conv", "conv4_block1_1_conv"], _STRIDE_1)
+    return BackboneSpec(
+        build=build,
+        normalization="caffe",
+        features="conv5_block3_out",
+        map_sizes={14: last, 28: {**before, **last}, 7: {}},
+        drop_after=("conv4_block1_out", "conv5_block1_out", "conv5_block3_out"),
+        method_drop_after={"dfm": ("conv4_block1_out", "conv5_block3_out")},
+        method_options={"adl": {"drop_threshold": 0.9}},
+        place_options=_background_options("conv4_block1_out", "conv5_block1_out"),
+        source=source,
+        **entries,
+    )
+
+
+_RESNET_BLOCKS = [
+    f"conv{stage}_block{block}"
+    for stage, blocks in ((2, 3), (3, 4), (4, 6), (5, 3))
+    for block in range(1, blocks + 1)
+]
+
+# InceptionV3 has no padding in its stem and where mixed3 halves the map, so that
+# 224 pixels become 12 cells; with padding they become 14.
+_INCEPTION_STEM = _changes(
+    ["conv2d_1", "conv2d_2", "max_pooling2d_1", "conv2d_5", "max_pooling2d_2"], _SAME
+)
+_INCEPTION_MIXED3 = ["conv2d_29", "conv2d_30", "max_pooling2d_3"]
+
+_MOBILENET = {
+    14: {"conv_dw_12": _STRIDE_1, "conv_pad_12": _SAME_SIZE_PAD},
+    28: {
+        **_changes(["conv_dw_6", "conv_dw_12"], _STRIDE_1),
+        **_changes(["conv_pad_6", "conv_pad_12"], _SAME_SIZE_PAD),
+    },
+    7: {},
+}
+_MOBILENET_V2 = {
+    14: {"block_13_depthwise": _STRIDE_1, "block_13_pad": _SAME_SIZE_PAD},
+    28: {
+        **_changes(["block_6_depthwise", "block_13_depthwise"], _STRIDE_1),
+        **_changes(["block_6_pad", "block_13_pad"], _SAME_SIZE_PAD),
+    },
+    7: {},
+}
+_EFFICIENTNET = _changes(["block6a_dwconv2"], _STRIDE_1)
+# Keras' convolutions between the stages are 2x2, so that stride 1 needs padding.
+_CONVNEXT = _changes(["convnext_tiny_downsampling_conv_2"], {**_SAME, **_STRIDE_1})
+
+
 BACKBONES: Mapping[str, BackboneSpec] = {
     "mobilenet": BackboneSpec(
         build=keras.applications.MobileNet,
         normalization="tf",
         features="conv_pw_13_relu",
-        layer_changes={"conv_dw_12": _STRIDE_1, "conv_pad_12": _SAME_SIZE_PAD},
+        map_sizes=_MOBILENET,
         drop_after=("conv_pw_12_relu", "conv_pw_13_relu"),
         method_options={"adl": {"drop_threshold": 0.95}},
         place_options=_background_options("conv_pw_12_relu"),
@@ -92,7 +105,7 @@ BACKBONES: Mapping[str, BackboneSpec] = {
         build=keras.applications.MobileNetV2,
         normalization="tf",
         features="out_relu",
-        layer_changes={"block_13_depthwise": _STRIDE_1, "block_13_pad": _SAME_SIZE_PAD},
+        map_sizes=_MOBILENET_V2,
         drop_after=("block_13_depthwise_relu", "out_relu"),
         method_options={"adl": {"drop_threshold": 0.95}},
         place_options=_background_options("block_13_depthwise_relu"),
@@ -104,6 +117,8 @@ BACKBONES: Mapping[str, BackboneSpec] = {
         build=keras.applications.VGG16,
         normalization="caffe",
         features="block5_conv3",
+        # A pool of one cell is none: Choe et al., 2020, leave it out for 28.
+        map_sizes={14: {}, 28: {"block4_pool": {"pool_size": (1, 1), **_STRIDE_1}}},
         head_convolutions=1,
         drop_after=("block3_pool", "block4_pool", "block5_conv3"),
         method_options={"adl": {"drop_threshold": 0.8}},
@@ -111,31 +126,81 @@ BACKBONES: Mapping[str, BackboneSpec] = {
         source="VGG-GAP with one head convolution, places and 0.8: Choe and Shim, "
         "2019. DGDM's table counts two head convolutions.",
     ),
-    "resnet50": BackboneSpec(
-        build=keras.applications.ResNet50,
-        normalization="caffe",
-        features="conv5_block3_out",
-        layer_changes={
-            "conv5_block1_0_conv": _STRIDE_1,
-            "conv5_block1_1_conv": _STRIDE_1,
-        },
-        drop_after=("conv4_block1_out", "conv5_block1_out", "conv5_block3_out"),
-        method_drop_after={"dfm": ("conv4_block1_out", "conv5_block3_out")},
-        method_options={"adl": {"drop_threshold": 0.9}},
-        place_options=_background_options("conv4_block1_out", "conv5_block1_out"),
+    "resnet50": _resnet(
+        keras.applications.ResNet50,
         source="ADL's places and 0.9: Choe and Shim, 2019, and their code; DFM's "
         "places: Zhou et al., 2019.",
+    ),
+    "resnet50_se": _resnet(
+        keras.applications.ResNet50,
+        inserted_blocks={f"{block}_se": f"{block}_3_bn" for block in _RESNET_BLOCKS},
+        block=partial(SqueezeExcite, ratio=16),
+        source="As resnet50. SE blocks with ratio 16 in every residual block, on the "
+        "normalized output of its last convolution before the addition: Hu et al., "
+        "2018, Figure 3, and ADL's ResNet50-SE. Keras has no weights for it: those of "
+        "ResNet50 carry over, and the blocks are new.",
+    ),
+    "resnet101": _resnet(
+        keras.applications.ResNet101,
+        source="As resnet50; Zhou et al., 2019, share DFM's settings between both.",
     ),
     "inception_v3": BackboneSpec(
         build=keras.applications.InceptionV3,
         normalization="tf",
         features="mixed7",
+        map_sizes={
+            14: {**_INCEPTION_STEM, **_changes(_INCEPTION_MIXED3, _SAME)},
+            28: {
+                **_INCEPTION_STEM,
+                **_changes(_INCEPTION_MIXED3, {**_SAME, **_STRIDE_1}),
+            },
+            12: {},
+        },
         head_convolutions=2,
         drop_after=("mixed2", "mixed7", "head_conv2"),
         method_options={"adl": {"drop_threshold": 0.8}},
         place_options=_background_options("mixed2", "mixed7"),
         source="Cut after mixed7, two head convolutions (SPG, 2018) and 0.8: Choe "
-        "and Shim, 2019; places: their later code. Keras' stem gives 12x12 maps at "
-        "224.",
+        "and Shim, 2019; places: their later code. 14x14 maps as the other backbones; "
+        "SPG's are 28x28; Keras' own, without padding, are 12x12.",
+    ),
+    "efficientnet_v2_b0": BackboneSpec(
+        build=partial(keras.applications.EfficientNetV2B0, include_preprocessing=False),
+        normalization="torch",
+        features="top_activation",
+        map_sizes={
+            14: _EFFICIENTNET,
+            28: {**_EFFICIENTNET, **_changes(["block4a_dwconv2"], _STRIDE_1)},
+            7: {},
+        },
+        drop_after=("block6a_activation", "top_activation"),
+        method_options={"adl": {"drop_threshold": 0.9}},
+        place_options=_background_options("block6a_activation"),
+        source="Ours and untried, after MobileNetV2's: the strided block of the last "
+        "stage behind its activation, and the last map. No paper has it.",
+    ),
+    "convnext_tiny": BackboneSpec(
+        build=partial(keras.applications.ConvNeXtTiny, include_preprocessing=False),
+        normalization="torch",
+        features="layer_normalization_1",
+        map_sizes={
+            14: _CONVNEXT,
+            28: {
+                **_CONVNEXT,
+                **_changes(
+                    ["convnext_tiny_downsampling_conv_1"], {**_SAME, **_STRIDE_1}
+                ),
+            },
+            7: {},
+        },
+        drop_after=("convnext_tiny_downsampling_conv_2", "add_18"),
+        method_options={"adl": {"drop_threshold": 0.9}},
+        place_options=_background_options("convnext_tiny_downsampling_conv_2"),
+        source="Ours and untried: the strided convolution before the last stage, and "
+        "the sum that ends it. Behind that sum each cell is normalized over its "
+        "channels, so that the channel mean, which the modules attend to, is the same "
+        "everywhere; before it, features may be negative, and an image whose mean is "
+        "nowhere positive is left whole. The head is Keras': each cell normalized, "
+        "then pooled.",
     ),
 }

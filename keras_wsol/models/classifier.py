@@ -1,29 +1,42 @@
 """A backbone, a method and a head: the model that `fit` trains."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from numbers import Integral
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 
-from keras_wsol.models.backbones import BACKBONES, BackboneSpec
+from keras_wsol.models.backbone_spec import BackboneSpec
+from keras_wsol.models.backbones import BACKBONES
+from keras_wsol.models.classifier_arguments import (
+    backbone_blocks,
+    check_shape,
+    checked_options,
+    default_places,
+    method_layers,
+    row,
+)
+from keras_wsol.models.copied_graph import CallAndInsert, copy_graph
 from keras_wsol.models.logits import Logits
-from keras_wsol.models.methods import METHOD_PLACES, METHODS, NORMALIZATION
+from keras_wsol.models.methods import METHODS, NORMALIZATION
 from keras_wsol.models.normalization import ImageNetNormalization
-from keras_wsol.models.splice import changed_layer, derive_seed, stable_names
+from keras_wsol.models.own_backbone import own_backbone, own_places, own_weights
+from keras_wsol.models.splice import derive_seed
 from keras_wsol.models.weights import carry_over, freeze_layers, source_model
 
 HEAD_FILTERS = 1024
+DEFAULT_SHAPE = (224, 224, 3)
 
 
 def build_classifier(
-    backbone: str,
+    backbone: str | keras.Model,
     method: str = "cam",
     num_classes: int = 1000,
     *,
     weights: str | Path | None = "imagenet",
-    input_shape: tuple[int, int, int] = (224, 224, 3),
+    input_shape: tuple[int, int, int] | None = None,
+    features: str | None = None,
     drop_after: Sequence[str] | None = None,
     method_options: Mapping[str, Any] | None = None,
     backbone_options: Mapping[str, Any] | None = None,
@@ -34,14 +47,18 @@ def build_classifier(
     """Builds a classifier that learns to attend to whole objects.
 
     The backbone is spliced, not rewritten: the graph of `keras.applications` with
-    the stride of its last strided convolution set to 1 where the papers do so
-    (14x14 maps at 224 pixels), the method's layers inserted, and a head of global
-    average pooling and one `Dense` layer, which class activation maps can be read
-    from. Preprocessing is inside.
+    strides and padding changed so that 224 pixels give 14x14 maps, as in the papers,
+    the method's layers inserted, and a head of global average pooling and one
+    `Dense` layer, which class activation maps can be read from. Preprocessing is
+    inside.
 
     Args:
         backbone: A row of `models.BACKBONES`: `"mobilenet"`, `"mobilenet_v2"`,
-            `"vgg16"` (VGG16-GAP), `"resnet50"`, `"inception_v3"`.
+            `"vgg16"` (VGG16-GAP), `"resnet50"`, `"resnet50_se"`, `"resnet101"`,
+            `"inception_v3"`, `"efficientnet_v2_b0"`, `"convnext_tiny"`. Or a
+            functional Keras model of one's own, of images in [0, 255] unless
+            `backbone_options` say otherwise. It is not changed: a copy is cut behind
+            `features`. Its strides stay as they are.
         method: A row of `models.METHODS`: `"cam"` (plain), `"adl"`, `"dfm"`,
             `"dgdm"`, `"cagd"`, `"sagd"`, or what the papers compare these with:
             `"se"`, `"cbam"`, `"spatial_dropout"`, `"dropblock"`, `"maxdrop"`,
@@ -51,17 +68,28 @@ def build_classifier(
             `keras.applications`), or a path: an `.h5` file that the function of
             `keras.applications` loads (without top), or a `.keras` file of a
             classifier or `Localizer` of this package on the same backbone, whose
-            head carries over too if it has the same shape and class names.
+            head carries over too if it has the same shape and class names. Inserted
+            layers that the file does not have, such as the SE blocks of
+            `"resnet50_se"`, are drawn. For a model of one's own, `"imagenet"` are
+            the weights that it has.
         input_shape: Height, width and 3. Images of any size are resized to it by
-            `Localizer` and by the data pipelines.
+            `Localizer` and by the data pipelines. Default: (224, 224, 3), or the size
+            of a model of one's own that has one.
+        features: Only for a model of one's own: name of the layer whose output, a
+            map, is pooled. Default: the last map on the way to its output.
         drop_after: Names of the layers after which the method's layer goes;
-            `None` for the places of the backbone's row. `"normalization"` is the
-            image as the backbone takes it.
+            `None` for the places of the backbone's row, or behind the features of a
+            model of one's own. `"normalization"` is the image as the backbone takes
+            it.
         method_options: Constructor arguments of the method's layers, on top of
             those of the backbone's row.
         backbone_options: Options of the backbone: `{"alpha": 0.75}` for the
             MobileNets, `{"head_convolutions": 2}` for those with convolutions in
-            the head (`"vgg16"`, `"inception_v3"`).
+            the head (`"vgg16"`, `"inception_v3"`), `{"map_size": 28}` for the side
+            of the last map at 224 pixels: 14, unless given, or 28, and for most
+            also what `keras.applications` has. For a model of one's own
+            `{"normalization": "tf"}`, or another mode of `ImageNetNormalization`,
+            if its preprocessing is not inside.
         class_names: Optional names by class id. They stay with the model when it
             is saved and exported.
         freeze: What is not trained: `"batch_norm"` (statistics stay, too),
@@ -76,8 +104,9 @@ def build_classifier(
         under every dtype policy.
 
     Raises:
+        TypeError: `backbone` is a model without a graph.
         ValueError: An unknown backbone, method, layer or option, each with the
-            list of what exists, or a wrong shape.
+            list of what exists, a wrong shape, or a model that has models inside.
         FileNotFoundError: `weights` is a path that does not exist.
 
     Example:
@@ -87,45 +116,40 @@ def build_classifier(
     >>> model.name, model.output_shape
     ('mobilenet_dgdm', (None, 5))
     """
-    spec = _row(BACKBONES, "backbone", backbone)
-    _row(METHODS, "method", method)
-    options = _checked_options(backbone, spec, backbone_options)
-    _check_shape(num_classes, input_shape)
-    head_convolutions = options.pop("head_convolutions", 0)
-    source, trained = source_model(spec, weights, input_shape, options)
+    row(METHODS, "method", method)
+    if isinstance(backbone, keras.Model):
+        base = _of_a_model(backbone, features, weights, input_shape, backbone_options)
+        drop_after = _own_drop_after(base.source, drop_after)
+    else:
+        if features is not None:
+            raise ValueError(
+                "`features` can only be given for a model of one's own. Received: "
+                f"features={features!r} with backbone={backbone!r}."
+            )
+        base = _of_the_table(backbone, weights, input_shape, backbone_options)
+    spec = base.spec
+    check_shape(num_classes, base.input_shape)
 
-    images = keras.Input(input_shape, name="images")
-    normalization = ImageNetNormalization(spec.normalization, name=NORMALIZATION)
+    images = keras.Input(base.input_shape, name="images")
     if drop_after is None:
-        drop_after = _default_places(spec, method, head_convolutions)
-    factories = _factories(spec, method, drop_after, method_options, seed)
-    outputs: dict[str, Any] = {}
-    names = stable_names(source)
-
-    def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
-        changes = spec.layer_changes.get(layer.name, {})
-        return changed_layer(layer, names[layer.name], changes, seed)
-
-    def call(layer: keras.layers.Layer, *args: Any, **kwargs: Any) -> Any:
-        args = tuple(normalized if arg is images else arg for arg in args)
-        return call_and_insert(layer, *args, **kwargs)
-
-    def call_and_insert(layer: keras.layers.Layer, *args: Any, **kwargs: Any) -> Any:
-        result = layer(*args, **kwargs)
-        if layer.name in factories:
-            result = factories[layer.name]()(result)
-        outputs[layer.name] = result
-        return result
-
-    normalized = call_and_insert(normalization, images)
-    keras.models.clone_model(
-        source, input_tensors=images, clone_function=copy, call_function=call
+        drop_after = default_places(spec, method, base.head_convolutions)
+    blocks = backbone_blocks(spec, seed)
+    factories = method_layers(
+        spec, method, drop_after, method_options, base.input_shape, seed
     )
-    features = outputs[spec.features]
-    for layer in _head_convolutions(head_convolutions, seed):
-        features = call(layer, features)
+    call = CallAndInsert(
+        {
+            place: [table[place] for table in (blocks, factories) if place in table]
+            for place in {**blocks, **factories}
+        }
+    )
+    normalized = call(_normalization(spec.normalization), images)
+    copy_graph(base.source, images, normalized, call, base.changes, seed)
+    maps = call.outputs[spec.features]
+    for layer in _head_convolutions(base.head_convolutions, seed):
+        maps = call(layer, maps)
     pooled = keras.layers.GlobalAveragePooling2D(name="head_pool", dtype="float32")(
-        features
+        maps
     )
     logits = Logits(
         int(num_classes),
@@ -134,130 +158,102 @@ def build_classifier(
         dtype="float32",
         name="head_logits",
     )(pooled)
-    model = keras.Model(images, logits, name=f"{backbone}_{method}")
-    _check_inserted(model, factories, outputs, backbone)
+    model = keras.Model(images, logits, name=f"{base.name}_{method}")
+    _check_inserted(model, factories, call.outputs, base.name)
     if weights is not None:
-        carry_over(source if trained is None else trained, model)
+        new = {*spec.inserted_blocks, *(f"{method}_{place}" for place in factories)}
+        carry_over(base.source if base.trained is None else base.trained, model, new)
     freeze_layers(model, freeze, spec.features)
     return model
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Base:
+    """What a classifier is built on."""
+
+    name: str
+    spec: BackboneSpec
+    source: keras.Model
+    trained: keras.Model | None
+    input_shape: Any
+    changes: Mapping[str, Mapping[str, Any]]
+    head_convolutions: int
+
+
+def _of_the_table(
+    name: str, weights: Any, input_shape: Any, backbone_options: Any
+) -> _Base:
+    spec = row(BACKBONES, "backbone", name)
+    options = checked_options(name, spec, backbone_options)
+    input_shape = DEFAULT_SHAPE if input_shape is None else input_shape
+    check_shape(1, input_shape)
+    head_convolutions = options.pop("head_convolutions", 0)
+    changes = spec.map_sizes.get(options.pop("map_size", None), {})
+    source, trained = source_model(spec, weights, input_shape, options)
+    return _Base(
+        name=name,
+        spec=spec,
+        source=source,
+        trained=trained,
+        input_shape=input_shape,
+        changes=changes,
+        head_convolutions=head_convolutions,
+    )
+
+
+def _of_a_model(
+    model: keras.Model, features: Any, weights: Any, input_shape: Any, options: Any
+) -> _Base:
+    source, spec = own_backbone(model, features, options)
+    if input_shape is None:
+        own = tuple(source.input_shape[1:])
+        input_shape = DEFAULT_SHAPE if None in own else own
+    return _Base(
+        name=source.name,
+        spec=spec,
+        source=source,
+        trained=own_weights(weights),
+        input_shape=input_shape,
+        changes={},
+        head_convolutions=0,
+    )
+
+
+def _own_drop_after(
+    source: keras.Model, drop_after: Sequence[str] | None
+) -> Sequence[str] | None:
+    """The places by their stable names."""
+    if drop_after is None or isinstance(drop_after, str):
+        return drop_after
+    return tuple(
+        place
+        if place == NORMALIZATION
+        else own_places(source, [place], "drop_after")[0]
+        for place in drop_after
+    )
+
+
+def _normalization(mode: str | None) -> keras.layers.Layer:
+    if mode is None:
+        return keras.layers.Identity(name=NORMALIZATION, dtype="float32")
+    return ImageNetNormalization(mode, name=NORMALIZATION)
+
+
 def _check_inserted(
     model: keras.Model,
-    factories: Mapping[str, Callable[[], keras.layers.Layer]],
+    places: Iterable[str],
     present: Iterable[str],
     backbone: str,
 ) -> None:
     """Raises if a place was not met, or lies behind the features that are used."""
-    made = {layer.name for layer in model.layers}
-    missing = [
-        place for place in factories if place not in present or place not in made
-    ]
+    made = {layer.name for layer in model.operations}
+    missing = [place for place in places if place not in present or place not in made]
     if missing:
         known = [name for name in present if name in made]
         raise ValueError(
             f"Cannot insert after layers that `{backbone}` does not have. Received: "
             f"{missing}. Its last layers are: {known[-20:]}."
         )
-
-
-def _row(table: Mapping[str, Any], name: str, key: Any) -> Any:
-    if key not in table:
-        raise ValueError(
-            f"`{name}` must be one of {list(table)}. Received: {name}={key!r}."
-        )
-    return table[key]
-
-
-def _check_shape(num_classes: Any, input_shape: Any) -> None:
-    if not isinstance(num_classes, Integral) or num_classes < 1:
-        raise ValueError(
-            "`num_classes` must be a positive integer. Received: "
-            f"num_classes={num_classes!r}."
-        )
-    shape = tuple(input_shape) if isinstance(input_shape, Sequence) else ()
-    if len(shape) != 3 or shape[2] != 3 or None in shape:
-        raise ValueError(
-            "`input_shape` must be (height, width, 3) with a fixed height and "
-            f"width. Received: input_shape={input_shape!r}."
-        )
-
-
-def _checked_options(
-    backbone: str, spec: BackboneSpec, given: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    known = dict(spec.options)
-    if spec.head_convolutions:
-        known["head_convolutions"] = spec.head_convolutions
-    unknown = sorted(set(given or {}) - set(known))
-    if unknown:
-        raise ValueError(
-            f"`backbone_options` of {backbone!r} may have {sorted(known)}. "
-            f"Received: {unknown}."
-        )
-    options = {**known, **(given or {})}
-    count = options.get("head_convolutions", 1)
-    if not isinstance(count, Integral) or count < 1:
-        raise ValueError(
-            "`head_convolutions` must be an integer of at least 1. Received: "
-            f"head_convolutions={count!r}."
-        )
-    return options
-
-
-def _default_places(
-    spec: BackboneSpec, method: str, head_convolutions: int
-) -> tuple[str, ...] | None:
-    """The places of the row; one after a head convolution means the last of them."""
-    if METHODS[method] is None:
-        return None
-    if method in METHOD_PLACES:
-        return METHOD_PLACES[method]
-    last = f"head_conv{head_convolutions}"
-    return tuple(
-        last if place.startswith("head_conv") else place
-        for place in spec.places(method)
-    )
-
-
-def _factories(
-    spec: BackboneSpec,
-    method: str,
-    drop_after: Sequence[str] | None,
-    method_options: Mapping[str, Any] | None,
-    seed: int,
-) -> dict[str, Callable[[], keras.layers.Layer]]:
-    layer_class = METHODS[method]
-    if layer_class is None:
-        if drop_after or method_options:
-            raise ValueError(
-                f"The method {method!r} inserts no layer, so it takes neither "
-                "`drop_after` nor `method_options`."
-            )
-        return {}
-    places = tuple(drop_after or ())
-    if isinstance(drop_after, str) or not places:
-        raise ValueError(
-            "`drop_after` must be a sequence of layer names, at least one. "
-            f"Received: drop_after={drop_after!r}."
-        )
-    known = set(layer_class().get_config()) - {"trainable", "dtype", "name"}
-    unknown = sorted(set(method_options or {}) - known)
-    if unknown:
-        raise ValueError(
-            f"`method_options` of {method!r} may have {sorted(known)}. "
-            f"Received: {unknown}."
-        )
-
-    def factory(place: str) -> Callable[[], keras.layers.Layer]:
-        arguments = {
-            "seed": derive_seed(seed, place),
-            **spec.preset(method, place),
-            **(method_options or {}),
-        }
-        return lambda: layer_class(name=f"{method}_{place}", **arguments)
-
-    return {place: factory(place) for place in places}
 
 
 def _head_convolutions(count: int, seed: int) -> list[keras.layers.Layer]:

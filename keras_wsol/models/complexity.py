@@ -48,12 +48,33 @@ def multiply_adds(model: keras.Model) -> int:
     >>> multiply_adds(model)
     3250
     """
+    return sum(multiply_adds_by_layer(model).values())
+
+
+def multiply_adds_by_layer(model: keras.Model) -> dict[str, int]:
+    """Counts the multiply-adds of each layer of a model, as `multiply_adds` does.
+
+    Args:
+        model: As for `multiply_adds`.
+
+    Returns:
+        Name of each layer and function in the graph to its number, for all its calls
+        together, from the end of the model to its beginning.
+
+    Raises:
+        TypeError: As for `multiply_adds`.
+        ValueError: As for `multiply_adds`.
+    """
     if not isinstance(model, keras.Model) or not getattr(model, "outputs", None):
         raise ValueError(
             "`model` must be a functional or Sequential Keras model. Received: "
             f"{getattr(model, 'name', model)!r} of type {type(model).__name__}."
         )
-    return sum(_count(*call) for call in _calls(model))
+    counts: dict[str, int] = {}
+    for operation, given, made in _calls(model):
+        count = _count(operation, given, made)
+        counts[operation.name] = counts.get(operation.name, 0) + count
+    return counts
 
 
 def _calls(model: keras.Model) -> Iterator[tuple[Any, tuple, tuple]]:

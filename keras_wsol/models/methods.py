@@ -46,3 +46,21 @@ METHODS: Mapping[str, Callable[..., keras.layers.Layer] | None] = {
 # hides a square of the normalized image, so that its default of 0 is the mean colour
 # (mid-grey for backbones that scale to [-1, 1]).
 METHOD_PLACES: Mapping[str, tuple[str, ...]] = {"cutout": (NORMALIZATION,)}
+
+
+def options_of_size(method: str, input_shape: tuple[int, int, int]) -> dict[str, int]:
+    """Returns the options of a method that depend on the size of the images.
+
+    Args:
+        method: A row of `METHODS`.
+        input_shape: Height, width and 3.
+
+    Returns:
+        Constructor arguments: for Cutout a square of half the shorter side, as its
+        paper's 16 pixels are of 32; none for the others.
+
+    Example:
+    >>> options_of_size("cutout", (224, 320, 3)), options_of_size("adl", (224, 224, 3))
+    ({'size': 112}, {})
+    """
+    return {"size": min(input_shape[:2]) // 2} if method == "cutout" else {}

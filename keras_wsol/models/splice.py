@@ -1,7 +1,7 @@
 """Inserting layers into a functional model, and changing layers of it."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from zlib import crc32
 
@@ -42,7 +42,7 @@ def check_layer_names(
     """
     present = [
         layer.name
-        for layer in model.layers
+        for layer in getattr(model, "operations", model.layers)
         if not isinstance(layer, keras.layers.InputLayer)
     ]
     missing = sorted(set(names) - set(present))
@@ -102,6 +102,23 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
             target.get_layer(layer.name).set_weights(layer.get_weights())
 
 
+def flat_layers(model: keras.Model) -> Iterator[Any]:
+    """Lists the layers of a model, with those of a `Sequential` in its place.
+
+    Args:
+        model: A Keras model.
+
+    Yields:
+        Layers, and functions of `keras.ops` that are part of its graph.
+    """
+    sequential = isinstance(model, keras.Sequential)
+    for layer in model.layers if sequential else model.operations:
+        if isinstance(layer, keras.Sequential):
+            yield from flat_layers(layer)
+        else:
+            yield layer
+
+
 def stable_names(model: keras.Model) -> dict[str, str]:
     """Names the layers that Keras named by counting, the same in every process.
 
@@ -110,11 +127,12 @@ def stable_names(model: keras.Model) -> dict[str, str]:
     are carried over by name, and seeds, need names that stay.
 
     Args:
-        model: A Keras model.
+        model: A functional or `Sequential` Keras model.
 
     Returns:
-        Name of each layer to its stable name: that of its author, or the layer's
-        type and its number among those of its type in this model.
+        Name of each layer, and of each function of `keras.ops`, to its stable name:
+        that of its author, or the layer's type and its number among those of its
+        type in this model. Layers of a `Sequential` inside are among them.
 
     Example:
     >>> layers = [keras.layers.Dense(1), keras.layers.Dense(1, name="mine")]
@@ -123,7 +141,7 @@ def stable_names(model: keras.Model) -> dict[str, str]:
     """
     counts: dict[str, int] = {}
     names = {}
-    for layer in model.layers:
+    for layer in flat_layers(model):
         kind = re.sub(r"_\d+$", "", layer.name)
         names[layer.name] = layer.name
         if kind.replace("_", "") == type(layer).__name__.lower():
@@ -138,17 +156,20 @@ def changed_layer(
     """Makes a fresh copy of a layer with another configuration, seeded.
 
     Args:
-        layer: The layer to copy; its weights are not copied.
+        layer: The layer to copy, or a function of `keras.ops` in a graph; its
+            weights are not copied.
         name: Name of the copy.
         changes: Configuration entries to replace.
-        seed: Integer. Every initializer gets a seed derived from it and the
-            layer's name, so that weights do not depend on the global seed.
+        seed: Integer. Every initializer, and a layer that draws, gets a seed derived
+            from it and the layer's name, so that neither depends on the global seed.
 
     Returns:
         A layer of the same class.
     """
     config = layer.get_config()
     config.update(changes, name=name)
+    if config.get("seed", 0) is None:
+        config["seed"] = derive_seed(seed, name)
     for entry in config.values():
         inner = entry.get("config") if isinstance(entry, dict) else None
         if isinstance(inner, dict) and "seed" in inner:

@@ -1,14 +1,14 @@
 """Where the weights of a classifier come from, and which of them are trained."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 
-from keras_wsol.models.backbones import BackboneSpec
+from keras_wsol.models.backbone_spec import BackboneSpec
 from keras_wsol.models.logits import class_names_of
-from keras_wsol.models.splice import check_layer_names, stable_names
+from keras_wsol.models.splice import check_layer_names, flat_layers, stable_names
 
 
 def source_model(
@@ -40,17 +40,34 @@ def source_model(
     return source, trained
 
 
-def carry_over(source: keras.Model, model: keras.Model) -> None:
-    """Copies the weights of the backbone, and of the head where it fits."""
+def carry_over(
+    source: keras.Model, model: keras.Model, new: Collection[str] = ()
+) -> None:
+    """Copies the weights of the backbone, and of the head where it fits.
+
+    Args:
+        source: Backbone or classifier that has the weights.
+        model: Classifier that gets them.
+        new: Names of inserted layers: what the source lacks of these stays as drawn.
+
+    Raises:
+        ValueError: The source lacks another layer, or the shapes do not fit.
+    """
     names = stable_names(source)
-    saved = {names[layer.name]: layer for layer in source.layers if layer.weights}
+    saved = {
+        names[layer.name]: layer
+        for layer in flat_layers(source)
+        if getattr(layer, "weights", None)
+    }
     if class_names_of(source) != class_names_of(model):
         saved.pop("head_logits", None)  # the same rows would mean other classes
     own = [layer for layer in model.layers if layer.weights]
     missing = [
         layer.name
         for layer in own
-        if layer.name not in saved and not layer.name.startswith("head_")
+        if layer.name not in saved
+        and layer.name not in new
+        and not layer.name.startswith("head_")
     ]
     if missing:
         raise ValueError(
@@ -58,6 +75,8 @@ def carry_over(source: keras.Model, model: keras.Model) -> None:
             f"{missing[:8]} of `{model.name}`."
         )
     for layer in own:
+        if layer.name in new and layer.name not in saved:
+            continue
         weights = saved[layer.name].get_weights() if layer.name in saved else []
         expected = [tuple(weight.shape) for weight in layer.weights]
         received = [weight.shape for weight in weights]
@@ -79,12 +98,12 @@ def freeze_layers(
         model: A classifier.
         freeze: `"batch_norm"`, `"backbone"`, the name of a layer (it and all before
             it), a sequence of these, or `None`.
-        features: Name of the last layer of the backbone.
+        features: Name of the last layer, or function, of the backbone.
 
     Raises:
         ValueError: A name is none of these.
     """
-    names = [layer.name for layer in model.layers]
+    names = [layer.name for layer in model.operations]
     for part in [freeze] if isinstance(freeze, str) else freeze or ():
         if part == "batch_norm":
             frozen = [
@@ -100,6 +119,7 @@ def freeze_layers(
                 raise ValueError(
                     f'{error} `freeze` may also be "batch_norm" or "backbone".'
                 ) from None
-            frozen = model.layers[: names.index(last) + 1]
+            before = model.operations[: names.index(last) + 1]
+            frozen = [each for each in before if isinstance(each, keras.layers.Layer)]
         for layer in frozen:
             layer.trainable = False

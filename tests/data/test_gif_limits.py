@@ -83,7 +83,7 @@ def test_the_limit_counts_every_step_before_the_frame(name, monkeypatch):
 
 def test_stopped_on_a_length_that_looks_like_a_frame(monkeypatch):
     # 44 is both a length and the mark of a frame.
-    file = behind((b"," + bytes(44)) * 9)
+    file = behind((b"," + b"\x01" * 44) * 9)
     for limit in range(12):
         monkeypatch.setattr(walk, "MAX_STEPS", limit)
         found = walk.first_frame(tf.constant(file))[1].numpy()

@@ -7,8 +7,13 @@ import numpy as np
 import pytest
 
 from keras_wsol.export import check_saved_model, export_saved_model, model_card
+from keras_wsol.export.checking import (
+    SIGNATURES,
+    TOLERANCES,
+    SavedModelCheck,
+    _differences,
+)
 from keras_wsol.export.full_precision import in_float32
-from keras_wsol.export.replacing import replacing
 from keras_wsol.models import Localizer, build_classifier
 from tests.contracts.saved_graph import operations
 from tests.models.painted import blob_images, painted_classifier
@@ -162,7 +167,7 @@ def test_a_mixed_model_computes_in_float32(policy, tmp_path):
         np.testing.assert_array_equal(before, after)
     path = export_saved_model(localizer, tmp_path / "1")
     images = blob_images(2, (24, 36)).astype("float32")
-    assert check_saved_model(path, images, wide).ok
+    assert check_saved_model(path, images, localizer).ok
     from tensorflow.core.protobuf import saved_model_pb2
 
     message = saved_model_pb2.SavedModel()
@@ -186,46 +191,106 @@ def test_a_float32_model_is_not_copied():
 # --- the check
 
 
-def test_check_tells_rounding_from_another_model(blobs, tmp_path):
+def test_check_tells_rounding_from_another_model(blobs):
     localizer, path = blobs
     images = [*blob_images(2, (24, 36)), *blob_images(1, (40, 30))]
     same = check_saved_model(path, images, localizer)
     assert same.ok
     assert same.num_images == 3
-    localizer.save(tmp_path / "blobs.keras")
-    assert check_saved_model(path, images, tmp_path / "blobs.keras").ok
+    assert tuple(same.by_signature) == SIGNATURES
+    for differences in same.by_signature.values():
+        assert set(differences) == set(TOLERANCES) == set(localizer(images[0][None]))
     other = check_saved_model(
-        path, images, Localizer(localizer.model, cam_threshold=0.9)
+        path, images[:1], Localizer(localizer.model, cam_threshold=0.9, max_boxes=2)
     )
     assert not other.ok
-    assert other.largest_differences["boxes"] > 0.5
+    assert other.largest_differences["boxes"] > 2
     assert other.largest_differences["scores"] < 1e-4
+
+
+def test_check_fails_on_nan(blobs, tmp_path):
+    # One weight of each class, as a training run that diverged would leave it.
+    path = blobs[1]
+    model = painted_classifier()
+    kernel, bias = model.layers[-1].get_weights()
+    kernel[1] = np.nan
+    model.layers[-1].set_weights([kernel, bias])
+    broken = Localizer(model, cam_threshold=0.4, max_boxes=2)
+    images = blob_images(1, (24, 36))
+    for saved in (path, export_saved_model(broken, tmp_path / "1")):
+        checked = check_saved_model(saved, images, broken)
+        for differences in checked.by_signature.values():
+            assert np.isnan(differences["scores"])
+        assert not checked.ok
+
+
+def test_a_nan_is_not_lost_among_numbers():
+    found = [{"scores": value} for value in (0.0, np.nan, 0.0)]
+    checked = SavedModelCheck(1, dict(zip("abc", found, strict=True)), {"scores": 1.0})
+    assert not checked.ok
+    assert SavedModelCheck(1, {"a": {"scores": 0.5}}, {"scores": 1.0}).ok
+    assert not SavedModelCheck(1, {"a": {"scores": 1.5}}, {"scores": 1.0}).ok
+
+
+def test_check_takes_the_file_of_a_classifier(tmp_path):
+    model = painted_classifier()
+    model.save(tmp_path / "model.keras")
+    path = export_saved_model(model, tmp_path / "1")
+    assert check_saved_model(
+        path, blob_images(1, (31, 50)), tmp_path / "model.keras"
+    ).ok
+
+
+def test_check_finds_a_fault_in_one_signature(tmp_path, monkeypatch):
+    from keras_wsol.export import endpoints
+
+    make = endpoints.bytes_endpoint
+
+    def mirrored(*given):
+        def serve(*inputs):
+            outputs = make(*given)(*inputs)
+            return {**outputs, "score_maps": outputs["score_maps"][..., ::-1]}
+
+        return serve
+
+    monkeypatch.setattr(endpoints, "bytes_endpoint", mirrored)
+    localizer = Localizer(painted_classifier())
+    path = export_saved_model(localizer, tmp_path / "1")
+    checked = check_saved_model(path, blob_images(1, (31, 50)), localizer)
+    assert not checked.ok
+    wrong = {k for k, v in checked.by_signature.items() if v["score_maps"] > 0.1}
+    assert wrong == {"serve_bytes"}
+
+
+@pytest.mark.parametrize("name", ["boxes", "component_boxes"])
+def test_boxes_are_compared_in_cells_of_the_input(name):
+    # An image of 240 x 720 through a model of 24 x 36: a cell is 10 x 20 pixels.
+    cell = np.array([10.0, 20.0])
+    found = {name: np.array([[[320.0, 100.0, 560.0, 215.0]]])}
+    expected = {name: np.array([[[300.0, 110.0, 620.0, 200.0]]])}
+    differences = _differences(found, expected, cell)[name]
+    assert differences.tolist() == [[[1, 1, 3, 1.5]]]
+    assert 1 < TOLERANCES[name] < 1.5
 
 
 def test_check_refuses_nothing_and_other_shapes(blobs):
     localizer, path = blobs
     with pytest.raises(ValueError, match=r"at least one image\. Received none"):
         check_saved_model(path, [], localizer)
-    with pytest.raises(ValueError, match="`class_ids` has shape"):
+    images = blob_images(1, (24, 36))
+    with pytest.raises(ValueError, match=r"`\w+` has shape .* not the same model"):
         check_saved_model(
-            path, blob_images(1, (24, 36)), Localizer(localizer.model, top_k=2)
+            path, images, Localizer(localizer.model, top_k=2, max_boxes=2)
         )
+    with pytest.raises(ValueError, match=r"outputs are .*num_components.*not the same"):
+        check_saved_model(path, images, Localizer(localizer.model))
 
 
-# --- whole or not at all
+def test_check_refuses_other_saved_models(tmp_path):
+    import tensorflow as tf
 
-
-def test_a_folder_lost_between_two_renames_comes_back(tmp_path):
-    # As a kill between the renames leaves it: the old folder under its other name.
-    (tmp_path / ".model.old").mkdir()
-    (tmp_path / ".model.old" / "kept").write_text("precious")
-
-    def fail():
-        with replacing(tmp_path / "model") as temporary:
-            temporary.mkdir()
-            raise KeyError("broken")
-
-    with pytest.raises(KeyError):
-        fail()
-    assert (tmp_path / "model" / "kept").read_text() == "precious"
-    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    tf.saved_model.save(tf.Module(), str(tmp_path / "1"))
+    with pytest.raises(ValueError, match=r"lacks the signatures \['serve_bytes', "):
+        check_saved_model(
+            tmp_path / "1", blob_images(1, (24, 36)), painted_classifier()
+        )

@@ -94,6 +94,7 @@ def test_a_folder_is_replaced_when_asked(tmp_path):
     path = tmp_path / "1"
     path.mkdir()
     (path / "old").write_text("old")
+    (path / "saved_model.pb").write_text("old")
     model = painted_classifier(seed=1)
     export_saved_model(model, path, overwrite=True)
     assert "old" not in files_in(path)
@@ -110,7 +111,7 @@ def test_an_export_that_fails_leaves_no_half_of_a_model(
     path = tmp_path / "1"
     if overwrite:
         path.mkdir()
-        (path / "old").write_text("old")
+        (path / "saved_model.pb").write_text("old")
 
     import tensorflow as tf
 
@@ -124,18 +125,44 @@ def test_an_export_that_fails_leaves_no_half_of_a_model(
         export_saved_model(painted_classifier(), path, overwrite=overwrite)
     assert path.exists() == overwrite
     if overwrite:
-        assert files_in(path) == {"old": b"old"}
+        assert files_in(path) == {"saved_model.pb": b"old"}
     # What a server polls for versions holds no other number.
     assert not [x for x in tmp_path.iterdir() if x.name.isdigit() and x != path]
 
 
-def test_what_a_failed_export_left_is_no_obstacle(tmp_path):
-    left = tmp_path / ".1.tmp"
-    left.mkdir()
-    (left / "rest").write_text("half")
-    export_saved_model(painted_classifier(), tmp_path / "1")
+def test_a_folder_that_is_no_saved_model_is_kept_even_if_told(tmp_path):
+    path = tmp_path / "photos"
+    path.mkdir()
+    (path / "precious").write_text("mine")
+    with pytest.raises(FileExistsError, match="so it is not replaced: it has no saved"):
+        export_saved_model(painted_classifier(), path, overwrite=True)
+    assert files_in(tmp_path) == {"photos/precious": b"mine"}
+
+
+def test_a_version_that_another_job_writes_meanwhile_is_kept(tmp_path, monkeypatch):
+    import tensorflow as tf
+
+    path = tmp_path / "1"
+    save = tf.saved_model.save
+
+    def save_late(*args, **kwargs):
+        save(*args, **kwargs)
+        path.mkdir()
+        (path / "saved_model.pb").write_text("first")
+
+    monkeypatch.setattr(tf.saved_model, "save", save_late)
+    with pytest.raises(FileExistsError, match="another job has written it meanwhile"):
+        export_saved_model(painted_classifier(), path)
+    assert files_in(tmp_path) == {"1/saved_model.pb": b"first"}
     assert [x.name for x in tmp_path.iterdir()] == ["1"]
-    assert "rest" not in files_in(tmp_path / "1")
+
+
+def test_a_model_that_a_kill_left_under_another_name_is_not_overwritten(tmp_path):
+    (tmp_path / ".1.old").mkdir()
+    (tmp_path / ".1.old" / "saved_model.pb").write_text("precious")
+    with pytest.raises(FileExistsError, match="1 exists"):
+        export_saved_model(painted_classifier(), tmp_path / "1")
+    assert files_in(tmp_path) == {"1/saved_model.pb": b"precious"}
 
 
 def test_the_old_model_is_there_until_the_new_one_is(tmp_path, monkeypatch):

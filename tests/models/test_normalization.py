@@ -13,16 +13,25 @@ OWN = {
     "mobilenet_v2": keras.applications.mobilenet_v2,
     "vgg16": keras.applications.vgg16,
     "resnet50": keras.applications.resnet50,
+    "resnet50_se": keras.applications.resnet50,
+    "resnet101": keras.applications.resnet,
     "inception_v3": keras.applications.inception_v3,
 }
 
 
-@pytest.mark.parametrize("backbone", list(BACKBONES))
+@pytest.mark.parametrize("backbone", list(OWN))
 def test_each_backbone_gets_its_own_preprocessing(backbone):
     images = random_images(2, (3, 5))
     found = ImageNetNormalization(BACKBONES[backbone].normalization)(images)
     expected = OWN[backbone].preprocess_input(images.copy())
     np.testing.assert_array_equal(ops.convert_to_numpy(found), expected)
+
+
+def test_those_with_preprocessing_inside_are_built_without():
+    # What is inside is the mode "torch": `tests/models/test_backbones.py`.
+    inside = set(BACKBONES) - set(OWN)
+    assert inside == {"efficientnet_v2_b0", "convnext_tiny"}
+    assert {BACKBONES[name].normalization for name in inside} == {"torch"}
 
 
 def test_the_numbers_of_each_mode():

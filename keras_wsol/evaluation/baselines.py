@@ -5,8 +5,10 @@ import numpy as np
 from keras_wsol.boxes import sweep_largest_boxes
 from keras_wsol.evaluation.box_errors import best_overlaps
 
-# Standard deviation in shares of the side. Where the threshold is chosen it does not
-# matter: every centred box is the box of some threshold.
+# Standard deviation in shares of the side. Cuts give the centred boxes with the view's
+# proportions, each at some threshold, so where the threshold is chosen the deviation
+# hardly matters. Below exp(-2) = 0.135 of the maximum, its value in the middle of the
+# view's sides, every cut gives the whole view.
 CENTRE_SIGMA = 0.25
 # The IoU from which on a box is right, and those of MaxBoxAccV2.
 _LEVELS = np.array([0.5, 0.3, 0.5, 0.7], "float32")
@@ -80,10 +82,17 @@ class Baselines:
     Args:
         size: Height and width of the view.
         thresholds: float32 `(T,)`, where the Gaussian is cut.
+        in_v2: Boolean `(T,)`, those that MaxBoxAccV2 chooses from; all if `None`.
     """
 
-    def __init__(self, size: tuple[int, int], thresholds: np.ndarray) -> None:
+    def __init__(
+        self,
+        size: tuple[int, int],
+        thresholds: np.ndarray,
+        in_v2: np.ndarray | None = None,
+    ) -> None:
         self._size = size
+        self._in_v2 = np.full(len(thresholds), True) if in_v2 is None else in_v2
         gaussian = centre_gaussian(size)[None]
         self._centre_boxes = sweep_largest_boxes(gaussian, thresholds)[:, 0]
         self._generator = np.random.default_rng(0)
@@ -109,7 +118,8 @@ class Baselines:
 
     def centre_v2(self) -> float:
         """Returns MaxBoxAccV2 of the Gaussian."""
-        return float(self._centre[1:].max(axis=1).mean() / self._count)
+        curves = self._centre[1:, self._in_v2]
+        return float(curves.max(axis=1).mean() / self._count)
 
     def boxes(self) -> dict[str, dict[str, float]]:
         """Returns GT-known Loc and MaxBoxAccV2 of the two boxes, by their names."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from keras_wsol.evaluation.written import write_text
 from keras_wsol.layers.arguments import check_choice
 
 MEASURES = ("gt_known_loc", "top1_loc", "max_box_acc_v2", "top1_cls")
@@ -16,8 +17,8 @@ class BestModel:
     """Saves a model whenever it is better than the one saved.
 
     Beside `best.keras` lies `best.json` with the epoch, counted from 0 as in Keras'
-    logs, the measure and its figures. The model is written under another name and
-    renamed, so an interruption leaves the last whole one.
+    logs, the measure and its figures. Both are written under other names and renamed
+    one after the other, so an interruption leaves whole files.
 
     Args:
         path: Path of the model, `.keras`. Its folder is made.
@@ -48,13 +49,20 @@ class BestModel:
         self.value, self.epoch = float("-inf"), None
 
     def recall(self) -> None:
-        """Goes on from the model that lies there, where training was interrupted."""
+        """Goes on from the model that lies there, where training was interrupted.
+
+        Begins anew where its figures cannot be read.
+        """
         self.forget()
         if not (self.path.is_file() and self._figures.is_file()):
             return
-        saved = json.loads(self._figures.read_text())
-        if saved["measure"] == self.measure:
-            self.value, self.epoch = saved[f"val_{self.measure}"], saved["epoch"]
+        try:
+            saved = json.loads(self._figures.read_text("utf-8"))
+            if saved["measure"] == self.measure:
+                value, epoch = float(saved[f"val_{self.measure}"]), int(saved["epoch"])
+                self.value, self.epoch = value, epoch
+        except (ValueError, KeyError, TypeError):  # no JSON, or not what `offer` wrote
+            self.forget()
 
     def offer(self, model: keras.Model, epoch: int, figures: dict[str, Any]) -> bool:
         """Saves the model if it is better than the one saved; of equal ones the first.
@@ -72,12 +80,16 @@ class BestModel:
             return False
         # Keras wants the suffix; a name of its own keeps two trainings apart.
         temporary = self.path.with_name(f".{uuid.uuid4().hex}.keras")
+        saved = {"epoch": epoch, "measure": self.measure, **figures}
         try:
             model.save(temporary)
+            write_text(
+                json.dumps(saved, indent=2) + "\n", temporary.with_suffix(".json")
+            )
+            temporary.with_suffix(".json").replace(self._figures)
             temporary.replace(self.path)
         finally:
             temporary.unlink(missing_ok=True)
+            temporary.with_suffix(".json").unlink(missing_ok=True)
         self.value, self.epoch = value, epoch
-        saved = {"epoch": epoch, "measure": self.measure, **figures}
-        self._figures.write_text(json.dumps(saved, indent=2) + "\n")
         return True

@@ -1,6 +1,5 @@
 """Localization measured while a classifier trains."""
 
-import re
 from collections.abc import Mapping
 from numbers import Integral
 from pathlib import Path
@@ -11,10 +10,12 @@ import numpy as np
 
 from keras_wsol.data import ImageDataset
 from keras_wsol.data.views import check_view
+from keras_wsol.evaluation.best_index import best_index
 from keras_wsol.evaluation.best_model import BestModel
+from keras_wsol.evaluation.class_check import check_classes
 from keras_wsol.evaluation.measure import MapReader, measure
-from keras_wsol.evaluation.protocol import _check_classes, best_index
 from keras_wsol.evaluation.score_map_images import ScoreMapImages
+from keras_wsol.evaluation.split_names import check_named, check_not_test
 from keras_wsol.metrics import threshold_grid
 from keras_wsol.models import Localizer
 
@@ -40,7 +41,8 @@ class LocalizationEvaluation(keras.callbacks.Callback):
 
     Args:
         dataset: An `ImageDataset` with boxes, such as `"train-fullsup"`, or what else
-            `evaluate` takes and can be gone through repeatedly.
+            `evaluate` takes and can be gone through repeatedly. Batches, which do not
+            say which split they are of, need `allow_test=True`.
         every: Integer of at least 1, epochs from one evaluation to the next.
         view: As in `evaluate`.
         batch_size: Images in a batch of an `ImageDataset`.
@@ -56,7 +58,8 @@ class LocalizationEvaluation(keras.callbacks.Callback):
         log_dir: Optional folder for TensorBoard: score maps with boxes of a few
             images of the split. Needs TensorFlow, on any backend.
         num_images: Integer of at least 1, how many images.
-        allow_test: Whether the split may be called a test split. Models and
+        allow_test: Whether the split may be called a test split, or have no name, as
+            batches have none. Models and
             thresholds are chosen by these figures, which makes those on the split
             worthless.
 
@@ -66,8 +69,8 @@ class LocalizationEvaluation(keras.callbacks.Callback):
     Raises:
         ImportError: `log_dir` is given, and TensorFlow is not installed.
         TypeError: An argument has another type than it must have.
-        ValueError: The split is a test split or has no boxes, an argument is out of
-            range, or, when training begins, the model knows other classes.
+        ValueError: The split is a test split, has no name or has no boxes, an argument
+            is out of range, or, when training begins, the model knows other classes.
 
     Example:
         held_out = data.cub200(root, "train-fullsup")
@@ -110,7 +113,7 @@ class LocalizationEvaluation(keras.callbacks.Callback):
     def on_train_begin(self, logs: Any = None) -> None:
         """Finds out whether the model can be measured, before it has cost an epoch."""
         self._localizer = Localizer(self.model, **self._localizer_options)
-        _check_classes(self._localizer, self.dataset)
+        check_classes(self._localizer, self.dataset)
         # The thresholds of `evaluate`, so that the figures are its figures.
         fixed = np.float32(self._localizer.cam_threshold)
         self._thresholds = np.union1d(self._grid, fixed)
@@ -150,7 +153,12 @@ class LocalizationEvaluation(keras.callbacks.Callback):
 
     def _measure(self, reader: MapReader) -> dict[str, float]:
         measured = measure(
-            reader, self.dataset, self.view, self.batch_size, self._thresholds
+            reader,
+            self.dataset,
+            self.view,
+            self.batch_size,
+            self._thresholds,
+            grid=self._grid,
         )
         best = best_index(measured.gt_known)
         return {
@@ -163,15 +171,9 @@ class LocalizationEvaluation(keras.callbacks.Callback):
 
 
 def _check_split(dataset: Any, allow_test: bool) -> None:
-    names = [str(getattr(dataset, name, "")) for name in ("name", "split")]
-    words = {word for name in names for word in re.split(r"[\W_]+", name.lower())}
-    if "test" in words and not allow_test:
-        raise ValueError(
-            "Models are chosen by the figures of this callback, which the test split "
-            "must not see: pass a held-out split, such as 'train-fullsup', or "
-            "`allow_test=True` if this is not the split that results are reported "
-            f"on. Received: name={names[0]!r}, split={names[1]!r}."
-        )
+    if not allow_test:
+        check_named(dataset)
+        check_not_test(dataset, "models")
     if isinstance(dataset, ImageDataset) and dataset.boxes is None:
         raise ValueError(
             f"The split {dataset.split!r} of {dataset.name!r} has no boxes, so "

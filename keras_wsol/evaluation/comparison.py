@@ -20,11 +20,13 @@ from keras_wsol.evaluation.box_errors import RIGHT
 from keras_wsol.evaluation.paired_bootstrap import difference_interval
 from keras_wsol.evaluation.report import Report
 from keras_wsol.evaluation.tables import markdown_lines
+from keras_wsol.evaluation.written import write_text
 
 MEASURES = {
     "top1_cls": "Top-1 Cls",
     "gt_known_loc": "GT-known Loc",
     "top1_loc": "Top-1 Loc",
+    "max_box_acc_v2": "MaxBoxAccV2",
 }
 
 
@@ -35,7 +37,8 @@ class Difference:
     Attributes:
         method: Name of the method.
         measure: `"top1_cls"`, `"gt_known_loc"` or `"top1_loc"`, boxes at each
-            report's main threshold.
+            report's main threshold; or `"max_box_acc_v2"`, at the thresholds that are
+            best for each report, held fixed in the draws.
         num_runs: Reports of the method.
         share: The measure, mean over its runs.
         difference: The same less that of the first method.
@@ -63,8 +66,9 @@ class Comparison:
         view: `"whole"` or `"center_crop"`.
         num_images: Images that count.
         methods: Names, the one that the others are compared with in front.
-        differences: Of each method in turn, one for each measure. Those of the first
-            method are 0.
+        differences: Of each method in turn, one for each measure; MaxBoxAccV2 only
+            where all reports have its results by image. Those of the first method are
+            0.
     """
 
     dataset: str
@@ -97,16 +101,15 @@ class Comparison:
             row = [each.method, each.measure, each.num_runs, share, *others]
             writer.writerow([*row, each.excludes_zero])
         if path is not None:
-            path = Path(path)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(buffer.getvalue())
+            write_text(buffer.getvalue(), path)
         return buffer.getvalue()
 
     def to_markdown(self) -> str:
         """Returns a table in per cent, in which a star marks what is no noise."""
         header = ["", "runs"]
-        for name in MEASURES.values():
-            header += [name, "difference"]
+        measures = dict.fromkeys(each.measure for each in self.differences)
+        for measure in measures:
+            header += [MEASURES[measure], "difference"]
         rows = []
         for number, method in enumerate(self.methods):
             own = [each for each in self.differences if each.method == method]
@@ -122,6 +125,11 @@ class Comparison:
             "intervals. \\* The interval excludes 0; without a star, the difference "
             "may be noise."
         )
+        if "max_box_acc_v2" in measures:
+            note += (
+                " MaxBoxAccV2: best thresholds on this split; thresholds held fixed in "
+                "the draws."
+            )
         return "\n".join([title, "", *markdown_lines(header, rows), "", note])
 
 
@@ -166,13 +174,16 @@ def compare(
     methods = _methods(reports)
     every = [report for runs in methods.values() for report in runs]
     _check_same_images(every)
+    with_v2 = all(run.results.max_box_acc_v2_hits is not None for run in every)
+    measures = [name for name in MEASURES if with_v2 or name != "max_box_acc_v2"]
     hits = {
-        name: np.stack([_hits(run) for run in runs]) for name, runs in methods.items()
+        name: np.stack([_hits(run, with_v2) for run in runs])
+        for name, runs in methods.items()
     }
     first, *_ = hits.values()
     differences = []
     for name, own in hits.items():
-        for place, measure in enumerate(MEASURES):
+        for place, measure in enumerate(measures):
             mine, theirs = own[:, place], first[:, place]
             low, high = 0.0, 0.0
             if own is not first:
@@ -199,13 +210,16 @@ def compare(
     )
 
 
-def _hits(report: Report) -> np.ndarray:
-    """Boolean (3, images that could be read), in the order of `MEASURES`."""
+def _hits(report: Report, with_v2: bool) -> np.ndarray:
+    """Shares in [0, 1], `(measures, images that could be read)`."""
     results = report.results
     read = results.class_ids >= 0
     class_right = (results.predicted_ids == results.class_ids)[read]
     box_right = results.iou[read] >= RIGHT
-    return np.stack([class_right, box_right, class_right & box_right])
+    hits = [class_right, box_right, class_right & box_right]
+    if with_v2:
+        hits.append(results.max_box_acc_v2_hits[read].mean(axis=1))
+    return np.stack(hits)
 
 
 def _methods(

@@ -16,9 +16,10 @@ class EvenSample:
     """Keeps images evenly spread over a stream whose length is not known.
 
     Each image whose place is a multiple of a step is kept; when they become too many,
-    the step is doubled. At the end `count` of them are taken at even distances, the
-    first and the last among them. Which ones is a function of the number of images
-    alone, so nobody can choose pretty ones.
+    the step is doubled. At the end `count` of those kept are taken at even distances,
+    the first and the last kept among them; the split's very last image is mostly not
+    kept. Which ones they are depends on the number of images and on which of them
+    could be read, on nothing they show, so nobody can choose pretty ones.
 
     Args:
         count: Integer of at least 0, how many images.

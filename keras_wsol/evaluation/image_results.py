@@ -25,6 +25,9 @@ class ImageResults:
         boxes: float32 `(N, 4)`, that box of the true class.
         true_boxes: float32 `(N, M, 4)`, padded with -1.
         errors: `(N,)` strings, each one of `box_errors.ERRORS`.
+        max_box_acc_v2_hits: Boolean `(N, 3)`, whether the best of all boxes is right
+            at IoU 0.3, 0.5 and 0.7, each at the threshold that is best for it on this
+            split; `False` for an image that could not be read. `None` if not known.
     """
 
     paths: np.ndarray
@@ -35,6 +38,7 @@ class ImageResults:
     boxes: np.ndarray
     true_boxes: np.ndarray
     errors: np.ndarray
+    max_box_acc_v2_hits: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.paths)

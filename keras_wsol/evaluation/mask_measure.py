@@ -32,7 +32,8 @@ class PxAPOfImages:
         Args:
             index: Its place in the split.
             path: Its path.
-            score_map: `(H, W)` in [0, 1]; one with a NaN finds nothing.
+            score_map: `(H, W)` in [0, 1]; one with a NaN counts as zeros, which find
+                nothing above a threshold of 0, and every pixel at 0.
 
         Raises:
             ValueError: It has no mask, or the mask cannot be read.

@@ -14,14 +14,9 @@ from keras_wsol.evaluation.image_results import GalleryImage, ImageResults
 from keras_wsol.evaluation.mask_measure import PxAPOfImages
 from keras_wsol.evaluation.reading import has_area, view_batches
 from keras_wsol.evaluation.results_by_image import ResultsByImage
-from keras_wsol.metrics import MaxBoxAccV2
+from keras_wsol.evaluation.seen_images import SeenImages
+from keras_wsol.evaluation.v2_by_image import V2ByImage
 from keras_wsol.models import Localizer
-
-TUNED_ON_TEST = (
-    "A threshold that is tuned on test images makes the figure worthless: `tune_on` "
-    "must share no image with `test`. The report's `oracle` shows what the best "
-    "threshold on the test split would give."
-)
 
 
 def class_ranks(logits: np.ndarray, true_ids: np.ndarray) -> np.ndarray:
@@ -52,7 +47,7 @@ def class_ranks(logits: np.ndarray, true_ids: np.ndarray) -> np.ndarray:
     return np.where(usable, before.sum(axis=1), np.iinfo(np.int64).max)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Measured:
     """What one pass over a split gives; images that could not be read left out."""
 
@@ -62,33 +57,39 @@ class Measured:
     top5_cls: float
     gt_known: np.ndarray  # (T,)
     top1_loc: np.ndarray  # (T,)
+    top5_loc: np.ndarray  # (T,)
+    mean_iou: np.ndarray  # (T,)
     max_box_acc_v2: float
     px_ap: float | None
     baselines: Baselines
     results: ImageResults  # of every image, at one threshold
     gallery: tuple[GalleryImage, ...]
-    paths: frozenset[str]  # where the batches give them
     num_without_box: int  # images without a true box in the view
 
 
 class _Sums:
     """Localization at every threshold, summed up batch by batch."""
 
-    def __init__(self, thresholds: np.ndarray) -> None:
+    def __init__(self, thresholds: np.ndarray, grid: np.ndarray) -> None:
         self.thresholds = thresholds
         self.right = np.zeros(len(thresholds))
         self.right_of_top1 = np.zeros(len(thresholds))
-        self.v2 = MaxBoxAccV2(thresholds=thresholds)
+        self.right_of_top5 = np.zeros(len(thresholds))
+        self.overlap = np.zeros(len(thresholds))
+        self.v2 = V2ByImage(grid)
 
     def add(
-        self, true_boxes: np.ndarray, maps: np.ndarray, top1: np.ndarray
+        self, true_boxes: np.ndarray, maps: np.ndarray, rank: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Adds a batch; returns boxes `(B, T, 4)` and their IoU `(B, T)`."""
         boxes = sweep_largest_boxes(maps, self.thresholds).transpose(1, 0, 2)
         overlap = best_overlaps(boxes, true_boxes)
-        self.right += (overlap >= RIGHT).sum(axis=0)
-        self.right_of_top1 += ((overlap >= RIGHT) & top1[:, None]).sum(axis=0)
-        self.v2.update_state(true_boxes, maps)
+        right = overlap >= RIGHT
+        self.right += right.sum(axis=0)
+        self.right_of_top1 += right[rank < 1].sum(axis=0)
+        self.right_of_top5 += right[rank < 5].sum(axis=0)
+        self.overlap += overlap.sum(axis=0, dtype="float64")
+        self.v2.add(true_boxes, maps)
         return boxes, overlap
 
 
@@ -100,7 +101,9 @@ def measure(
     thresholds: np.ndarray,
     keep: int = 0,
     *,
-    tuned_on: frozenset = frozenset(),
+    grid: np.ndarray | None = None,
+    seen: SeenImages | None = None,
+    tuned_on: SeenImages | None = None,
     sample: EvenSample | None = None,
     masks: Any = None,
 ) -> Measured:
@@ -113,7 +116,9 @@ def measure(
         batch_size: Images in a batch of an `ImageDataset`.
         thresholds: float32 `(T,)`, ascending.
         keep: Index of the threshold at which results are kept by image.
-        tuned_on: Paths of images that must not come.
+        grid: Those of `thresholds` that MaxBoxAccV2 chooses from; all if `None`.
+        seen: Where images are noted that come; nowhere if `None`.
+        tuned_on: Images that must not come; any may if `None`.
         sample: Where images are kept to be looked at; none if `None`.
         masks: As in `evaluate`.
 
@@ -125,23 +130,24 @@ def measure(
         ValueError: There is no image that can be read, a batch is not as it has to
             be, or an image comes that was tuned on.
     """
-    sums = _Sums(thresholds)
-    baselines = Baselines(reader.input_size, thresholds)
+    grid = thresholds if grid is None else grid
+    sums = _Sums(thresholds, grid)
+    baselines = Baselines(reader.input_size, thresholds, np.isin(thresholds, grid))
     sample, results = sample or EvenSample(0), ResultsByImage()
     px_ap = None if masks is None else PxAPOfImages(masks, reader.input_size)
-    top1, top5, paths, num_without_box = [], [], [], 0
+    top1, top5, num_without_box = [], [], 0
     for batch in view_batches(source, view, reader.input_size, batch_size):
-        named = batch.get("paths", np.array([])).tolist()
-        if not tuned_on.isdisjoint(named):
-            raise ValueError(TUNED_ON_TEST)
-        paths += named
+        if tuned_on is not None:
+            tuned_on.check(batch, len(results))
+        if seen is not None:
+            seen.add(batch)
         read = batch["class_ids"] >= 0
         true_ids = np.maximum(batch["class_ids"], 0)
         logits, maps = reader.read(batch["images"], true_ids[:, None])
         maps, logits = maps[read, 0], logits[read]
         true_boxes = batch["boxes"].astype("float32")[read]
         rank = class_ranks(logits, true_ids[read])
-        boxes, overlap = sums.add(true_boxes, maps, rank == 0)
+        boxes, overlap = sums.add(true_boxes, maps, rank)
         baselines.add(true_boxes)
         top1.append(rank == 0)
         top5.append(rank < 5)
@@ -165,6 +171,7 @@ def measure(
         raise ValueError(
             "The split has no image that could be read, so there is nothing to measure."
         )
+    hits = sums.v2.hits()
     return Measured(
         num_images=count,
         num_skipped=len(results) - count,
@@ -172,12 +179,13 @@ def measure(
         top5_cls=float(np.concatenate(top5).mean()),
         gt_known=sums.right / count,
         top1_loc=sums.right_of_top1 / count,
-        max_box_acc_v2=float(sums.v2.result()),
+        top5_loc=sums.right_of_top5 / count,
+        mean_iou=sums.overlap / count,
+        max_box_acc_v2=float(hits.mean()),
         px_ap=None if px_ap is None else px_ap.result(),
         baselines=baselines,
-        results=results.results(),
+        results=results.results(hits),
         gallery=sample.images(),
-        paths=frozenset(paths),
         num_without_box=num_without_box,
     )
 

@@ -9,12 +9,13 @@ from keras_wsol.evaluation.page_curve import curve
 from keras_wsol.evaluation.page_gallery import gallery
 from keras_wsol.evaluation.page_tables import class_table, error_table, figures
 from keras_wsol.evaluation.report import Report
+from keras_wsol.evaluation.written import write_text
 
 
 def write_page(report: Report, path: str | Path) -> None:
     """Writes a report as one HTML file, which needs no network and no other file.
 
-    It shows the figures with their intervals, the threshold curve, what kind of
+    It shows the figures with their intervals, the threshold curves, what kind of
     error images have, a table by class that can be sorted, and the images of
     `report.gallery` with score map, boxes and classes, to be sorted and filtered.
 
@@ -26,10 +27,7 @@ def write_page(report: Report, path: str | Path) -> None:
         report = evaluation.evaluate(localizer, test, tune_on=held_out)
         write_page(report, "runs/birds/report.html")
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Names of files may hold bytes that are no UTF-8.
-    path.write_bytes(_document(report).encode("utf-8", "replace"))
+    write_text(_document(report), path)
 
 
 def _document(report: Report) -> str:

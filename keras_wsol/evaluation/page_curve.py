@@ -1,4 +1,6 @@
-"""The threshold curve of a report's page."""
+"""The threshold curves of a report's page."""
+
+import numpy as np
 
 from keras_wsol.evaluation.report import Report
 
@@ -8,7 +10,7 @@ _LINE_OF_TEXT = 17
 
 
 def curve(report: Report) -> str:
-    """GT-known Loc by threshold, with the thresholds of the table marked.
+    """GT-known Loc and Top-1 Loc by threshold, with the table's thresholds marked.
 
     Args:
         report: The report.
@@ -16,18 +18,26 @@ def curve(report: Report) -> str:
     Returns:
         HTML: a heading and an inline SVG.
     """
-    points = " ".join(
-        f"{_x(threshold):.1f},{_y(share):.1f}"
-        for threshold, share in zip(
-            report.thresholds, report.gt_known_curve, strict=True
-        )
-    )
-    lines = [*_axes(), f'<polyline class="line" points="{points}"/>', *_marks(report)]
+    drawn = _line(report.thresholds, report.gt_known_curve, "line")
+    axis, names = "GT-known Loc, %", ""
+    if report.top1_loc_curve is not None:
+        drawn += _line(report.thresholds, report.top1_loc_curve, "line second")
+        axis = "Images, %"
+        names = '\n<p class="quiet">Solid: GT-known Loc. Dashed: Top-1 Loc.</p>'
+    lines = [*_axes(axis), drawn, *_marks(report)]
     return f"""<h2>Boxes by threshold</h2>
 <svg class="curve" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" \
-aria-label="GT-known Loc by threshold">
+aria-label="Localization by threshold">
 {chr(10).join(lines)}
-</svg>"""
+</svg>{names}"""
+
+
+def _line(thresholds: np.ndarray, shares: np.ndarray, style: str) -> str:
+    points = " ".join(
+        f"{_x(threshold):.1f},{_y(share):.1f}"
+        for threshold, share in zip(thresholds, shares, strict=True)
+    )
+    return f'<polyline class="{style}" points="{points}"/>'
 
 
 def _x(threshold: float) -> float:
@@ -38,7 +48,7 @@ def _y(share: float) -> float:
     return _HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * float(share)
 
 
-def _axes() -> list[str]:
+def _axes(name: str) -> list[str]:
     lines = []
     for fifth in range(6):
         share = fifth / 5
@@ -54,7 +64,7 @@ def _axes() -> list[str]:
     return [
         *lines,
         f'<text x="{middle}" y="{_HEIGHT - 6}" text-anchor="middle">threshold</text>',
-        f'<text x="4" y="{_TOP - 42}">GT-known Loc, %</text>',
+        f'<text x="4" y="{_TOP - 42}">{name}</text>',
     ]
 
 

@@ -2,13 +2,16 @@
 
 from html import escape
 
-from keras_wsol.evaluation.report import AtThreshold, Report
+from keras_wsol.evaluation.at_threshold import AtThreshold
+from keras_wsol.evaluation.report import Report
 
 _MEANINGS = {
     "fixed": "the localizer's own threshold",
     "tuned": "best on another split",
     "oracle": "best on this very split: an upper bound, no result",
 }
+
+_MORE = {"top5_loc": "Top-5 Loc", "mean_iou": "Mean IoU"}
 
 
 def figures(report: Report) -> str:
@@ -39,12 +42,18 @@ def figures(report: Report) -> str:
         for name in _MEANINGS
         if getattr(report, name) is not None
     ]
-    thresholds = _table("figures", ["Threshold", "GT-known Loc", "Top-1 Loc"], rows)
+    more = [title for name, title in _MORE.items() if getattr(main, name) is not None]
+    header = ["Threshold", "GT-known Loc", "Top-1 Loc", *more]
+    thresholds = _table("figures", header, rows)
     baselines = _table(
         "baselines",
         ["Looks at no image", "GT-known Loc", "MaxBoxAccV2"],
         _baseline_rows(report),
     )
+    v2_interval = ""
+    if report.max_box_acc_v2_interval is not None:
+        low, high = map(percent, report.max_box_acc_v2_interval)
+        v2_interval = f"; with these held fixed, its interval is {low} to {high}"
     return f"""<dl class="tiles">
 {tile_texts}
 </dl>
@@ -52,7 +61,9 @@ def figures(report: Report) -> str:
 <section>
 <h2>By threshold</h2>
 {thresholds}
-<p class="quiet">Per cent; small figures are bootstrap 95 % intervals.</p>
+<p class="quiet">Per cent; small figures are bootstrap 95 % intervals with the
+threshold held fixed. MaxBoxAccV2 takes, at each IoU, the threshold that is best on this
+split{v2_interval}.</p>
 </section>
 <section>
 <h2>What has to be beaten</h2>
@@ -73,9 +84,17 @@ def error_table(report: Report) -> str:
     """
     if not report.errors:
         return ""
+    by_class = report.errors_by_class
+    header = ["Outcome", "Images, %"]
+    header += ["class right", "class wrong"] if by_class else []
     rows = [
         f"<tr><th>{escape(name)}</th><td>{percent(share)}</td>"
-        f'<td class="bar"><i style="width: {100 * share:.1f}%"></i></td></tr>'
+        + "".join(
+            f"<td>{percent(by_class[name][word])}</td>"
+            for word in ("right", "wrong")
+            if by_class
+        )
+        + f'<td class="bar"><i style="width: {100 * share:.1f}%"></i></td></tr>'
         for name, share in report.errors.items()
     ]
     crossed = [
@@ -85,7 +104,7 @@ def error_table(report: Report) -> str:
         for name, boxes in report.class_and_box.items()
     ]
     return f"""<h2>What came of the images</h2>
-{_table("errors", ["Outcome", "Images, %", ""], rows)}
+{_table("errors", [*header, ""], rows)}
 <p></p>
 {_table("class-and-box", ["Images, %", "box right", "box wrong"], crossed)}"""
 
@@ -155,6 +174,8 @@ def _threshold_row(name: str, at: AtThreshold) -> str:
         f"<td>{percent(share)}<small>{percent(low)} to {percent(high)}</small></td>"
         for share, (low, high) in cells
     )
+    more = [getattr(at, key) for key in _MORE]
+    shares += "".join(f"<td>{percent(x)}</td>" for x in more if x is not None)
     return (
         f"<tr><th>{name} {at.cam_threshold:.3f}<br><small>{_MEANINGS[name]}</small>"
         f"</th>{shares}</tr>"
@@ -195,4 +216,4 @@ def _table(name: str, header: list[str], rows: list[str], kind: str = "") -> str
 
 
 def _unbroken(text: str) -> str:
-    return text.replace("Top-1", "Top&#8209;1").replace("GT-", "GT&#8209;")
+    return text.replace("Top-", "Top&#8209;").replace("GT-", "GT&#8209;")

@@ -25,7 +25,8 @@ def difference_interval(
     """Bootstrap 95 % interval of the difference of two methods' shares.
 
     Args:
-        hits: Boolean `(runs, N)`, which images each run of a method has right.
+        hits: `(runs, N)`, which images each run of a method has right: boolean, or
+            one of few shares in [0, 1].
         others: The same of the method that it is compared with, on the same images;
             it may have another number of runs.
         draws: How often images and runs are drawn.

@@ -7,20 +7,19 @@ import numpy as np
 
 from keras_wsol.data import ImageDataset
 from keras_wsol.data.views import check_view
+from keras_wsol.evaluation.at_threshold import AtThreshold
+from keras_wsol.evaluation.best_index import best_index
 from keras_wsol.evaluation.box_errors import ERRORS
+from keras_wsol.evaluation.class_check import check_classes
 from keras_wsol.evaluation.even_sample import EvenSample
-from keras_wsol.evaluation.measure import (
-    TUNED_ON_TEST,
-    MapReader,
-    Measured,
-    measure,
-)
-from keras_wsol.evaluation.report import AtThreshold, Report
+from keras_wsol.evaluation.image_results import ImageResults
+from keras_wsol.evaluation.intervals import mean_interval, share_interval
+from keras_wsol.evaluation.measure import MapReader, Measured, measure
+from keras_wsol.evaluation.report import Report
 from keras_wsol.evaluation.results_by_image import class_rows
+from keras_wsol.evaluation.seen_images import TUNED_ON_TEST, SeenImages, real_paths
 from keras_wsol.metrics import threshold_grid
 from keras_wsol.models import Localizer, class_names_of
-
-_BOOTSTRAP_DRAWS = 10_000
 
 
 def evaluate(
@@ -46,7 +45,14 @@ def evaluate(
     say how many there are; one whose score map is empty or holds a NaN has no box; one
     whose logits are not finite has no class.
 
-    Memory does not grow with the images but for a few numbers of each.
+    An image is refused as one of `tune_on` if its file is one of theirs, whatever the
+    spelling of its path, or if its pixels in the view are equal to the last digit.
+    Copies that were stored or resized anew, under another name, are not noticed.
+
+    MaxBoxAccV2 is `metrics.MaxBoxAccV2` on the grid of thresholds, which does not hold
+    the localizer's own threshold unless it lies on the grid.
+
+    Memory does not grow with the images but for some 500 bytes of each.
 
     Args:
         model: A `Localizer`, or a classifier that one can be made of.
@@ -71,7 +77,7 @@ def evaluate(
         The report.
 
     Raises:
-        ValueError: `test` and `tune_on` are the same split, a split is empty or has
+        ValueError: `test` and `tune_on` share an image, a split is empty or has
             no boxes, a true box is inverted, a class is not one of the model's, an
             image has no mask though there are masks, or an argument is out of range.
 
@@ -94,18 +100,18 @@ def evaluate(
     _check_splits(test, tune_on)
     localizer = model if isinstance(model, Localizer) else Localizer(model)
     for split in (test, tune_on):
-        _check_classes(localizer, split)
+        check_classes(localizer, split)
+    grid = threshold_grid(num_thresholds)
     fixed = np.float32(localizer.cam_threshold)
-    thresholds = np.union1d(threshold_grid(num_thresholds), fixed)
+    thresholds = np.union1d(grid, fixed)
     chosen = {"fixed": int(np.searchsorted(thresholds, fixed))}
     centre_chosen = dict(chosen)
     reader = MapReader(localizer)
-    tuned_on: frozenset = frozenset()
+    seen = None if tune_on is None else SeenImages()
     if tune_on is not None:
-        held_out = measure(reader, tune_on, view, batch_size, thresholds)
+        held_out = measure(reader, tune_on, view, batch_size, thresholds, seen=seen)
         chosen["tuned"] = best_index(held_out.gt_known)
         centre_chosen["tuned"] = best_index(held_out.baselines.centre_curve())
-        tuned_on = held_out.paths
     keep = chosen.get("tuned", chosen["fixed"])
     measured = measure(
         reader,
@@ -114,7 +120,8 @@ def evaluate(
         batch_size,
         thresholds,
         keep,
-        tuned_on=tuned_on,
+        grid=grid,
+        tuned_on=seen,
         sample=sample,
         masks=masks,
     )
@@ -144,32 +151,24 @@ def evaluate(
         baselines=measured.baselines.boxes(),
         thresholds=thresholds,
         gt_known_curve=measured.gt_known,
+        top1_loc_curve=measured.top1_loc,
         iou=measured.results.iou,
-        notes=_notes(test, tune_on, measured.num_without_box),
+        notes=_notes(
+            test,
+            tune_on,
+            measured.num_without_box,
+            0 if seen is None else seen.repeated,
+        ),
         results=measured.results,
         per_class=class_rows(measured.results, class_names),
         errors=_shares(measured.results.errors),
+        errors_by_class=_shares_by_class(measured.results),
+        top1_cls_interval=share_interval(measured.top1_cls, measured.num_images),
+        max_box_acc_v2_interval=mean_interval(_v2_of_images(measured.results)),
         class_names=class_names,
         gallery=measured.gallery,
         image_size=reader.input_size,
     )
-
-
-def best_index(accuracy: np.ndarray) -> int:
-    """Returns where the accuracy is highest; of equal places the middle one.
-
-    Args:
-        accuracy: float `(T,)`.
-
-    Returns:
-        An index into it.
-
-    Example:
-    >>> best_index(np.array([0.5, 0.9, 0.9, 0.9]))
-    2
-    """
-    best = np.flatnonzero(accuracy == accuracy.max())
-    return int(best[len(best) // 2])
 
 
 def _at(thresholds: np.ndarray, index: int, measured: Measured) -> AtThreshold:
@@ -178,21 +177,11 @@ def _at(thresholds: np.ndarray, index: int, measured: Measured) -> AtThreshold:
         cam_threshold=float(thresholds[index]),
         gt_known_loc=float(gt_known),
         top1_loc=float(top1_loc),
-        gt_known_interval=_interval(gt_known, measured.num_images),
-        top1_interval=_interval(top1_loc, measured.num_images),
+        gt_known_interval=share_interval(gt_known, measured.num_images),
+        top1_interval=share_interval(top1_loc, measured.num_images),
+        top5_loc=float(measured.top5_loc[index]),
+        mean_iou=float(measured.mean_iou[index]),
     )
-
-
-def _interval(share: float, count: int) -> tuple[float, float]:
-    """Bootstrap 95 % interval of a share of `count` images.
-
-    Drawing images with replacement makes the number of hits binomial, so the hits
-    are drawn at once.
-    """
-    random = np.random.default_rng(0)
-    draws = random.binomial(count, min(float(share), 1.0), _BOOTSTRAP_DRAWS) / count
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return float(low), float(high)
 
 
 def _shares(words: np.ndarray) -> dict[str, float]:
@@ -200,6 +189,25 @@ def _shares(words: np.ndarray) -> dict[str, float]:
     count = (words != "unread").sum()
     names = [name for name in ERRORS if name != "unread"]
     return {name: float((words == name).sum() / count) for name in names}
+
+
+def _shares_by_class(results: ImageResults) -> dict[str, dict[str, float]]:
+    """Shares of `_shares` once more, of those whose class is right and wrong."""
+    read = results.errors != "unread"
+    class_right = results.predicted_ids == results.class_ids
+    return {
+        name: {
+            word: float(((results.errors == name) & of_word & read).sum() / read.sum())
+            for word, of_word in (("right", class_right), ("wrong", ~class_right))
+        }
+        for name in ERRORS
+        if name != "unread"
+    }
+
+
+def _v2_of_images(results: ImageResults) -> np.ndarray:
+    """Share of the three IoU at which each image that could be read is right."""
+    return results.max_box_acc_v2_hits[results.class_ids >= 0].mean(axis=1)
 
 
 def _class_names(localizer: Localizer, test: Any) -> tuple[str, ...]:
@@ -212,31 +220,23 @@ def _check_splits(test: Any, tune_on: Any) -> None:
         return
     same = tune_on is test
     if isinstance(test, ImageDataset) and isinstance(tune_on, ImageDataset):
-        same = same or bool(set(test.paths.tolist()) & set(tune_on.paths.tolist()))
+        same = same or bool(real_paths(test.paths) & real_paths(tune_on.paths))
     if same:
         raise ValueError(TUNED_ON_TEST)
 
 
-def _check_classes(localizer: Localizer, split: Any) -> None:
-    if not isinstance(split, ImageDataset):
-        return
-    names = class_names_of(localizer.model)
-    if split.num_classes > localizer.head.num_classes or (
-        names is not None and tuple(names) != tuple(split.class_names)
-    ):
-        raise ValueError(
-            f"The model must know the classes of {split.name!r} in their order. It has "
-            f"{localizer.head.num_classes} classes ({list(names or ())[:3]} ...), the "
-            f"split {split.num_classes} ({list(split.class_names)[:3]} ...)."
-        )
-
-
-def _notes(test: Any, tune_on: Any, num_without_box: int) -> dict[str, str]:
+def _notes(
+    test: Any, tune_on: Any, num_without_box: int, num_repeated: int
+) -> dict[str, str]:
     notes = dict(getattr(test, "notes", {}))
     if tune_on is not None:
         notes |= getattr(tune_on, "notes", {})
         split = getattr(tune_on, "split", "the batches given")
         notes["tuned threshold"] = f"best GT-known Loc on {split}"
+    if num_repeated:
+        notes["images that the threshold was tuned on"] = (
+            f"{num_repeated}, by their pixels"
+        )
     if num_without_box:
         notes["images without a true box"] = f"{num_without_box}, counted as wrong"
     return notes

@@ -10,37 +10,20 @@ from typing import Any
 
 import numpy as np
 
+from keras_wsol.evaluation.at_threshold import AtThreshold
 from keras_wsol.evaluation.image_results import ClassRow, GalleryImage, ImageResults
+from keras_wsol.evaluation.written import write_text
 
 # What is kept by image, by point of a curve or by class: too long for a summary.
 _LEFT_OUT = frozenset(
     (
-        *("thresholds", "gt_known_curve", "iou", "results"),
+        *("thresholds", "gt_known_curve", "top1_loc_curve", "iou", "results"),
         *("per_class", "class_names", "gallery"),
     )
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class AtThreshold:
-    """Localization at one threshold of the score map. All figures are in [0, 1].
-
-    Attributes:
-        cam_threshold: The threshold.
-        gt_known_loc: Share of images whose box of the true class is right.
-        top1_loc: Share of images whose class and box are right.
-        gt_known_interval: Bootstrap 95 % interval of `gt_known_loc`.
-        top1_interval: Bootstrap 95 % interval of `top1_loc`.
-    """
-
-    cam_threshold: float
-    gt_known_loc: float
-    top1_loc: float
-    gt_known_interval: tuple[float, float]
-    top1_interval: tuple[float, float]
-
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Report:
     """What a model is worth on a split, by the field's protocols.
 
@@ -60,7 +43,8 @@ class Report:
         tuned: At the threshold that was best on another split; `None` if none was
             given.
         oracle: At the best threshold on this very split: an upper bound, no result.
-        max_box_acc_v2: See `metrics.MaxBoxAccV2`.
+        max_box_acc_v2: See `metrics.MaxBoxAccV2`; at each IoU the threshold that is
+            best on this very split.
         centre: The same of a centred Gaussian: `fixed`, `tuned`, `oracle` GT-known
             Loc and `max_box_acc_v2`.
         baselines: `gt_known_loc` and `max_box_acc_v2` of boxes that look at no image
@@ -81,6 +65,13 @@ class Report:
         class_names: Names by class id; empty where they are not known.
         gallery: Images kept to be looked at, as many as `evaluate` was asked for.
         image_size: Height and width of the view, in whose pixels boxes are.
+        top1_loc_curve: Top-1 Loc at each threshold; `None` if not known.
+        errors_by_class: `errors` once more, each word's share parted by whether the
+            top class is `"right"` or `"wrong"`, as shares of all images:
+            `["too small"]["wrong"]`.
+        top1_cls_interval: Bootstrap 95 % interval of `top1_cls`.
+        max_box_acc_v2_interval: Bootstrap 95 % interval of `max_box_acc_v2`, with the
+            thresholds held fixed.
     """
 
     model: str
@@ -108,6 +99,12 @@ class Report:
     image_size: tuple[int, int] | None = None
     baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     px_ap: float | None = None
+    top1_loc_curve: np.ndarray | None = field(default=None, repr=False)
+    errors_by_class: Mapping[str, Mapping[str, float]] = field(
+        default_factory=dict, repr=False
+    )
+    top1_cls_interval: tuple[float, float] | None = None
+    max_box_acc_v2_interval: tuple[float, float] | None = None
 
     @property
     def main(self) -> AtThreshold:
@@ -129,8 +126,8 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """Returns the figures as plain Python values.
 
-        Curves, classes and images are left out: see `class_table_csv` and
-        `image_table_csv`.
+        Curves, classes and images are left out: see `curve_csv`, `class_table_csv`
+        and `image_table_csv`.
         """
         kept = {k: v for k, v in vars(self).items() if k not in _LEFT_OUT}
         return json.loads(json.dumps(kept, default=asdict))
@@ -193,7 +190,41 @@ class Report:
         }
         if self.px_ap is not None:
             row["px_ap"] = round(self.px_ap, 4)
+        return row | self._row_where_known()
+
+    def _row_where_known(self) -> dict[str, Any]:
+        row: dict[str, Any] = {}
+        for name in ("top1_cls_interval", "max_box_acc_v2_interval"):
+            interval = getattr(self, name)
+            if interval is not None:
+                row[name] = "{:.4f}-{:.4f}".format(*interval)
+        for name in ("fixed", "tuned", "oracle"):
+            for figure in ("top5_loc", "mean_iou"):
+                value = getattr(getattr(self, name), figure, None)
+                if value is not None:
+                    row[f"{name}_{figure}"] = round(value, 4)
         return row
+
+    def curve_csv(self, path: str | Path | None = None) -> str:
+        """Returns a table with a row a threshold, and writes it if a path is given.
+
+        Args:
+            path: Optional path of a file; its folder is made.
+
+        Returns:
+            The text: threshold, GT-known Loc and, where it is known, Top-1 Loc.
+        """
+        columns = {
+            "cam_threshold": self.thresholds,
+            "gt_known_loc": self.gt_known_curve,
+            "top1_loc": self.top1_loc_curve,
+        }
+        columns = {k: v for k, v in columns.items() if v is not None}
+        rows = [
+            dict(zip(columns, (round(float(x), 6) for x in values), strict=True))
+            for values in zip(*columns.values(), strict=True)
+        ]
+        return _written(_csv(list(columns), rows), path)
 
     def image_table_csv(self, path: str | Path | None = None) -> str:
         """Returns a table with a row an image, and writes it if a path is given.
@@ -258,7 +289,5 @@ def _csv(names: list[str], rows: list[dict[str, Any]]) -> str:
 
 def _written(text: str, path: str | Path | None) -> str:
     if path is not None:
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        write_text(text, path)
     return text

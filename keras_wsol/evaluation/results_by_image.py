@@ -57,8 +57,15 @@ class ResultsByImage:
         parts["true_boxes"].append(true_boxes.astype("float32"))
         parts["errors"].append(_spread(words, read, "unread"))
 
-    def results(self) -> ImageResults:
-        """Returns all that was added."""
+    def results(self, v2_hits: np.ndarray) -> ImageResults:
+        """Returns all that was added.
+
+        Args:
+            v2_hits: Boolean `(n, 3)`, of the images that could be read.
+
+        Returns:
+            The results, in the order of the images.
+        """
         most = max(len(boxes[0]) for boxes in self._parts["true_boxes"])
         self._parts["true_boxes"] = [
             np.pad(
@@ -67,7 +74,11 @@ class ResultsByImage:
             for boxes in self._parts["true_boxes"]
         ]
         found = {name: np.concatenate(parts) for name, parts in self._parts.items()}
-        return ImageResults(paths=np.array(self._paths), **found)
+        return ImageResults(
+            paths=np.array(self._paths),
+            max_box_acc_v2_hits=_spread(v2_hits, found["class_ids"] >= 0, False),
+            **found,
+        )
 
 
 def class_rows(
@@ -108,7 +119,9 @@ def _top_class(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(usable, logits.argmax(axis=1), -1), np.where(usable, scores, np.nan)
 
 
-def _spread(values: np.ndarray, read: np.ndarray, missing: float | str) -> np.ndarray:
+def _spread(
+    values: np.ndarray, read: np.ndarray, missing: float | str | bool
+) -> np.ndarray:
     """Puts values of the images that could be read to their places in the batch."""
     dtype = "<U13" if values.dtype.kind == "U" else values.dtype
     spread = np.full((len(read), *values.shape[1:]), missing, dtype)

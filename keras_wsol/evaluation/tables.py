@@ -2,21 +2,30 @@
 
 from collections.abc import Sequence
 
-from keras_wsol.evaluation.report import AtThreshold, Report
+from keras_wsol.evaluation.at_threshold import AtThreshold
+from keras_wsol.evaluation.report import Report
+
+NOTE = (
+    "Per cent, in brackets bootstrap 95 % intervals. MaxBoxAccV2 takes, at each IoU, "
+    "the threshold that is best on this split."
+)
 
 
 def markdown_table(reports: Sequence[Report]) -> str:
     """Puts reports on the same split and view into one table, in per cent.
 
-    The last rows are the baselines, which look at no image: the centred Gaussian, the
-    box of the whole image, and the mean of random boxes. The Gaussian is cut at the
-    thresholds of a report, so it has a row for each report where these differ.
+    GT-known Loc and Top-1 Loc at the main threshold (tuned, or else fixed) are followed
+    by their bootstrap 95 % interval. The last rows are the baselines, which look at no
+    image: the centred Gaussian, the box of the whole image, and the mean of random
+    boxes. The Gaussian is cut at the thresholds of a report, so it has a row for each
+    report where these differ.
 
     Args:
         reports: At least one report.
 
     Returns:
-        The text: a line that names split and view, and the table.
+        The text: a line that names split and view, the table, and a line that says
+        what its figures are.
 
     Raises:
         ValueError: There is no report, or they are of different splits or views.
@@ -44,7 +53,7 @@ def markdown_table(reports: Sequence[Report]) -> str:
     counts = sorted({report.num_images for report in reports})
     count = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     title = f"{first.dataset}, {first.split}, view {first.view}, {count} images"
-    return "\n".join([title, "", *markdown_lines(header, rows)])
+    return "\n".join([title, "", *markdown_lines(header, rows), "", NOTE])
 
 
 def markdown_lines(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -71,10 +80,20 @@ def _row(report: Report, columns: Sequence[str]) -> list[str]:
     return [
         report.model,
         _percent(report.top1_cls),
-        *("-" if at is None else _percent(at.gt_known_loc) for at in found),
-        *("-" if at is None else _percent(at.top1_loc) for at in found),
+        *(_at_cell(at, "gt_known_loc", "gt_known_interval", report) for at in found),
+        *(_at_cell(at, "top1_loc", "top1_interval", report) for at in found),
         _percent(report.max_box_acc_v2),
     ]
+
+
+def _at_cell(at: AtThreshold | None, figure: str, interval: str, report: Report) -> str:
+    if at is None:
+        return "-"
+    cell = _percent(getattr(at, figure))
+    if at is not report.main:
+        return cell
+    low, high = getattr(at, interval)
+    return f"{cell} ({_percent(low)}-{_percent(high)})"
 
 
 def _centre_rows(reports: Sequence[Report], columns: Sequence[str]) -> list[list[str]]:

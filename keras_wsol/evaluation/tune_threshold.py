@@ -8,9 +8,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_wsol.evaluation.measure import RIGHT, MapReader
-from keras_wsol.evaluation.protocol import best_index
+from keras_wsol.evaluation.best_index import best_index
+from keras_wsol.evaluation.box_errors import RIGHT
+from keras_wsol.evaluation.measure import MapReader
 from keras_wsol.evaluation.reading import view_batches
+from keras_wsol.evaluation.split_names import check_not_test
 from keras_wsol.layers.arguments import check_choice
 from keras_wsol.metrics import largest_box_ious, threshold_grid
 from keras_wsol.models import Localizer
@@ -18,7 +20,7 @@ from keras_wsol.models import Localizer
 CRITERIA = ("mean_iou", "gt_known_loc")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class TunedThreshold:
     """A threshold, and how far it can be trusted.
 
@@ -63,6 +65,7 @@ def tune_threshold(
     num_thresholds: int = 1000,
     draws: int = 1000,
     seed: int = 0,
+    allow_test: bool = False,
 ) -> TunedThreshold:
     """Chooses the threshold of a localizer on a few images with boxes.
 
@@ -91,13 +94,15 @@ def tune_threshold(
         num_thresholds: Size of the threshold grid in [0, 1).
         draws: Integer of at least 1, how often images are drawn.
         seed: Integer, fixes the draws.
+        allow_test: Whether the split may be called a test split. A threshold that was
+            chosen on a split makes the figures on it worthless.
 
     Returns:
         The threshold and how well it is known.
 
     Raises:
-        ValueError: Fewer than two images can be read, there are no boxes, or an
-            argument is out of range.
+        ValueError: Fewer than two images can be read, there are no boxes, the split
+            is a test split, or an argument is out of range.
 
     Example:
         some = data.boxes_from_csv(data.image_folder("birds"), "thirty_boxes.csv")
@@ -109,6 +114,8 @@ def tune_threshold(
         raise ValueError(
             f"`draws` must be an integer of at least 1. Received: draws={draws!r}."
         )
+    if not allow_test:
+        check_not_test(dataset, "thresholds")
     localizer = model if isinstance(model, Localizer) else Localizer(model)
     thresholds = threshold_grid(num_thresholds)
     batches = list(ious_by_image(localizer, dataset, view, batch_size, thresholds))

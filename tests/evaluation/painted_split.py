@@ -67,4 +67,15 @@ def expected_figures(model, split, view, thresholds):
     images, boxes = in_view(split, view, size)
     _, logits, maps = expected_maps(model, images)
     of_true = maps[np.arange(len(split)), split.class_ids]
-    return evaluation_numpy.figures(split.class_ids, logits, of_true, boxes, thresholds)
+    figures = evaluation_numpy.figures(
+        split.class_ids, logits, of_true, boxes, thresholds
+    )
+    top5 = [
+        class_id in row.argsort()[-5:]
+        for class_id, row in zip(split.class_ids, logits, strict=True)
+    ]
+    figures["top5_loc"] = [
+        np.mean([iou >= 0.5 and hit for iou, hit in zip(ious, top5, strict=True)])
+        for ious in figures["ious"]
+    ]
+    return figures

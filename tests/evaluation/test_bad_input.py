@@ -101,7 +101,7 @@ def test_inverted_boxes_are_refused_by_the_name_of_their_image(box, model, split
     with pytest.raises(ValueError, match=message.format("image 5")):
         run(model, [batch_of(split, boxes=boxes)])
     with pytest.raises(ValueError, match=message.format("test/5")):
-        tune_threshold(model, with_boxes(split, boxes), draws=2)
+        tune_threshold(model, with_boxes(split, boxes), draws=2, allow_test=True)
 
 
 def test_boxes_across_the_border_are_cut(model, split):
@@ -205,7 +205,7 @@ def test_an_empty_data_set(model, split):
     with pytest.raises(ValueError, match="no image that could be read"):
         run(model, split, empty.take(np.arange(0), "train-fullsup"))
     with pytest.raises(ValueError, match="at least two images that can be read"):
-        tune_threshold(model, empty)
+        tune_threshold(model, empty, allow_test=True)
 
 
 def test_a_data_set_of_which_nothing_can_be_read(model, tmp_path):

@@ -1,6 +1,7 @@
 import importlib.util
 import json
 from dataclasses import replace
+from unittest.mock import Mock
 
 import keras
 import numpy as np
@@ -188,6 +189,17 @@ def test_the_first_the_last_and_every_nth_epoch(
     assert seen == expected
 
 
+class Drawn(keras.callbacks.Callback):
+    """Weights of its own for each epoch: the same ones on every backend."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        rng = np.random.default_rng(epoch)
+        # None is below 0, for variances are among them.
+        drawn = [rng.random(x.shape) ** 2 for x in self.model.get_weights()]
+        kernel = drawn[-2] - drawn[-2].mean(axis=-1, keepdims=True)
+        self.model.set_weights([*drawn[:-2], 5 * kernel, 0 * drawn[-1]])
+
+
 MEASURED = ("gt_known_loc", "top1_loc")
 
 
@@ -202,7 +214,7 @@ def watched_by_all(held_out, tmp_path_factory):
         for measure in MEASURED
     }
     weights = Weights()
-    fitted = fit(trainable_model(), *callbacks.values(), weights, epochs=5)
+    fitted = fit(trainable_model(), Drawn(), *callbacks.values(), weights, epochs=5)
     return callbacks, weights, fitted.history
 
 
@@ -295,10 +307,39 @@ def test_a_model_that_cannot_be_saved_leaves_the_last_one(held_out, tmp_path):
     assert sorted(x.name for x in tmp_path.iterdir()) == ["best.json", "best.keras"]
 
 
+@pytest.mark.parametrize("text", ["", '{"epoch": 3, "me', "[]", '{"measure": "x"}'])
+def test_broken_figures_are_no_reason_to_stop(text, held_out, tmp_path):
+    path = tmp_path / "best.keras"
+    best = callback_of(held_out, save_best=path, measure="top1_loc").best
+    path.write_bytes(b"a model")
+    (tmp_path / "best.json").write_text(text)
+    best.recall()
+    assert (best.epoch, best.value) == (None, float("-inf"))
+    assert best.offer(trainable_model(), 4, {"val_top1_loc": 0.1})
+    best.recall()
+    assert (best.epoch, best.value) == (4, 0.1)
+
+
+def test_an_interruption_between_model_and_figures(held_out, tmp_path, monkeypatch):
+    path = tmp_path / "best.keras"
+    best = callback_of(held_out, save_best=path, measure="top1_loc").best
+    best.offer(trainable_model(), 0, {"val_top1_loc": 0.1})
+    before = path.read_bytes(), (tmp_path / "best.json").read_bytes()
+    monkeypatch.setattr(
+        "keras_wsol.evaluation.best_model.write_text",
+        broken := Mock(side_effect=OSError("no space")),
+    )
+    with pytest.raises(OSError, match="no space"):
+        best.offer(trainable_model(), 1, {"val_top1_loc": 0.9})
+    assert broken.call_args.args[1].name != "best.json"  # under another name
+    assert (path.read_bytes(), (tmp_path / "best.json").read_bytes()) == before
+    assert sorted(x.name for x in tmp_path.iterdir()) == ["best.json", "best.keras"]
+
+
 def test_batches_may_be_given(held_out):
     batches = list(held_out.numpy_batches(5, image_size=SIZE))
     model = trainable_model()
-    history = fit(model, callback_of(batches), epochs=1).history
+    history = fit(model, callback_of(batches, allow_test=True), epochs=1).history
     assert {name: history[name][0] for name in LOGGED} == expected_logs(model, batches)
 
 
@@ -388,7 +429,7 @@ def test_without_tensorflow_images_are_refused(held_out, tmp_path, monkeypatch):
 def test_images_of_batches_are_refused(held_out, tmp_path):
     batches = list(held_out.numpy_batches(5, image_size=SIZE))
     with pytest.raises(TypeError, match=r"`log_dir` needs an `ImageDataset`.*list"):
-        callback_of(batches, log_dir=tmp_path)
+        callback_of(batches, log_dir=tmp_path, allow_test=True)
 
 
 @pytest.mark.parametrize(
@@ -404,6 +445,15 @@ def test_a_test_split_is_refused(names, held_out):
     with pytest.raises(ValueError, match=r"must not see: .*'train-fullsup'.*Received"):
         callback_of(replace(held_out, **names))
     assert callback_of(replace(held_out, **names), allow_test=True)
+
+
+def test_batches_without_a_name_are_refused(held_out):
+    test = replace(held_out, split="test")
+    for batches in (list(test.numpy_batches(5, image_size=SIZE)), iter(())):
+        message = "do not say which split they are of.*`allow_test=True`.*Received: "
+        with pytest.raises(ValueError, match=message + type(batches).__name__):
+            callback_of(batches)
+        assert callback_of(batches, allow_test=True)
 
 
 def test_other_names_are_no_test_split(held_out):

@@ -79,6 +79,34 @@ def test_differences_and_intervals_of_two_reports():
     }
 
 
+def with_v2(model, seed, share, **changes):
+    one = measured(model, *drawn(seed))
+    v2 = np.random.default_rng(seed).random((COUNT, 3)) < share
+    results = dataclasses.replace(one.results, max_box_acc_v2_hits=v2)
+    return dataclasses.replace(one, results=results, **changes), v2
+
+
+def test_max_box_acc_v2_is_compared_where_it_is_known_by_image():
+    (one, theirs), (other, mine) = with_v2("a", 0, 0.6), with_v2("b", 1, 0.75)
+    found = compare([one, other])
+    each = by_name(found)["b", "max_box_acc_v2"]
+    theirs, mine = (np.delete(x, UNREAD, axis=0).mean(axis=1) for x in (theirs, mine))
+    assert each.share == pytest.approx(mine.mean())
+    assert each.difference == pytest.approx(mine.mean() - theirs.mean())
+    rng = np.random.default_rng(5)
+    draws = rng.integers(0, COUNT - 2, (20_000, COUNT - 2))
+    expected = np.quantile((mine - theirs)[draws].mean(axis=1), [0.025, 0.975])
+    assert each.interval == pytest.approx(tuple(expected), abs=0.01)
+    assert each.excludes_zero == (each.interval[0] > 0)
+    lines = found.to_markdown().splitlines()
+    assert lines[2].endswith("| MaxBoxAccV2 | difference |")
+    assert "thresholds held fixed" in lines[-1]
+    # Not where one report does not know it.
+    found = compare([one, measured("c", *drawn(2))])
+    assert ("c", "max_box_acc_v2") not in by_name(found)
+    assert "MaxBoxAccV2" not in found.to_markdown()
+
+
 def test_pairing_makes_it_sharp():
     # 5 of 88 images more, none less: as shares with an interval each, that is noise.
     class_right, box_right = drawn(0)
@@ -245,8 +273,9 @@ def test_other_images():
     with pytest.raises(ValueError, match=message.format(0)):
         compare([one, changed(paths=results.paths[::-1])])
     fewer = {
-        field.name: getattr(results, field.name)[:80]
-        for field in dataclasses.fields(results)
+        name: values[:80]
+        for name, values in vars(results).items()
+        if values is not None
     }
     with pytest.raises(ValueError, match=r"'b' has 80, 'a' 90.* differs is 80"):
         compare([one, changed(**fewer)])

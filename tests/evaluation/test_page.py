@@ -89,11 +89,15 @@ def test_the_tables_hold_the_reports_numbers(page):
     figures = [
         [cell.replace("\u2011", "-") for cell in x] for x in page.rows["figures"]
     ]
-    assert figures[0] == ["Threshold", "GT-known Loc", "Top-1 Loc"]
+    more = ["Top-5 Loc", "Mean IoU"]
+    assert figures[0] == ["Threshold", "GT-known Loc", "Top-1 Loc", *more]
     assert figures[1:] == [
-        [f"fixed 0.200{FIXED}", "41.726.7 to 52.7", "33.320.3 to 45.3"],
-        [f"tuned 0.260{TUNED}", "50.035.0 to 61.0", "36.123.1 to 48.1"],
-        [f"oracle 0.310{ORACLE}", "58.343.3 to 69.3", "44.431.4 to 56.4"],
+        [f"fixed 0.200{FIXED}", "41.726.7 to 52.7", "33.320.3 to 45.3", "39.6", "42.8"],
+        [f"tuned 0.260{TUNED}", "50.035.0 to 61.0", "36.123.1 to 48.1", "47.9", "51.1"],
+        [
+            *(f"oracle 0.310{ORACLE}", "58.343.3 to 69.3", "44.431.4 to 56.4"),
+            *("56.2", "59.4"),
+        ],
     ]
     assert page.rows["baselines"][1:] == [
         ["centre Gaussian, fixed", "20.0", ""],
@@ -102,10 +106,11 @@ def test_the_tables_hold_the_reports_numbers(page):
         ["whole image", "15.0", "17.1"],
         ["random box", "7.3", "9.1"],
     ]
-    assert page.rows["errors"][1:] == [
-        ["right", "33.3", ""],
-        ["wrong class", "16.7", ""],
-        ["too small", "50.0", ""],
+    assert page.rows["errors"] == [
+        ["Outcome", "Images, %", "class right", "class wrong", ""],
+        ["right", "33.3", "33.3", "0.0", ""],
+        ["wrong class", "16.7", "0.0", "16.7", ""],
+        ["too small", "50.0", "40.0", "10.0", ""],
     ]
     assert [x["style"] for x in page.all("i")] == [
         "width: 33.3%",
@@ -139,14 +144,22 @@ def test_the_head_says_what_was_measured(tmp_path):
         "Top-1 Cls": "83.3",
         "Top-5 Cls": "98.7",
     }
+    assert (
+        "best on this\nsplit; with these held fixed, its interval is 40.1 to 55.3"
+        in text
+    )
     assert "more could not be read" not in page_of(tmp_path, num_skipped=0)
     assert "PxAP" not in page_of(tmp_path)
 
 
 def test_the_curve_and_its_marks(page):
     report = drawn_report()
-    (line,) = page.all("polyline")
-    points = np.array([p.split(",") for p in line["points"].split()], "float64")
+    drawn = page.all("polyline")
+    assert [line["class"] for line in drawn] == ["line", "line second"]
+    points, others = (
+        np.array([p.split(",") for p in line["points"].split()], "float64")
+        for line in drawn
+    )
     # From the axes' own grid lines: threshold 0 and 1, and shares 0 and 1.
     grid = page.all("line", "grid")
     left, right = float(grid[0]["x1"]), float(grid[0]["x2"])
@@ -156,6 +169,9 @@ def test_the_curve_and_its_marks(page):
     shares = (bottom - points[:, 1]) / (bottom - top)
     np.testing.assert_allclose(thresholds, report.thresholds, atol=2e-4)
     np.testing.assert_allclose(shares, report.gt_known_curve, atol=3e-4)
+    np.testing.assert_array_equal(others[:, 0], points[:, 0])
+    shares = (bottom - others[:, 1]) / (bottom - top)
+    np.testing.assert_allclose(shares, report.top1_loc_curve, atol=3e-4)
     marks = [
         [
             (float(x["cx"]) - left) / (right - left),
@@ -221,6 +237,7 @@ def test_names_of_classes_files_and_data_sets_are_text(tmp_path):
         view=evil,
         notes={evil: evil},
         errors={evil: 0.5},
+        errors_by_class={evil: {"right": 0.2, "wrong": 0.3}},
         class_names=(evil, *NAMES[1:]),
         results=results,
     )
@@ -265,6 +282,9 @@ def test_what_the_report_does_not_hold_is_left_out(tmp_path):
         gallery=(),
         per_class=(),
         errors={},
+        errors_by_class={},
+        top1_loc_curve=None,
+        max_box_acc_v2_interval=None,
         class_names=(),
         image_size=None,
     )
@@ -275,6 +295,9 @@ def test_what_the_report_does_not_hold_is_left_out(tmp_path):
     for part in ("figure", "ul", "select"):
         assert not page.all(part)
     assert not {"errors", "classes"} & set(page.rows)
+    assert len(page.all("polyline")) == 1
+    assert "Dashed" not in text
+    assert "its interval" not in text
 
 
 def test_ids_stand_for_names_that_are_not_known(tmp_path):

@@ -1,10 +1,15 @@
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
 
+from keras_wsol.boxes import sweep_best_iou
 from keras_wsol.data import ImageDataset
 from keras_wsol.evaluation import best_index, centre_gaussian, evaluate
 from keras_wsol.evaluation.measure import class_ranks
+from keras_wsol.evaluation.v2_by_image import V2ByImage
+from keras_wsol.metrics import MaxBoxAccV2, threshold_grid
 from keras_wsol.models import Localizer
 from tests.evaluation.painted_split import (
     NAMES,
@@ -48,6 +53,8 @@ def check_at(at, threshold, figures, index):
     assert at.cam_threshold == pytest.approx(threshold)
     assert at.gt_known_loc == pytest.approx(figures["gt_known"][index])
     assert at.top1_loc == pytest.approx(figures["top1_loc"][index])
+    assert at.top5_loc == pytest.approx(figures["top5_loc"][index])
+    assert at.mean_iou == pytest.approx(np.mean(figures["ious"][index]), abs=1e-5)
 
 
 @EVERY_VIEW
@@ -66,6 +73,7 @@ def test_every_figure_equals_the_loops(view, model, split, held_out):
     assert report.top1_cls == pytest.approx(expected["top1_cls"])
     assert report.top5_cls == pytest.approx(expected["top5_cls"])
     np.testing.assert_allclose(report.gt_known_curve, expected["gt_known"])
+    np.testing.assert_allclose(report.top1_loc_curve, expected["top1_loc"])
 
     choice = {
         "fixed": fixed,
@@ -78,12 +86,13 @@ def test_every_figure_equals_the_loops(view, model, split, held_out):
     ious = expected["ious"][choice["tuned"]]
     np.testing.assert_allclose(report.iou, ious, atol=1e-4)
 
-    assert report.max_box_acc_v2 == pytest.approx(expected["max_box_acc_v2"])
+    on_grid = expected_figures(model, split, view, np.float32(grid))
+    assert report.max_box_acc_v2 == pytest.approx(on_grid["max_box_acc_v2"])
     centre = {
         "fixed": expected["centre"][fixed],
         "tuned": expected["centre"][middle_of_the_best(tuned["centre"])],
         "oracle": max(expected["centre"]),
-        "max_box_acc_v2": expected["centre_v2"],
+        "max_box_acc_v2": on_grid["centre_v2"],
     }
     assert report.centre == pytest.approx(centre)
     assert max(expected["centre"]) > 0
@@ -275,6 +284,70 @@ def test_an_interval_narrows_with_the_images(model):
     assert width(80) < 0.7 * width(20)
 
 
+def test_intervals_of_the_classes_and_of_max_box_acc_v2(model, split):
+    report = run(model, split)
+    hits = report.results.predicted_ids == split.class_ids
+    np.testing.assert_allclose(
+        report.top1_cls_interval, interval(hits), atol=1.01 / COUNT
+    )
+    v2 = report.results.max_box_acc_v2_hits
+    assert v2.shape == (COUNT, 3)
+    assert v2.mean() == pytest.approx(report.max_box_acc_v2)
+    assert len(set(v2.sum(axis=1))) > 2
+    np.testing.assert_allclose(
+        report.max_box_acc_v2_interval, interval(v2.mean(axis=1)), atol=1.01 / COUNT
+    )
+
+
+def test_max_box_acc_v2_by_image_is_that_of_the_metric():
+    rng = np.random.default_rng(4)
+    maps = rng.random((23, 6, 9)).astype("float32") ** 3
+    near = rng.integers(0, 4, (23, 2, 2))
+    boxes = np.concatenate([near, near + rng.integers(1, 5, near.shape)], axis=2)
+    boxes = boxes.astype("float32")
+    thresholds = threshold_grid(37)  # no multiple of 8
+    metric, by_image = MaxBoxAccV2(thresholds=thresholds), V2ByImage(thresholds)
+    for part in (slice(0, 10), slice(10, 10), slice(10, 23)):
+        if len(maps[part]):
+            metric.update_state(boxes[part], maps[part])
+        by_image.add(boxes[part], maps[part])
+    hits = by_image.hits()
+    assert hits.dtype == bool
+    np.testing.assert_allclose(hits.mean(axis=0), metric.curve().max(axis=1))
+    assert 0 < hits.mean(axis=0)[2] < hits.mean(axis=0)[0]
+    overlap = sweep_best_iou(maps, thresholds, boxes)
+    for level, iou in enumerate((0.3, 0.5, 0.7)):
+        index = best_index((overlap >= iou).sum(axis=1))
+        np.testing.assert_array_equal(hits[:, level], overlap[index] >= iou)
+
+
+def test_max_box_acc_v2_does_not_depend_on_the_localizers_threshold(model):
+    # Where this finds one more right box, off the grid of two thresholds.
+    split = split_of("test", COUNT, seed=0)
+    reports = [
+        evaluate(Localizer(model, cam_threshold=x), split, num_thresholds=2)
+        for x in (0.3, 0.45, 0.9)
+    ]
+    assert len({report.fixed.gt_known_loc for report in reports}) > 1
+    assert len({report.max_box_acc_v2 for report in reports}) == 1
+    assert len({report.centre["max_box_acc_v2"] for report in reports}) == 1
+
+
+def test_errors_by_class_part_the_errors(model, split):
+    report = run(model, split)
+    words = report.results.errors
+    right = report.results.predicted_ids == split.class_ids
+    for name, share in report.errors.items():
+        of_both = report.errors_by_class[name]
+        assert of_both["right"] == pytest.approx(np.mean((words == name) & right))
+        assert sum(of_both.values()) == pytest.approx(share)
+    wrong_boxes = {"too small", "too large", "elsewhere", "several parts", "no box"}
+    assert sum(
+        report.errors_by_class[name]["right"] for name in wrong_boxes
+    ) == pytest.approx(report.class_and_box["right"]["wrong"])
+    assert any(report.errors_by_class[name]["wrong"] > 0 for name in wrong_boxes)
+
+
 # What is refused
 
 
@@ -298,6 +371,55 @@ def test_tuning_on_batches_of_the_test_split_is_refused(model, split):
         run(model, one, other)
     with pytest.raises(ValueError, match=message):
         run(model, split, other)
+
+
+def test_copies_of_test_images_without_paths_are_known_by_their_pixels(
+    model, split, held_out
+):
+    message = r"share no image with `test`.*pixels of image {} of `test` are those"
+    whole, others = (list(dictionaries(x, 5)) for x in (split, held_out))
+    copies = [{key: value.copy() for key, value in x.items()} for x in whole]
+    with pytest.raises(ValueError, match=message.format(0)):
+        run(model, whole, copies)
+    # One image among others, in another place and another batch.
+    one = {key: value.copy() for key, value in others[1].items()}
+    one["images"][3] = whole[2]["images"][1]
+    with pytest.raises(ValueError, match=message.format(11)):
+        run(model, whole, [others[0], one])
+    # One digit apart is another image, and images that were not read are none.
+    one["images"][3, 0, 0, 0] += 1
+    run(model, whole, [others[0], one])
+    one["images"][3] = whole[2]["images"][1]
+    one["class_ids"][3] = -1
+    run(model, whole, [others[0], one])
+
+
+def test_pixels_of_a_data_set_in_memory_under_other_names(model, split, held_out):
+    renamed = dataclasses.replace(split, paths=np.array([f"x/{n}" for n in range(19)]))
+    with pytest.raises(ValueError, match="pixels of image 0, 'test/0', of `test`"):
+        run(model, split, renamed)
+
+
+def test_a_file_is_the_same_under_each_spelling(model, split, held_out, tmp_path):
+    (tmp_path / "birds").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "birds")
+    one, other = held_out.take([0, 1, 2], "a"), split.take([0, 1, 2], "b")
+    names = [f"{tmp_path}/birds/{n}.jpg" for n in range(6)]
+    for spelling in ("birds/../birds/2.jpg", "link/2.jpg", "/birds//2.jpg"):
+        paths = [f"{tmp_path}/{spelling}", *names[3:5]]
+        pair = [
+            dataclasses.replace(each, paths=np.array(given))
+            for each, given in ((other, names[:3]), (one, paths))
+        ]
+        with pytest.raises(ValueError, match="must share no image with `test`"):
+            run(model, *pair)
+        # The same from batches, which are looked at as they come.
+        batches = [
+            [{**batch, "paths": each.paths} for batch in dictionaries(each, 3)]
+            for each in pair
+        ]
+        with pytest.raises(ValueError, match=r"Both hold '.*birds/2.jpg'"):
+            run(model, *batches)
 
 
 def test_a_threshold_above_every_cell_finds_nothing_or_is_refused(model, split):

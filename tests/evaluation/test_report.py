@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import json
 
 import numpy as np
@@ -15,6 +16,12 @@ def at(threshold, gt_known, top1_loc):
         gt_known_interval=(gt_known - 0.05, gt_known + 0.04),
         top1_interval=(top1_loc - 0.03, top1_loc + 0.02),
     )
+
+
+NOTE = (
+    "Per cent, in brackets bootstrap 95 % intervals. MaxBoxAccV2 takes, at each IoU, "
+    "the threshold that is best on this split."
+)
 
 
 def report(**changes):
@@ -87,6 +94,8 @@ def test_json_holds_every_figure_and_how_it_came_about(tmp_path):
         "top1_loc": 0.5,
         "gt_known_interval": [0.65 - 0.05, 0.65 + 0.04],
         "top1_interval": [0.5 - 0.03, 0.5 + 0.02],
+        "top5_loc": None,
+        "mean_iou": None,
     }
     assert values["tuned"]["cam_threshold"] == 0.25
     assert values["oracle"]["top1_loc"] == 0.55
@@ -128,24 +137,37 @@ def test_markdown():
         "|  | Top-1 Cls | GT-known (fixed) | GT-known (tuned) | GT-known (oracle) "
         "| Top-1 Loc (fixed) | Top-1 Loc (tuned) | Top-1 Loc (oracle) | MaxBoxAccV2 |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-        "| vgg16_adl | 76.5 | 65.0 | 67.5 | 70.0 | 50.0 | 52.5 | 55.0 | 61.2 |",
+        "| vgg16_adl | 76.5 | 65.0 | 67.5 (62.5-71.5) | 70.0 | 50.0 | 52.5 (49.5-54.5) "
+        "| 55.0 | 61.2 |",
         "| centre Gaussian | - | 41.0 | 57.0 | 58.0 | - | - | - | 59.7 |",
+        "",
+        NOTE,
     ]
+
+
+def table_lines(reports):
+    *lines, empty, note = markdown_table(reports).splitlines()
+    assert (empty, note) == ("", NOTE)
+    return lines
 
 
 def test_a_table_of_several_reports():
     other = report(model="vgg16_cam", top1_cls=0.5, tuned=at(0.1, 0.6, 0.4))
-    lines = markdown_table([report(), other]).splitlines()
+    lines = table_lines([report(), other])
     names = [line.split(" | ")[0] for line in lines[2:]]
     assert names == ["| ", "| ---", "| vgg16_adl", "| vgg16_cam", "| centre Gaussian"]
-    assert "| vgg16_cam | 50.0 | 65.0 | 60.0 | 70.0 | 50.0 | 40.0 |" in lines[5]
+    assert "| vgg16_cam | 50.0 | 65.0 | 60.0 (55.0-64.0) | 70.0 | 50.0 " in lines[5]
 
 
 def test_a_table_without_tuned_thresholds():
     centre = {"fixed": 0.41, "oracle": 0.58, "max_box_acc_v2": 0.597}
     lines = report(tuned=None, centre=centre).to_markdown().splitlines()
     assert "tuned" not in lines[2]
-    assert lines[4] == "| vgg16_adl | 76.5 | 65.0 | 70.0 | 50.0 | 55.0 | 61.2 |"
+    # The intervals are then those of the fixed threshold.
+    assert lines[4] == (
+        "| vgg16_adl | 76.5 | 65.0 (60.0-69.0) | 70.0 | 50.0 (47.0-52.0) | 55.0 "
+        "| 61.2 |"
+    )
     assert lines[5] == "| centre Gaussian | - | 41.0 | 58.0 | - | - | 59.7 |"
 
 
@@ -154,7 +176,10 @@ def test_a_table_in_which_one_report_has_no_tuned_threshold(order):
     lines = markdown_table([report(), report(tuned=None)][::order]).splitlines()
     # No figure is lost and none made up.
     assert "GT-known (tuned)" in lines[2]
-    assert sorted(line.split(" | ")[3] for line in lines[4:6]) == ["-", "67.5"]
+    assert sorted(line.split(" | ")[3] for line in lines[4:6]) == [
+        "-",
+        "67.5 (62.5-71.5)",
+    ]
 
 
 @pytest.mark.parametrize("name", ["split", "view", "dataset"])
@@ -178,7 +203,7 @@ BASELINES = {
 
 
 def test_baselines_have_a_row_each():
-    lines = report(baselines=BASELINES).to_markdown().splitlines()
+    lines = table_lines([report(baselines=BASELINES)])
     assert lines[5:] == [
         "| centre Gaussian | - | 41.0 | 57.0 | 58.0 | - | - | - | 59.7 |",
         "| whole image | - | 30.0 | 30.0 | 30.0 | - | - | - | 31.0 |",
@@ -190,7 +215,7 @@ def test_baselines_have_a_row_each():
 def test_the_centre_is_cut_where_each_report_is(order):
     centre = {"fixed": 0.2, "tuned": 0.57, "oracle": 0.58, "max_box_acc_v2": 0.597}
     other = report(model="other", fixed=at(0.5, 0.3, 0.2), centre=centre)
-    lines = markdown_table([report(), other][::order]).splitlines()[6:]
+    lines = table_lines([report(), other][::order])[6:]
     start = "| centre Gaussian, as"
     assert (
         lines
@@ -212,7 +237,7 @@ def test_names_with_bars_do_not_break_the_table():
 
 
 def test_px_ap_has_a_column_where_there_are_masks():
-    lines = markdown_table([report(), report(px_ap=0.7512)]).splitlines()
+    lines = table_lines([report(), report(px_ap=0.7512)])
     assert [line.split(" | ")[-1] for line in lines[2:]] == [
         *("PxAP |", "---: |", "- |", "75.1 |", "- |"),
     ]
@@ -245,6 +270,53 @@ def test_class_and_box():
 def test_the_main_threshold():
     assert report().main == report().tuned
     assert report(tuned=None).main == report().fixed
+
+
+def test_what_else_is_known_has_columns_of_its_own():
+    tuned = dataclasses.replace(report().tuned, top5_loc=0.61236, mean_iou=0.5432)
+    intervals = {
+        "top1_cls_interval": (0.65, 0.87),
+        "max_box_acc_v2_interval": (0.5, 0.71236),
+    }
+    row = report(tuned=tuned, **intervals).to_row()
+    assert {name: row[name] for name in row.keys() - ROW.keys()} == {
+        "tuned_top5_loc": 0.6124,
+        "tuned_mean_iou": 0.5432,
+        "top1_cls_interval": "0.6500-0.8700",
+        "max_box_acc_v2_interval": "0.5000-0.7124",
+    }
+    errors = {"too small": {"right": 0.25, "wrong": 0.125}}
+    values = report(errors_by_class=errors, **intervals).to_dict()
+    assert values["errors_by_class"] == errors
+    assert values["max_box_acc_v2_interval"] == [0.5, 0.71236]
+
+
+def test_the_curves(tmp_path):
+    lines = report().curve_csv().splitlines()
+    assert lines[:3] == ["cam_threshold,gt_known_loc", "0.0,0.3", "0.2,0.4"]
+    path = tmp_path / "new" / "curve.csv"
+    both = report(top1_loc_curve=np.linspace(0.1, 0.2, 5))
+    assert both.curve_csv(path) == path.read_text()
+    header, *rows = csv.reader(path.read_text().splitlines())
+    assert header == ["cam_threshold", "gt_known_loc", "top1_loc"]
+    expected = [[0, 0.3, 0.1], [0.2, 0.4, 0.125], [0.4, 0.5, 0.15]]
+    np.testing.assert_allclose(np.array(rows[:3], float), expected)
+    assert len(rows) == 5
+    assert "top1_loc_curve" not in both.to_dict()
+
+
+def test_reports_with_arrays_are_compared_by_identity():
+    # Arrays have no single truth value, and a report is a key of sets.
+    one, other = report(), report()
+    assert one != other
+    assert len({one, other, one}) == 2
+
+
+def test_any_name_can_be_written(tmp_path):
+    odd = report(model="\udcff 日本")
+    for name in ("to_json", "to_csv", "curve_csv", "class_table_csv"):
+        getattr(odd, name)(tmp_path / name)
+    assert "? 日本" in (tmp_path / "to_csv").read_text("utf-8")
 
 
 def test_without_results_there_is_no_table_of_images():

@@ -109,6 +109,19 @@ def test_from_a_folder_and_a_csv_of_boxes(tmp_path):
     np.testing.assert_allclose(box, some.boxes[0, 0])
 
 
+def test_a_test_split_is_refused(split):
+    test = dataclasses.replace(split, split="test")
+    message = "Thresholds are chosen on this split.*`allow_test=True`.*split='test'"
+    with pytest.raises(ValueError, match=message):
+        tune_threshold(painted_classifier(), test)
+    model = painted_classifier(class_names=NAMES)
+    options = {"num_thresholds": 20, "draws": 5}
+    found = tune_threshold(model, test, allow_test=True, **options)
+    # Two results are compared by identity: they hold arrays.
+    assert found != tune_threshold(model, split, **options)
+    assert hash(found)
+
+
 def test_batches_do_as_well(split):
     model = painted_classifier(class_names=NAMES)
     batches = split.batches(4, with_boxes=True, image_size=(24, 36))

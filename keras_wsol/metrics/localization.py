@@ -1,37 +1,25 @@
 """Localization at the one threshold of a localizer, as Keras metrics.
 
 These work in a graph and on any backend. Keras gives a metric of `compile` one output
-of a model at a time, and these need two, classes and boxes: a model that is to be
-evaluated by them hands its whole output over.
+of a model at a time, and these need two, classes and boxes: `MeasuredLocalizer` hands
+its whole output over, and the boxes of the true classes to those that ask for them.
 
-```python
-class Measured(keras.Model):
-    def __init__(self, localizer):
-        super().__init__()
-        self.localizer, self.top1_loc = localizer, Top1Loc()
-
-    def call(self, images):
-        return self.localizer(images)
-
-    def compute_loss(self, *args, **kwargs):
-        return keras.ops.zeros(())
-
-    def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        self.top1_loc.update_state(y, y_pred)
-        return self.get_metrics_result()
-```
+What stands here for all: a true class below 0, that of an image that could not be
+read, does not count; one that no prediction has, such as an id that the model does
+not know, is wrong.
 """
 
 from collections.abc import Iterable
-from numbers import Integral
 from typing import Any
 
 import keras
 from keras import ops
 
 from keras_wsol.layers.arguments import check_number
+from keras_wsol.metrics.image_weights import image_weights
 from keras_wsol.metrics.merging import merge_variables
 from keras_wsol.metrics.overlap import best_iou, is_right
+from keras_wsol.metrics.ranked_classes import check_ranked, check_top_k, is_true_class
 
 
 @keras.saving.register_keras_serializable(package="keras_wsol")
@@ -80,7 +68,7 @@ class Top1Loc(keras.metrics.Mean):
         overlap = _overlap_of_true_class(y_true, y_pred, top_k=1)
         super().update_state(
             ops.cast(is_right(overlap, self.iou_threshold), "float32"),
-            _weight(y_true, sample_weight),
+            image_weights(y_true, sample_weight),
         )
 
     def merge_state(self, metrics: Iterable[keras.metrics.Metric]) -> None:
@@ -126,12 +114,8 @@ class Top5Loc(keras.metrics.Mean):
         **kwargs: Any,
     ) -> None:
         super().__init__(name=name, **kwargs)
-        if isinstance(top_k, bool) or not isinstance(top_k, Integral) or top_k < 1:
-            raise ValueError(
-                f"`top_k` must be an integer of at least 1. Received: top_k={top_k!r}."
-            )
         self.iou_threshold = check_number("iou_threshold", iou_threshold)
-        self.top_k = int(top_k)
+        self.top_k = check_top_k(top_k)
 
     def update_state(
         self, y_true: dict[str, Any], y_pred: dict[str, Any], sample_weight: Any = None
@@ -144,17 +128,11 @@ class Top5Loc(keras.metrics.Mean):
                 without `class_ids`, on images in whose pixels the true boxes are.
             sample_weight: Optional `(B,)`.
         """
-        count = y_pred["class_ids"].shape[1]
-        if count is not None and count < self.top_k:
-            raise ValueError(
-                f"`y_pred` must hold {self.top_k} classes an image, best first: use "
-                f"`Localizer(model, top_k={self.top_k})`, or another `top_k` here. "
-                f"Received: {count}."
-            )
+        check_ranked(y_pred, self.top_k)
         overlap = _overlap_of_true_class(y_true, y_pred, self.top_k)
         super().update_state(
             ops.cast(is_right(overlap, self.iou_threshold), "float32"),
-            _weight(y_true, sample_weight),
+            image_weights(y_true, sample_weight),
         )
 
     def merge_state(self, metrics: Iterable[keras.metrics.Metric]) -> None:
@@ -218,7 +196,7 @@ class GTKnownLoc(keras.metrics.Mean):
         overlap = _overlap_of_true_class(y_true, y_pred)
         super().update_state(
             ops.cast(is_right(overlap, self.iou_threshold), "float32"),
-            _weight(y_true, sample_weight),
+            image_weights(y_true, sample_weight),
         )
 
     def merge_state(self, metrics: Iterable[keras.metrics.Metric]) -> None:
@@ -260,7 +238,7 @@ class MeanBoxIoU(keras.metrics.Mean):
     ) -> None:
         """Adds a batch; the arguments are those of `GTKnownLoc`."""
         overlap = _overlap_of_true_class(y_true, y_pred)
-        super().update_state(overlap, _weight(y_true, sample_weight))
+        super().update_state(overlap, image_weights(y_true, sample_weight))
 
     def merge_state(self, metrics: Iterable[keras.metrics.Metric]) -> None:
         """Adds the images that other metrics of this kind have seen."""
@@ -275,18 +253,9 @@ def _overlap_of_true_class(
     Among the `top_k` classes in front, all of them if `None`; 0 where the true class
     is not there. Where it is there more than once, its first box is taken.
     """
-    class_ids = ops.cast(y_pred["class_ids"], "int32")[:, :top_k]
-    true_ids = ops.cast(y_true["class_ids"], "int32")
-    of_true_class = class_ids == true_ids[:, None]
+    of_true_class = is_true_class(y_true, y_pred, top_k)
     first = ops.argmax(ops.cast(of_true_class, "int32"), axis=1)
     boxes = ops.cast(y_pred["boxes"], "float32")
     chosen = ops.take_along_axis(boxes, first[:, None, None], axis=1)[:, 0]
     overlap = best_iou(chosen, y_true["boxes"])
     return ops.where(ops.any(of_true_class, axis=1), overlap, 0.0)
-
-
-def _weight(y_true: dict[str, Any], sample_weight: Any) -> Any:
-    counted = ops.cast(ops.cast(y_true["class_ids"], "int32") >= 0, "float32")
-    if sample_weight is None:
-        return counted
-    return counted * ops.cast(sample_weight, "float32")

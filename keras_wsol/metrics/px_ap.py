@@ -23,7 +23,7 @@ class PxAP(keras.metrics.Metric):
     precision times the gain in recall. Pixels to be ignored count nowhere. What is
     kept is how many pixels of the object and of the background have their score
     between two thresholds: memory does not grow with the data set, and counts are
-    whole numbers of 64 bits.
+    whole numbers of 64 bits. No published number has been reproduced.
 
     The published evaluator's `MaskEvaluator` has the same definition, so `convention`
     only says with how many digits scores are compared. It gives percents, stops if no

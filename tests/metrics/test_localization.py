@@ -254,39 +254,18 @@ def test_merging_what_does_not_belong_together():
         metric.merge_state([metric])
 
 
-class Measured(keras.Model):
-    """As the metrics' file says: a model that hands its whole output over."""
-
-    def __init__(self, metrics):
-        super().__init__()
-        self.measures = metrics
-
-    def call(self, inputs):
-        return inputs
-
-    def compute_loss(self, *args, **kwargs):
-        return keras.ops.zeros(())
-
-    def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        for metric in self.measures:
-            metric.update_state(y, y_pred, sample_weight)
-        return self.get_metrics_result()
-
-
-def test_evaluate_with_a_short_last_batch():
-    batches = list(random_batches())
-    truth, prediction = (
-        {name: np.concatenate([batch[i][name] for batch in batches]) for name in part}
-        for i, part in enumerate(batches[0])
-    )
-    model = Measured([Top1Loc(0.1), Top5Loc(0.1, 2), GTKnownLoc(0.1), MeanBoxIoU()])
-    model.compile()
-    found = model.evaluate(prediction, truth, batch_size=8, return_dict=True, verbose=0)
-    alone = [Top1Loc(0.1), Top5Loc(0.1, 2), GTKnownLoc(0.1), MeanBoxIoU()]
-    for metric in alone:
-        metric.update_state(truth, prediction)  # all 19 at once
-        assert found[metric.name] == pytest.approx(float(metric.result()))
-    assert 0 < found["top1_loc"] < found["gt_known_loc"] < 1
+@ALL
+def test_classes_that_do_not_exist(metric_class, arguments):
+    # -7 is as little a class as -1: not counted. 99 is one that no model has: wrong.
+    truth = {**TRUTH, "class_ids": np.array([3, 99, -7, -1, -1, -1])}
+    prediction = {
+        "boxes": np.repeat(FOUND_BOXES[:, None], 2, axis=1),
+        "class_ids": np.array([[3, 0]] * 2 + [[-7, 1], [-1, 0], [0, -1], [2, 99]]),
+    }
+    metric = metric_class(**arguments)
+    metric.update_state(truth, prediction)
+    expected = (0.5 if metric_class is MeanBoxIoU else 1) / 2
+    assert float(metric.result()) == pytest.approx(expected)
 
 
 @ALL

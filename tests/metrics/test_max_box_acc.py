@@ -324,3 +324,55 @@ def test_bad_iou_thresholds():
 def test_a_grid_without_thresholds(metric_class, num_thresholds):
     with pytest.raises(ValueError, match="`num_thresholds` must be"):
         metric_class(num_thresholds=num_thresholds)
+
+
+@METRICS
+@pytest.mark.parametrize("convention", ["default", "wsolevaluation"])
+@pytest.mark.parametrize(
+    "box", [[3, 0, 1, 2], [0, 3, 2, 1], [0, 0, np.nan, 2], [0, 0, np.inf, 2]]
+)
+def test_true_boxes_that_are_none(metric_class, convention, box):
+    boxes = np.full((3, 2, 4), -1.0)
+    boxes[2, 1] = box
+    metric = metric_class(num_thresholds=5, convention=convention)
+    with pytest.raises(ValueError, match=r"finite x0, y0.*true_boxes\[2, 1\]=\["):
+        metric.update_state(boxes, np.stack([HILL] * 3))
+    assert float(metric.count) == 0
+
+
+@METRICS
+@pytest.mark.parametrize("bad", [-0.1, 1.1, np.inf, -np.inf])
+def test_maps_outside_the_unit_interval(metric_class, bad):
+    maps = np.stack([HILL, HILL])
+    maps[1, 2, 2] = bad
+    with pytest.raises(ValueError, match=r"must be in \[0, 1\].*score_maps\[1\]"):
+        metric_class(num_thresholds=5).update_state(np.array([[LEFT]] * 2), maps)
+    if metric_class is MaxBoxAcc:
+        with pytest.raises(ValueError, match=r"must be in \[0, 1\].*score_maps\[1\]"):
+            largest_box_ious(np.array([[LEFT]] * 2), maps, np.array([0.5]))
+
+
+@METRICS
+def test_a_map_with_a_nan_has_no_box(metric_class):
+    maps = np.stack([HILL, HILL, np.full_like(HILL, np.nan)])
+    maps[1, 0, 0] = np.nan
+    boxes = np.array([[[1, 1, 4, 3]]] * 3, "float32")
+    metric = metric_class(num_thresholds=5)
+    metric.update_state(boxes, maps)
+    assert metric.result() == pytest.approx(1 / 3)
+    ious = largest_box_ious(boxes, maps, np.array([0.0, 0.2], "float32"))
+    assert ious.tolist() == [[1, 0, 0]] * 2
+
+
+def test_overlaps_are_numpy_and_leave_the_backend_alone(monkeypatch):
+    def used(*args, **kwargs):
+        raise AssertionError("an operation of the backend")
+
+    for name in ("maximum", "minimum", "where", "expand_dims", "max"):
+        monkeypatch.setattr(keras.ops, name, used)
+    thresholds = np.array([0.0, 0.5], "float32")
+    found = largest_box_ious(truth([1, 1, 4, 3]), HILL[None], thresholds)
+    np.testing.assert_allclose(found, [[1], [1 / 3]], rtol=1e-6)
+    assert found.dtype == "float32"
+    nothing = largest_box_ious(np.zeros((1, 0, 4)), HILL[None], thresholds)
+    assert nothing.tolist() == [[0], [0]]

@@ -21,6 +21,7 @@ TESTED_ELSEWHERE = {
     "ImageNetNormalization": "tests/models/test_normalization.py",
     "Localizer": "tests/models/test_localizer.py",
     "Logits": "tests/models/test_classifier.py",
+    "MeasuredLocalizer": "tests/metrics/test_measured_localizer.py",
 }
 
 

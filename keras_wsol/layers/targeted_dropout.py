@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_wsol import masks
 from keras_wsol.layers.arguments import check_choice, check_number
+from keras_wsol.layers.draws import draw_channel_mask
 
 MAGNITUDES = ("l2", "mean")
 
@@ -129,11 +130,7 @@ class TargetedDropout(keras.layers.Layer):
             float32 tensor `(B, 1, 1, C)`: 1 keeps, 0 drops.
         """
         eligible = self.maps(inputs)["eligible"]
-        uniform = keras.random.uniform(
-            ops.shape(eligible), dtype="float32", seed=self.seed_generator
-        )
-        dropped = ops.logical_and(eligible, uniform < self.drop_rate)
-        return 1.0 - ops.cast(dropped, "float32")
+        return draw_channel_mask(eligible, self.drop_rate, self.seed_generator)
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         if not training:

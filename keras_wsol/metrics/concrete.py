@@ -26,7 +26,15 @@ def concrete(*values: Any) -> list[np.ndarray]:
     """
     if any(keras.utils.is_keras_tensor(value) for value in values):
         raise ValueError(_ADVICE)
+    return [_concrete(value) for value in values]
+
+
+def _concrete(value: Any) -> np.ndarray:
     try:
-        return [np.asarray(keras.ops.convert_to_numpy(value)) for value in values]
+        return np.asarray(keras.ops.convert_to_numpy(value))
     except (NotImplementedError, TypeError, AttributeError) as error:
+        # What the backends raise for a tensor of a graph; for anything else the error
+        # is the caller's, and says more than the advice.
+        if not keras.ops.is_tensor(value):
+            raise
         raise ValueError(_ADVICE) from error

@@ -176,8 +176,8 @@ MUTANTS = (
     Mutant(
         bug="an integer seed in `call`: the same draw for ever",
         file="layers/draws.py",
-        old='dtype="float32", seed=seed_generator',
-        new='dtype="float32", seed=7',
+        old='(samples, 1, 1, 1), dtype="float32", seed=seed_generator',
+        new='(samples, 1, 1, 1), dtype="float32", seed=7',
         test=f"{NUMERICS}::test_each_call_of_a_compiled_function_draws_anew[ADL]",
     ),
     Mutant(

@@ -275,6 +275,15 @@ def test_no_overlap_is_wrong_at_any_threshold(metric_class):
     assert metric.result() == pytest.approx(1 / 3)
 
 
+def test_an_error_of_the_callers_own_array_is_not_taken_for_a_symbolic_tensor():
+    class Broken:
+        def __array__(self, dtype=None, copy=None):
+            raise TypeError("the file is cut off")
+
+    with pytest.raises(TypeError, match="the file is cut off"):
+        MaxBoxAcc().update_state(truth([1, 1, 4, 3]), Broken())
+
+
 def test_symbolic_tensors_of_keras_are_refused():
     with pytest.raises(ValueError, match=r"concrete arrays.*`Top5Loc`"):
         MaxBoxAcc().update_state(keras.Input((2, 4)), keras.Input((5, 7)))

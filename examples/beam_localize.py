@@ -138,6 +138,8 @@ def read_image(path: str, max_bytes: int) -> bytes | Found:
     try:
         with open_file(path) as file:
             content = read_at_most(file, max_bytes + 1)
+    except MemoryError:
+        raise  # says nothing of the file; the shard is done again
     except Exception as error:
         # Each file system raises what its client does: no common class is narrower.
         logging.info("%r cannot be read", path, exc_info=True)

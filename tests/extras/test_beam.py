@@ -296,3 +296,22 @@ def test_a_killed_job_goes_on_where_it_was(finished, saved, tmp_path):
     assert len(list(out.glob("boxes-*.jsonl"))) == SHARDS
     assert list(out.glob("*.tmp")) == []
     assert_complete(out, saved, files)
+
+
+def test_a_worker_without_memory_makes_no_dead_letter(monkeypatch):
+    # A dead letter is for good: the next run would not read the image again.
+    module = script()
+
+    def without_memory(path):
+        raise MemoryError
+
+    monkeypatch.setattr(module, "open_file", without_memory)
+    with pytest.raises(MemoryError):
+        module.read_image("photo.jpg", 1000)
+
+    def refused(path):
+        raise LookupError("no such bucket")
+
+    monkeypatch.setattr(module, "open_file", refused)
+    reason = module.read_image("photo.jpg", 1000)["reason"]
+    assert reason == "cannot be opened: LookupError: no such bucket"

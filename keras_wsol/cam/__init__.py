@@ -4,6 +4,7 @@ from keras_wsol.cam.channel_mean import channel_mean
 from keras_wsol.cam.class_activation import class_activation_maps
 from keras_wsol.cam.ddt import PrincipalComponent, ddt, principal_component
 from keras_wsol.cam.eigen_cam import eigen_cam
+from keras_wsol.cam.foreground import Discriminant, foreground, linear_discriminant
 from keras_wsol.cam.gradient_weights import (
     grad_cam,
     grad_cam_pp,
@@ -16,16 +17,19 @@ from keras_wsol.cam.score_cam import score_cam
 from keras_wsol.cam.score_map import scale_to_unit, score_maps
 
 __all__ = [
+    "Discriminant",
     "PrincipalComponent",
     "channel_mean",
     "class_activation_maps",
     "class_gradients",
     "ddt",
     "eigen_cam",
+    "foreground",
     "grad_cam",
     "grad_cam_pp",
     "hires_cam",
     "layer_cam",
+    "linear_discriminant",
     "principal_component",
     "scale_to_unit",
     "score_cam",

@@ -5,7 +5,9 @@ from typing import Any
 from keras import ops
 
 
-def class_activation_maps(features: Any, kernel: Any, class_ids: Any) -> Any:
+def class_activation_maps(
+    features: Any, kernel: Any, class_ids: Any, negative_weights: bool = True
+) -> Any:
     """Weighs feature maps by the classifier's weights of the chosen classes.
 
     `cam_c = sum_k kernel[k, c] * features[..., k]` (Zhou et al., 2016), from the
@@ -17,6 +19,10 @@ def class_activation_maps(features: Any, kernel: Any, class_ids: Any) -> Any:
             head averages.
         kernel: Float tensor `(C, num_classes)` of the head's `Dense` layer.
         class_ids: Integer tensor `(B, K)`.
+        negative_weights: Boolean. Whether weights below 0 count. Without them
+            ("negative weight clamping", Bae et al., 2020), features that speak
+            against the class leave the map as it is, and it covers more of the
+            object. Default true [Zhou et al., 2016].
 
     Returns:
         float32 tensor `(B, K, h, w)`.
@@ -28,6 +34,11 @@ def class_activation_maps(features: Any, kernel: Any, class_ids: Any) -> Any:
     >>> cams = class_activation_maps(features, kernel, np.array([[1, 0]]))
     >>> ops.convert_to_numpy(cams).reshape(2, 2).tolist()
     [[20.0, 0.0], [-1.0, 3.0]]
+
+    Reference:
+        - [Zhou et al., 2016](https://arxiv.org/abs/1512.04150)
+        - [Bae et al., 2020](https://www.ecva.net/papers/eccv_2020/papers_ECCV/papers/123600613.pdf)
     """
     weights = ops.take(ops.transpose(ops.cast(kernel, "float32")), class_ids, axis=0)
+    weights = weights if negative_weights else ops.relu(weights)
     return ops.einsum("bhwc,bkc->bkhw", ops.cast(features, "float32"), weights)

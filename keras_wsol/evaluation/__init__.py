@@ -8,6 +8,7 @@ from keras_wsol.evaluation.compare_thresholds import compare_thresholds
 from keras_wsol.evaluation.comparison import Comparison, Difference, compare
 from keras_wsol.evaluation.galleries import compare_models
 from keras_wsol.evaluation.image_results import ClassRow, GalleryImage, ImageResults
+from keras_wsol.evaluation.paired_bootstrap import difference_interval
 from keras_wsol.evaluation.protocol import evaluate
 from keras_wsol.evaluation.report import Report
 from keras_wsol.evaluation.tables import markdown_table
@@ -28,6 +29,7 @@ __all__ = [
     "compare",
     "compare_models",
     "compare_thresholds",
+    "difference_interval",
     "evaluate",
     "markdown_table",
     "tune_threshold",

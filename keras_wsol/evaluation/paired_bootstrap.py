@@ -20,7 +20,7 @@ _CHUNK = 2_000_000
 
 
 def difference_interval(
-    hits: np.ndarray, others: np.ndarray, draws: int, seed: int
+    hits: np.ndarray, others: np.ndarray, draws: int = 10_000, seed: int = 0
 ) -> tuple[float, float]:
     """Bootstrap 95 % interval of the difference of two methods' shares.
 

@@ -6,6 +6,7 @@ from keras_wsol.models.classifier import build_classifier
 from keras_wsol.models.complexity import layer_flops, multiply_adds
 from keras_wsol.models.component import fit_component
 from keras_wsol.models.description import ModelDescription, describe
+from keras_wsol.models.foreground import fit_foreground
 from keras_wsol.models.inserted import drop_shares, inserted_layers
 from keras_wsol.models.localizer import Localizer
 from keras_wsol.models.logits import Logits, class_names_of
@@ -30,6 +31,7 @@ __all__ = [
     "describe",
     "drop_shares",
     "fit_component",
+    "fit_foreground",
     "insert_after",
     "inserted_layers",
     "layer_flops",

@@ -1,18 +1,24 @@
 """Images to the principal component of their features, for DDT."""
 
 from collections.abc import Iterable, Iterator
+from operator import length_hint
 from typing import Any
 
 import keras
 from keras import ops
 
 from keras_wsol.cam import PrincipalComponent, principal_component
+from keras_wsol.data.progress_line import ProgressLine, tracked
 from keras_wsol.models.input_size import resize_to_input
 from keras_wsol.models.tail import split_at
 
 
 def fit_component(
-    model: keras.Model, batches: Iterable[Any], layer: str | None = None
+    model: keras.Model,
+    batches: Iterable[Any],
+    layer: str | None = None,
+    *,
+    verbose: bool | str = "auto",
 ) -> PrincipalComponent:
     """Fits DDT's principal component to the features of images.
 
@@ -26,6 +32,8 @@ def fit_component(
             with them, or dictionaries with `"images"`, such as the batches of an
             `ImageDataset`.
         layer: Name of the layer whose features are read, as in `Localizer`.
+        verbose: Whether to say on standard error how far the work is and how long the
+            rest will take; `"auto"`: in a terminal or notebook.
 
     Returns:
         The component, for `Localizer(model, score_map="ddt", layer=layer,
@@ -47,14 +55,17 @@ def fit_component(
     size = tuple(model.input_shape[1:3])
 
     def features() -> Iterator[Any]:
-        for batch in batches:
-            images = ops.convert_to_tensor(_images_of(batch))
+        line = ProgressLine("Reading features", verbose, unit="batches")
+        # 0 where the number of batches is not known.
+        for batch in tracked(batches, line, length_hint(batches) or None):
+            images = ops.convert_to_tensor(batch_images(batch))
             yield network(resize_to_input(images, size), training=False)[0]
 
     return principal_component(features())
 
 
-def _images_of(batch: Any) -> Any:
+def batch_images(batch: Any) -> Any:
+    """Returns the images of a batch that is a dictionary, a tuple or they alone."""
     if isinstance(batch, dict):
         return batch["images"]
     return batch[0] if isinstance(batch, tuple) else batch

@@ -40,15 +40,17 @@ class Localizer(keras.Model):
             `"grad_cam_pp"`, `"x_grad_cam"`, `"layer_cam"`, `"hires_cam"`: the deeper
             the layer the cheaper; exported, SavedModel only. A thousand or more masked
             images through the network for each image: `"score_cam"`. Features alone,
-            one map for all classes: `"eigen_cam"`, `"channel_mean"` (SCDA), `"ddt"`.
+            one map for all classes: `"eigen_cam"`, `"channel_mean"` (SCDA), `"ddt"`,
+            `"foreground"`.
         max_boxes: Integer. Above 1, the boxes of that many components are given,
             too.
         layer: Name of the layer whose features are read, for every map but `"cam"`;
             also one inside a model that is a layer. Default: what the pooling of the
             head reads.
-        map_options: Options of the map: `"relu"` where it has one; `"batch_size"` and
-            `"baseline"` of `"score_cam"`; `"component"` of `"ddt"`, which
-            `fit_component` finds.
+        map_options: Options of the map: `"relu"` where it has one;
+            `"negative_weights"` of `"cam"`; `"batch_size"` and `"baseline"` of
+            `"score_cam"`; `"component"` of `"ddt"`, which `fit_component` finds;
+            `"discriminant"` of `"foreground"`, which `fit_foreground` finds.
         **kwargs: Passed on to `keras.Model` (`name`).
 
     Call arguments:

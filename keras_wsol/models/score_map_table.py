@@ -7,12 +7,14 @@ from typing import Any
 import keras
 
 from keras_wsol.cam import (
+    Discriminant,
     PrincipalComponent,
     channel_mean,
     class_activation_maps,
     class_gradients,
     ddt,
     eigen_cam,
+    foreground,
     grad_cam,
     grad_cam_pp,
     hires_cam,
@@ -21,6 +23,7 @@ from keras_wsol.cam import (
     x_grad_cam,
 )
 from keras_wsol.cam.ddt import check_channels
+from keras_wsol.cam.foreground import check_weights
 from keras_wsol.layers.arguments import check_bool, check_choice, check_number
 from keras_wsol.models.head import Head, find_head
 from keras_wsol.models.tail import SplitModel, split_at
@@ -80,8 +83,10 @@ class ScoreMap:
     any_layer: bool = True
 
 
-def _by_class_weights(seen: Evidence) -> Any:
-    return class_activation_maps(seen.features, seen.source.kernel, seen.class_ids)
+def _by_class_weights(seen: Evidence, **options: Any) -> Any:
+    return class_activation_maps(
+        seen.features, seen.source.kernel, seen.class_ids, **options
+    )
 
 
 def _by_gradients(rule: Callable[..., Any]) -> Callable[..., Any]:
@@ -133,10 +138,22 @@ def _check_component(name: str, value: Any) -> None:
         )
 
 
+def _check_discriminant(name: str, value: Any) -> None:
+    if not isinstance(value, Discriminant):
+        raise TypeError(
+            f"`{name}` must be a `cam.Discriminant`, as `models.fit_foreground` "
+            f"returns it. Received: {name}={value!r} (of type {type(value).__name__})."
+        )
+
+
 _RELU = {"relu": check_bool}
 
 SCORE_MAPS: dict[str, ScoreMap] = {
-    "cam": ScoreMap(maps=_by_class_weights, any_layer=False),
+    "cam": ScoreMap(
+        maps=_by_class_weights,
+        options={"negative_weights": check_bool},
+        any_layer=False,
+    ),
     "grad_cam": ScoreMap(maps=_by_gradients(grad_cam), options=_RELU),
     "grad_cam_pp": ScoreMap(maps=_by_gradients(grad_cam_pp), options=_RELU),
     "x_grad_cam": ScoreMap(maps=_by_gradients(x_grad_cam), options=_RELU),
@@ -152,6 +169,11 @@ SCORE_MAPS: dict[str, ScoreMap] = {
         maps=_by_features(ddt),
         options={**_RELU, "component": _check_component},
         required=("component",),
+    ),
+    "foreground": ScoreMap(
+        maps=_by_features(foreground),
+        options={**_RELU, "discriminant": _check_discriminant},
+        required=("discriminant",),
     ),
 }
 
@@ -195,4 +217,6 @@ def find_source(
     source = split_at(model, layer) if row.any_layer else find_head(model)
     if "component" in options:
         check_channels(source.network.outputs[0], options["component"])
+    if "discriminant" in options:
+        check_weights(source.network.outputs[0], options["discriminant"])
     return source

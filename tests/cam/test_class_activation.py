@@ -27,6 +27,15 @@ def test_equals_the_loops(integer):
     np.testing.assert_allclose(ops.convert_to_numpy(found), expected, atol=1e-5)
 
 
+def test_without_negative_weights():
+    features, kernel, class_ids = example()
+    found = class_activation_maps(features, kernel, class_ids, negative_weights=False)
+    clamped = np.where(kernel < 0, 0.0, kernel)
+    expected = cam_numpy.class_activation_maps(features, clamped, class_ids)
+    assert expected.min() < 0  # negative features count
+    np.testing.assert_allclose(ops.convert_to_numpy(found), expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_precision_features_are_summed_in_float32(dtype):
     # 1000 cells of 100 reach 100,000, which float16 does not have, and bfloat16

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_wsol import cam
 from keras_wsol.export import export_saved_model
-from keras_wsol.models import SCORE_MAPS, Localizer, fit_component
+from keras_wsol.models import SCORE_MAPS, Localizer, fit_component, fit_foreground
 from keras_wsol.models.score_map_table import MEAN_COLOUR
 from tests.contracts.saved_graph import operations
 from tests.models.painted import blob_images, painted_classifier
@@ -17,7 +17,7 @@ from tests.reference.finite_differences import numerical_gradient
 
 SIZE = (12, 18)
 GRADIENT_MAPS = ("grad_cam", "grad_cam_pp", "x_grad_cam", "layer_cam", "hires_cam")
-FEATURE_MAPS = ("eigen_cam", "channel_mean", "ddt")
+FEATURE_MAPS = ("eigen_cam", "channel_mean", "ddt", "foreground")
 ANY_LAYER = (*GRADIENT_MAPS, "score_cam", *FEATURE_MAPS)
 CLASS_IDS = np.array([[3, 0], [1, 1], [4, 2]])
 TENSORFLOW = pytest.mark.skipif(
@@ -57,6 +57,9 @@ def cells_of(images):
 
 
 def options_of(score_map, model, layer, images):
+    if score_map == "foreground":
+        parts = [images[:2], images[2:]]
+        return {"discriminant": fit_foreground(model, parts, layer, rounds=2)}
     if score_map != "ddt":
         return {}
     return {"component": fit_component(model, [images[:2], images[2:]], layer)}
@@ -85,6 +88,9 @@ def expected_maps(score_map, layer, model, images, class_ids):
     elif score_map == "ddt":
         mean, vector, _ = score_map_numpy.principal_component(features)
         raw = score_map_numpy.ddt(features, mean, vector)
+    elif score_map == "foreground":
+        weights, bias, _ = score_map_numpy.foreground(features, 2, 0.1)
+        raw = (features.astype("float64") @ weights + bias)[:, None]
     elif score_map == "eigen_cam":
         raw = score_map_numpy.eigen_cam(features)
     else:
@@ -273,6 +279,7 @@ def test_the_component_of_batches_of_any_kind(model, images):
     np.testing.assert_allclose(again.vector, component.vector, atol=0.02)
 
 
+DISCRIMINANT = cam.Discriminant(weights=(0.5,) * 4, bias=0.0, share=0.5)
 COMPONENT = cam.PrincipalComponent(mean=(0.0,) * 4, vector=(0.5,) * 4, share=0.5)
 
 
@@ -304,6 +311,20 @@ COMPONENT = cam.PrincipalComponent(mean=(0.0,) * 4, vector=(0.5,) * 4, share=0.5
             {"score_map": "ddt"},
             ValueError,
             r"and must hold \['component'\]. Received: \[\]",
+        ),
+        (
+            {"score_map": "foreground", "map_options": {"discriminant": COMPONENT}},
+            TypeError,
+            "`discriminant` must be a `cam.Discriminant`.*PrincipalComponent",
+        ),
+        (
+            {
+                "score_map": "foreground",
+                "layer": "cells",
+                "map_options": {"discriminant": DISCRIMINANT},
+            },
+            ValueError,
+            "the 3 channels of the features.*a discriminant of 4",
         ),
         (
             {"score_map": "ddt", "map_options": {"component": [1.0]}},

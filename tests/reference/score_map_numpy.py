@@ -119,3 +119,50 @@ def ddt(features, mean, vector):
         for c in range(features.shape[3]):
             maps[b, 0, y, x] += vector[c] * (float(features[b, y, x, c]) - mean[c])
     return maps
+
+
+def largest_component(mask):
+    """(h, w): the largest 8-connected part, of equal ones the first met."""
+    left, best = {tuple(cell) for cell in np.argwhere(mask)}, []
+    for start in map(tuple, np.argwhere(mask)):
+        if start not in left:
+            continue
+        part, todo = [], [start]
+        left.remove(start)
+        while todo:
+            y, x = todo.pop()
+            part.append((y, x))
+            for step in itertools.product((y - 1, y, y + 1), (x - 1, x, x + 1)):
+                if step in left:
+                    left.remove(step)
+                    todo.append(step)
+        best = part if len(part) > len(best) else best
+    kept = np.zeros(mask.shape, bool)
+    for cell in best:
+        kept[cell] = True
+    return kept
+
+
+def discriminant(features, is_object, shrinkage):
+    """Fisher's: weights (C,), bias, share; all cells at once, no running sums."""
+    cells, marks = features.reshape(-1, features.shape[-1]), is_object.reshape(-1)
+    cells = cells.astype("float64")
+    inside, outside = cells[marks], cells[~marks]
+    apart = [each - each.mean(axis=0) for each in (inside, outside)]
+    covariance = sum(x.T @ x for x in apart) / len(cells)
+    covariance += shrinkage * np.diag(covariance).mean() * np.eye(len(covariance))
+    weights = np.linalg.inv(covariance) @ (inside.mean(axis=0) - outside.mean(axis=0))
+    middle = (inside.mean(axis=0) + outside.mean(axis=0)) / 2
+    bias = np.log(len(inside) / len(outside)) - weights @ middle
+    return weights, bias, len(inside) / len(cells)
+
+
+def foreground(features, rounds, shrinkage):
+    """DDT's largest positive part, then the discriminant's, over and over."""
+    mean, vector, _ = principal_component(features)
+    maps = ddt(features, mean, vector)[:, 0]
+    for _ in range(rounds):
+        is_object = np.array([largest_component(each > 0) for each in maps])
+        weights, bias, share = discriminant(features, is_object, shrinkage)
+        maps = features.astype("float64") @ weights + bias
+    return weights, bias, share

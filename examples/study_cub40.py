@@ -45,7 +45,12 @@ def main() -> None:
     elif options.smoke:
         with tempfile.TemporaryDirectory() as folder:
             options.data = str(write_cub(Path(folder) / "data", per_class=30))
-            study(options, smoke_runs(), Path(folder) / "out")
+            out = Path(folder) / "out"
+            study(options, smoke_runs(), out)
+            table = (out / "study.csv").read_text()
+            study(options, smoke_runs(), out)  # finds all rows there
+            if (out / "study.csv").read_text() != table:
+                raise SystemExit("Started again, the study did not keep its rows.")
     else:
         chosen = [run for run in STUDY if fnmatch.fnmatch(run.key, options.only)]
         study(options, chosen, Path(options.out))
@@ -178,7 +183,7 @@ def fit(
         folder: Where checkpoint and log lie.
         best: Where the model of the best epoch goes.
     """
-    checkpoint = training.Checkpoint(folder / "checkpoint.npz")
+    checkpoint = training.Checkpoint(folder / "checkpoint.npz", every_seconds=600)
     done = checkpoint.restore(model)
     train = splits["train-weaksup"]
     steps = train.steps_per_epoch(BATCH_SIZE)
@@ -190,15 +195,15 @@ def fit(
         measure="top1_loc",
     )
     model.fit(
-        training_batches(train, run, done * steps),
+        training_batches(train, run, done.start_step(steps)),
         epochs=run.epochs,
         steps_per_epoch=steps,
         initial_epoch=done,
         callbacks=[
-            keras.callbacks.TerminateOnNaN(),
+            training.StopAtNonFinite(checkpoint),
             look,
+            training.EpochLog(folder / "log.csv", done),
             checkpoint,
-            keras.callbacks.CSVLogger(folder / "log.csv", append=done > 0),
         ],
         shuffle=False,  # the batches are shuffled already
         verbose=2,
@@ -219,8 +224,8 @@ def training_batches(train: data.ImageDataset, run: Run, start_step: int) -> Any
     size = (run.image_size, run.image_size)
     options = {"seed": run.seed, "start_step": start_step, "image_size": size}
     if TENSORFLOW:
-        return train.batches(BATCH_SIZE, training=True, **options)
-    return data.TrainingBatches(train, BATCH_SIZE, **options)
+        return train.batches(BATCH_SIZE, training=True, **options).repeat()
+    return train.training_sequence(BATCH_SIZE, **options)
 
 
 def localizer_of(

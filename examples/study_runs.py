@@ -165,7 +165,7 @@ def _decisions() -> list[Run]:
         "adl-threshold-0.9": ("adl", {"drop_threshold": 0.9}),
         "adl-threshold-0.7": ("adl", {"drop_threshold": 0.7}),
         "adl-sample": ("adl", {"draw": "sample"}),
-        "dfm-feedback-none": ("dfm", {"feedback": "none"}),
+        "dfm-feedback-scale": ("dfm", {"feedback": "scale"}),
         "dfm-no-rescale": ("dfm", {"rescale": False}),
         "dfm-accumulate": ("dfm", {"accumulate_focus": True}),
         "dfm-expected": ("dfm", {"inference": "expected"}),

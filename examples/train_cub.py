@@ -2,20 +2,25 @@
 
     python examples/train_cub.py --data DIR --method dgdm --backbone mobilenet \
         --alpha 0.75 --weights PATH --epochs 12 --out runs/cub-dgdm
+    python examples/train_cub.py --data DIR --recipe adl-vgg16-cub --out runs/adl
+
+With --recipe it trains as a paper or its code has it; what else is given takes the
+place of a setting. `print(keras_wsol.training.RECIPES[NAME])` shows them all.
 
 Trains on train-weaksup (labels only), tunes the score-map threshold on train-fullsup,
 evaluates on test once. Into --out go config.json, log.csv, metrics.json,
 metrics_center_crop.json, gallery.png, localizer.keras and saved_model/1. Interrupted,
-the same command goes on after the last whole epoch and ends with the same weights.
+the same command goes on where it was, ten minutes before at most, and ends with the
+same weights.
 """
 
 import argparse
+import dataclasses
 import json
 import tempfile
 from pathlib import Path
 
 import keras
-import numpy as np
 import tensorflow as tf
 from smoke_data import write_cub
 
@@ -52,7 +57,7 @@ def run(options: argparse.Namespace) -> None:
     print(f"{train}\n{held_out} ({held_out.notes['train-fullsup']})\n{test}")
 
     model = build_model(options, train)
-    fit(model, train, options, out)
+    fit(model, train, held_out, options, out)
 
     localizer = models.Localizer(model)
     report = evaluation.evaluate(localizer, test, tune_on=held_out)
@@ -90,11 +95,14 @@ def build_model(options: argparse.Namespace, train: data.ImageDataset) -> keras.
         input_shape=(options.image_size, options.image_size, 3),
         drop_after=options.drop_after,
         method_options=options.method_options,
-        backbone_options=None if options.alpha is None else {"alpha": options.alpha},
+        backbone_options=backbone_options(options),
         class_names=train.class_names,
         freeze=options.freeze,
         seed=options.seed,
     )
+    if options.recipe:
+        recipe_of(options).compile(model, len(train))
+        return model
     rate = training.learning_rate(
         options.schedule,
         options.rate,
@@ -111,9 +119,44 @@ def build_model(options: argparse.Namespace, train: data.ImageDataset) -> keras.
     return model
 
 
+def backbone_options(options: argparse.Namespace) -> dict:
+    """Options of the backbone: of the recipe, if it is for this one, and given ones.
+
+    Args:
+        options: The command line.
+
+    Returns:
+        The dictionary.
+    """
+    recipe = training.RECIPES.get(options.recipe)
+    same = recipe is not None and recipe.backbone == options.backbone
+    alpha = {} if options.alpha is None else {"alpha": options.alpha}
+    return {**(recipe.backbone_options if same else {}), **alpha}
+
+
+def recipe_of(options: argparse.Namespace) -> training.Recipe:
+    """The recipe with what else is given in its place.
+
+    Args:
+        options: The command line, with `recipe`.
+
+    Returns:
+        The recipe.
+    """
+    return dataclasses.replace(
+        training.RECIPES[options.recipe],
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        rate=options.rate,
+        schedule=options.schedule,
+        **({"images_per_epoch": None} if options.smoke else {}),
+    )
+
+
 def fit(
     model: keras.Model,
     train: data.ImageDataset,
+    held_out: data.ImageDataset,
     options: argparse.Namespace,
     out: Path,
 ) -> None:
@@ -122,37 +165,56 @@ def fit(
     Args:
         model: The compiled model.
         train: The training split.
+        held_out: What the model with the lowest error is chosen on, if a recipe wants
+            that one rather than the last.
         options: The command line.
         out: Folder for the checkpoint and the log.
     """
-    checkpoint = training.Checkpoint(out / "checkpoint.npz")
+    checkpoint = training.Checkpoint(out / "checkpoint.npz", every_seconds=600)
     done = checkpoint.restore(model)
     if done:
-        print(f"Resuming after {done} epochs.")
-    batches = train.batches(
-        options.batch_size,
-        training=True,
-        seed=options.seed,
-        start_step=done * train.steps_per_epoch(options.batch_size),
-        image_size=(options.image_size, options.image_size),
-    )
-    history = model.fit(
-        batches,
-        epochs=options.epochs,
-        initial_epoch=done,
-        callbacks=[
-            keras.callbacks.TerminateOnNaN(),
-            checkpoint,
-            keras.callbacks.CSVLogger(out / "log.csv", append=done > 0),
-        ],
-        shuffle=False,  # the batches are shuffled already
-        verbose=2 if options.smoke else "auto",
-    )
-    if not np.isfinite(history.history.get("loss", [0.0])).all():
-        raise SystemExit(
-            "The loss is no number any more: lower --rate and start again. The last "
-            f"good epoch is in {checkpoint.path}."
+        print(f"Resuming after {done.epochs} epochs and {done.steps} steps.")
+    steps = train.steps_per_epoch(options.batch_size)
+    validation, best = None, []
+    if options.recipe:
+        recipe = recipe_of(options)
+        steps = recipe.steps_per_epoch(len(train))
+        if recipe.keep == "lowest_error":
+            size = (options.image_size, options.image_size)
+            validation = held_out.batches(
+                options.batch_size, image_size=size, view=recipe.view
+            )
+            best = [training.keep_best(out / "best.keras", out / "log.csv", done)]
+
+    def batches(start_step: int) -> tf.data.Dataset:
+        return train.batches(
+            options.batch_size,
+            training=True,
+            seed=options.seed,
+            start_step=start_step,
+            image_size=(options.image_size, options.image_size),
+        ).repeat()
+
+    try:
+        model.fit(
+            batches(done.start_step(steps)),
+            steps_per_epoch=steps,
+            validation_data=validation,
+            epochs=options.epochs,
+            initial_epoch=done,
+            callbacks=[
+                training.StopAtNonFinite(checkpoint, batches),
+                *best,
+                training.EpochLog(out / "log.csv", done),
+                checkpoint,
+            ],
+            shuffle=False,  # the batches are shuffled already
+            verbose=2 if options.smoke else "auto",
         )
+    except training.NonFiniteLossError as error:
+        raise SystemExit(f"{error} Lower --rate and start again.") from error
+    if best:
+        model.load_weights(out / "best.keras")
 
 
 def check_same_run(options: argparse.Namespace, path: Path) -> None:
@@ -186,6 +248,7 @@ def parse_options() -> argparse.Namespace:
     )
     parser.add_argument("--data", help="folder that holds CUB_200_2011")
     parser.add_argument("--out", help="folder to write")
+    parser.add_argument("--recipe", choices=list(training.RECIPES))
     parser.add_argument("--method", default="dgdm", choices=list(models.METHODS))
     parser.add_argument(
         "--backbone", default="mobilenet", choices=list(models.BACKBONES)
@@ -198,7 +261,9 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--rate", type=float, default=0.005, help="learning rate")
-    parser.add_argument("--head-multiplier", type=float, default=10.0)
+    parser.add_argument(
+        "--head-multiplier", type=float, help="10 by default; a recipe has its own"
+    )
     parser.add_argument(
         "--schedule", default="cosine", choices=["cosine", "step", "constant"]
     )
@@ -212,11 +277,48 @@ def parse_options() -> argparse.Namespace:
         "--smoke", action="store_true", help="two epochs on drawn images"
     )
     options = parser.parse_args()
+    if options.recipe:
+        options = fill_in(parser, options)
+    elif options.head_multiplier is None:
+        options.head_multiplier = 10.0
     if options.smoke:
-        options.backbone, options.alpha, options.weights = "mobilenet", 0.25, "none"
+        options.weights = "none"
+        if not options.recipe:
+            options.backbone, options.alpha = "mobilenet", 0.25
         options.epochs, options.batch_size, options.image_size = 2, 8, 64
     elif not (options.data and options.out):
         parser.error("--data and --out are needed (or --smoke)")
+    return options
+
+
+def fill_in(
+    parser: argparse.ArgumentParser, options: argparse.Namespace
+) -> argparse.Namespace:
+    """Takes what the command line leaves open from its recipe.
+
+    Args:
+        parser: The parser.
+        options: What it gave, with `recipe`.
+
+    Returns:
+        The options.
+    """
+    if options.head_multiplier is not None:
+        parser.error("--head-multiplier: a recipe has its own, so leave it out")
+    recipe = training.RECIPES[options.recipe]
+    names = ("method", "backbone", "epochs", "batch_size", "rate", "schedule")
+    parser.set_defaults(
+        **{name: getattr(recipe, name) for name in names},
+        weights=recipe.weights or "none",
+        image_size=recipe.image_size[0],
+    )
+    options = parser.parse_args()
+    # Its places and options are of its method and backbone.
+    if (options.method, options.backbone) == (recipe.method, recipe.backbone):
+        options.drop_after = options.drop_after or recipe.drop_after
+    if options.method == recipe.method:
+        options.method_options = {**recipe.method_options, **options.method_options}
+    print(recipe)
     return options
 
 

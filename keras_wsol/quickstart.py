@@ -13,10 +13,13 @@ PRETRAIN_EPOCHS = 8
 TUNE_EPOCHS = 6
 BATCH_SIZE = 16
 
-NEXT = """What to try next, from a checkout (ImageNet weights are downloaded once)
-  your own images   python examples/image_folder.py --data DIR --out saved_models/mine
+NEXT = """What to try next (ImageNet weights are downloaded once)
+  your own images   keras-wsol train --data DIR --out runs/mine
                     (DIR holds one folder of images for each class; no boxes needed)
-  CUB-200-2011      python examples/train_cub.py --data DIR --method adl --out runs/cub
+  then              keras-wsol localize --model runs/mine/localizer.keras --images ...
+                    keras-wsol evaluate | export: see keras-wsol --help
+  as a paper has it keras-wsol train --dataset cub --data DIR
+                    --recipe adl-vgg16-cub --out runs/adl
   the layers alone  from keras_wsol.layers import ADL, DFM, DGDM
 """
 

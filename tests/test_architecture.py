@@ -22,6 +22,7 @@ LOADED_LATE = {
     "data/augmentation.py",
     "data/pipeline.py",
     "data/read_each.py",
+    "data/read_stream.py",
     "export/endpoints.py",
 }
 SOURCES = {

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_wsol.cam.scatter import NOTHING, joined
+
 
 @keras.saving.register_keras_serializable(package="keras_wsol")
 @dataclass(frozen=True)
@@ -65,22 +67,11 @@ def principal_component(batches: Iterable[Any]) -> PrincipalComponent:
         - [Wei et al., 2017](https://arxiv.org/abs/1705.02758) (DDT)
         - [Wei et al., 2019](https://arxiv.org/abs/1707.06397), its longer version
     """
-    count, mean, scatter = 0, np.zeros(1), np.zeros((1, 1))
+    found = NOTHING
     for batch in batches:
         cells = np.asarray(ops.convert_to_numpy(batch), "float64")
-        cells = cells.reshape(-1, cells.shape[-1])
-        if not len(cells):
-            continue
-        # The sums of two parts, each about its own mean (Chan et al., 1979): the
-        # squares of far-off means do not cancel.
-        total = count + len(cells)
-        centre = cells.mean(axis=0)
-        shift = centre - mean
-        cells = cells - centre
-        apart = np.outer(shift, shift) * (count * (total - count) / total)
-        scatter = scatter + cells.T @ cells + apart
-        mean = mean + shift * ((total - count) / total)
-        count = total
+        found = joined(found, cells.reshape(-1, cells.shape[-1]))
+    count, mean, scatter = found
     if not np.isfinite(scatter).all() or not np.trace(scatter) > 0:
         raise ValueError(
             "`batches` must hold finite features that differ from cell to cell. "

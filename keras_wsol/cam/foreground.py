@@ -8,6 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_wsol.cam.scatter import NOTHING, joined
+
 
 @keras.saving.register_keras_serializable(package="keras_wsol")
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def linear_discriminant(
     if not shrinkage > 0:
         raise ValueError(f"`shrinkage` must be above 0. Received: {shrinkage!r}.")
     # Of the others and of the object: number of cells, mean, squares about the mean.
-    kinds = [(0, np.zeros(1), np.zeros((1, 1))), (0, np.zeros(1), np.zeros((1, 1)))]
+    kinds = [NOTHING, NOTHING]
     for features, is_object in batches:
         cells = np.asarray(ops.convert_to_numpy(features), "float64")
         is_object = np.asarray(ops.convert_to_numpy(is_object), "bool")
@@ -81,7 +83,7 @@ def linear_discriminant(
                 f"Received: {cells.shape} and {is_object.shape}."
             )
         kinds = [
-            _joined(kind, cells[is_object == bool(number)])
+            joined(kind, cells[is_object == bool(number)])
             for number, kind in enumerate(kinds)
         ]
     (others, mean_others, scatter), (count, mean, scatter_object) = kinds
@@ -153,26 +155,3 @@ def check_weights(features: Any, discriminant: Discriminant) -> None:
             f"`discriminant` must have the {features.shape[-1]} channels of the "
             f"features. Received: a discriminant of {len(discriminant.weights)}."
         )
-
-
-def _joined(
-    before: tuple[int, np.ndarray, np.ndarray], cells: np.ndarray
-) -> tuple[int, np.ndarray, np.ndarray]:
-    """Adds cells `(n, C)` to their number, mean and squares about the mean.
-
-    Each part about its own mean (Chan et al., 1979): the squares of far-off means do
-    not cancel.
-    """
-    count, mean, scatter = before
-    if not len(cells):
-        return before
-    total = count + len(cells)
-    centre = cells.mean(axis=0)
-    shift = centre - mean
-    cells = cells - centre
-    apart = np.outer(shift, shift) * (count * (total - count) / total)
-    return (
-        total,
-        mean + shift * ((total - count) / total),
-        scatter + cells.T @ cells + apart,
-    )

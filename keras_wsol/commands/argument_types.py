@@ -1,7 +1,9 @@
 """Texts of the command line to values, or to a message of what they must be."""
 
+import json
 from argparse import ArgumentTypeError
 from pathlib import Path
+from typing import Any
 
 
 def folder(text: str) -> Path:
@@ -123,6 +125,33 @@ def positive(text: str) -> float:
     except ValueError:
         pass
     raise ArgumentTypeError(f"must be a number above 0. Received: {text}")
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """Returns a JSON object.
+
+    Args:
+        text: The object.
+
+    Returns:
+        The dictionary.
+
+    Raises:
+        ArgumentTypeError: It is none.
+
+    Example:
+    >>> json_object('{"drop_rate": 0.5}')
+    {'drop_rate': 0.5}
+    """
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if isinstance(value, dict):
+        return value
+    raise ArgumentTypeError(
+        f"must be a JSON object, such as '{{\"drop_rate\": 0.5}}'. Received: {text}"
+    )
 
 
 def check_free(path: Path, overwrite: bool) -> None:

@@ -95,6 +95,7 @@ def _run(options: argparse.Namespace) -> None:
         options.view,
         batch_size=options.batch_size,
         gallery=GALLERY_IMAGES,
+        verbose=True,
     )
     report.to_json(options.out / "report.json")
     report.to_html(options.out / "report.html")

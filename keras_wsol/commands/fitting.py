@@ -5,14 +5,14 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from keras_wsol.commands.command import say
-from keras_wsol.commands.run_folder import CHECKPOINT
+from keras_wsol.commands.run_folder import BEST, CHECKPOINT
+from keras_wsol.commands.train_recipe import recipe_of
 
 if TYPE_CHECKING:
     import keras
 
     from keras_wsol.data import ImageDataset
-
-HEAD_MULTIPLIER = 10.0
+    from keras_wsol.training import Recipe
 
 
 def build(options: argparse.Namespace, train: "ImageDataset") -> "keras.Model":
@@ -29,38 +29,17 @@ def build(options: argparse.Namespace, train: "ImageDataset") -> "keras.Model":
         ValueError: An option does not fit the backbone or the method.
         FileNotFoundError: There is no such file of weights.
     """
-    import keras
-
-    from keras_wsol import models, training
-
     if options.deterministic:
         import tensorflow as tf
 
         tf.config.experimental.enable_op_determinism()
-    model = models.build_classifier(
-        options.backbone,
-        options.method,
-        train.num_classes,
-        weights=None if options.weights == "none" else options.weights,
-        input_shape=(options.image_size, options.image_size, 3),
-        backbone_options=None if options.alpha is None else {"alpha": options.alpha},
-        class_names=train.class_names,
-        freeze=options.freeze,
-        seed=options.seed,
+    recipe = recipe_of(options, len(train))
+    model = recipe.build(
+        class_names=train.class_names, freeze=options.freeze, seed=options.seed
     )
-    rate = training.learning_rate(
-        "cosine",
-        options.rate,
-        epochs=options.epochs,
-        steps_per_epoch=train.steps_per_epoch(_batch_size(options, train)),
-    )
-    model.compile(
-        optimizer=training.LayerwiseSGD(rate, multipliers={"head_*": HEAD_MULTIPLIER}),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-        # XLA on a GPU has no deterministic gradient of max pooling.
-        jit_compile=False if options.deterministic else "auto",
-    )
+    # XLA on a GPU has no deterministic gradient of max pooling.
+    jit_compile = False if options.deterministic else "auto"
+    recipe.compile(model, len(train), jit_compile=jit_compile)
     return model
 
 
@@ -73,7 +52,8 @@ def fit(
     """Trains from where an earlier run of the same command stopped.
 
     Args:
-        model: The compiled model.
+        model: The compiled model. It ends as the last one, or as that with the lowest
+            error on `val` if the recipe keeps it.
         train: The images to learn from.
         val: Images to measure the accuracy on after each epoch; there may be none.
         options: The command line.
@@ -82,41 +62,54 @@ def fit(
         RuntimeError: The loss is no number any more, or memory ran out.
         ValueError: No image of a whole batch can be read.
     """
-    import keras
-    import numpy as np
     import tensorflow as tf
 
     from keras_wsol import training
+    from keras_wsol.training import run_folder
 
-    checkpoint = training.Checkpoint(options.out / CHECKPOINT)
+    checkpoint = training.Checkpoint(
+        options.out / CHECKPOINT, every_seconds=run_folder.SAVE_EVERY
+    )
     done = checkpoint.restore(model)
+    recipe = recipe_of(options, len(train))
+    batch_size, steps = recipe.batch_size, recipe.steps_per_epoch(len(train))
     if done:
-        say(f"{done} of {options.epochs} epochs are done.")
-    batch_size = _batch_size(options, train)
+        within = f", and {done.steps} of {steps} steps" if done.steps else ""
+        say(f"{done} of {options.epochs} epochs are done{within}.")
     size = (options.image_size, options.image_size)
     shape = {"image_size": size, "unreadable": "skip"}
-    batches = train.batches(
-        batch_size,
-        training=True,
-        seed=options.seed,
-        start_step=done * train.steps_per_epoch(batch_size),
-        **shape,
-    )
+    viewed = {**shape, "view": recipe.view}
+    weights = train.class_weights() if options.dataset == "folder" else None
+
+    def batches(start_step: int) -> "tf.data.Dataset":
+        return train.batches(
+            batch_size,
+            training=True,
+            seed=options.seed,
+            start_step=start_step,
+            **shape,
+        ).repeat()
+
+    best = _best_kept(recipe, val, options, done)
     try:
-        history = model.fit(
-            batches,
-            validation_data=_readable(val, batch_size, shape) if len(val) else None,
+        model.fit(
+            batches(done.start_step(steps)),
+            steps_per_epoch=steps,
+            validation_data=_readable(val, batch_size, viewed) if len(val) else None,
             epochs=options.epochs,
             initial_epoch=done,
-            class_weight=train.class_weights() if options.dataset == "folder" else None,
+            class_weight=weights,
             callbacks=[
-                keras.callbacks.TerminateOnNaN(),
+                training.StopAtNonFinite(checkpoint, batches, class_weight=weights),
+                *best,
+                training.EpochLog(options.out / "log.csv", done),
                 checkpoint,
-                keras.callbacks.CSVLogger(options.out / "log.csv", append=done > 0),
             ],
             shuffle=False,  # the batches are shuffled already
             verbose=1 if sys.stdout.isatty() else 2,
         )
+    except training.NonFiniteLossError as error:
+        raise RuntimeError(f"{error} Lower --rate and choose another --out.") from error
     except tf.errors.ResourceExhaustedError as error:
         raise RuntimeError(
             "Memory ran out: lower --batch-size or --image-size."
@@ -128,15 +121,19 @@ def fit(
             "No image of a whole batch can be read, so most of "
             f"{options.data} seems to be broken, or in another format than its names."
         ) from error
-    if not np.isfinite(history.history.get("loss", [0.0])).all():
-        raise RuntimeError(
-            "The loss is no number any more: lower --rate and choose another --out. "
-            f"The last good epoch is in {checkpoint.path}."
-        )
+    if best:  # the folder may hold one of another run, too
+        model.load_weights(options.out / BEST)
 
 
-def _batch_size(options: argparse.Namespace, train: "ImageDataset") -> int:
-    return min(options.batch_size, len(train))
+def _best_kept(
+    recipe: "Recipe", val: "ImageDataset", options: argparse.Namespace, done: int
+) -> list["keras.callbacks.Callback"]:
+    """What keeps the model with the lowest error, if the recipe wants that one."""
+    if recipe.keep != "lowest_error" or not len(val):
+        return []
+    from keras_wsol.training import keep_best
+
+    return [keep_best(options.out / BEST, options.out / "log.csv", done)]
 
 
 def _readable(val: "ImageDataset", batch_size: int, shape: dict[str, Any]) -> Any:

@@ -94,6 +94,7 @@ def _run(options: argparse.Namespace) -> None:
         )
     say("Loading Keras ...")
     from keras_wsol import export, models
+    from keras_wsol.data.progress_line import ProgressLine
 
     localizer = load_localizer(options.model, options.cam_threshold)
     names = models.class_names_of(localizer.model)
@@ -109,7 +110,7 @@ def _run(options: argparse.Namespace) -> None:
         batch_size=options.batch_size,
         # Some fifty steps of progress, whatever their number.
         part_size=min(max(len(images) // 50, 32), 2048),
-        progress=lambda count, total: say(f"{count} of {total} images"),
+        progress=ProgressLine("Finding boxes", verbose=True),
     )
     print(f"Wrote {done.path}: {done.num_boxes} boxes of {done.num_images} images.")
     print(f"Paths in it are below {done.images_root}.")

@@ -10,14 +10,15 @@ from keras_wsol.commands.command import say
 
 CHECKPOINT = "checkpoint.npz"
 CONFIGURATION = "config.json"
+BEST = "best.keras"
 UNREADABLE = "unreadable.txt"
 
 
 def claim(folder: Path, configuration: Mapping[str, Any]) -> None:
     """Notes the configuration of a run, or refuses a folder that holds another run.
 
-    A run that has not finished an epoch left nothing to go on from, so that its
-    folder may be taken.
+    A run that has saved nothing yet left nothing to go on from, so that its folder
+    may be taken.
 
     Args:
         folder: The folder; it is made.

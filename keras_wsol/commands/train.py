@@ -7,6 +7,7 @@ from keras_wsol.commands import run_folder
 from keras_wsol.commands.command import Command, say
 from keras_wsol.commands.fitting import build, fit
 from keras_wsol.commands.train_arguments import add_arguments
+from keras_wsol.commands.train_recipe import settle
 
 if TYPE_CHECKING:
     from keras_wsol.data import ImageDataset
@@ -17,6 +18,7 @@ NOT_CONFIGURATION = {"command", "debug", "data", "out"}
 
 def _run(options: argparse.Namespace) -> None:
     train, val = _splits(options)
+    settle(options)
     say(f"{train}\n{val}")
     kept = {k: v for k, v in vars(options).items() if k not in NOT_CONFIGURATION}
     run_folder.claim(options.out, {**kept, "class_names": train.class_names})
@@ -55,11 +57,16 @@ COMMAND = Command(
 Trains a classifier from class labels alone and makes a localizer of it: a model that
 gives class, score map and box of an image. No box is needed.
 
+With --recipe, it is trained as a paper or its code has it: places, options, images
+seen, schedule, decay and multipliers; `print(keras_wsol.training.RECIPES[NAME])` shows
+them with their sources. Where the recipe keeps the model with the lowest error on the
+validation images, that is best.keras and the localizer's.
+
 Into --out go localizer.keras, log.csv, config.json, checkpoint.npz and, where files
-cannot be read, unreadable.txt. Interrupted, the same command goes on after the last
-whole epoch; other options in the same folder are refused.""",
+cannot be read, unreadable.txt. Interrupted, the same command goes on where it was,
+ten minutes before at most; other options in the same folder are refused.""",
     example="keras-wsol train --data birds --method adl --epochs 12 --out runs/birds",
-    interrupted="The same command goes on after the last whole epoch.",
+    interrupted="The same command goes on where it was, ten minutes before at most.",
     add_arguments=add_arguments,
     run=_run,
 )

@@ -10,6 +10,7 @@ from keras_wsol.data.dataset import ImageDataset
 from keras_wsol.data.ilsvrc2012 import ilsvrc2012
 from keras_wsol.data.image_files import image_files
 from keras_wsol.data.image_folder import image_folder
+from keras_wsol.data.records import records
 from keras_wsol.data.segmentations import (
     Segmentation,
     cub200_masks,
@@ -19,6 +20,7 @@ from keras_wsol.data.segmentations import (
 from keras_wsol.data.stanford_cars import stanford_cars
 from keras_wsol.data.synthetic import synthetic
 from keras_wsol.data.tfds import tfds
+from keras_wsol.data.write_records import write_records
 from keras_wsol.data.wsolevaluation import wsolevaluation
 
 __all__ = [
@@ -37,8 +39,10 @@ __all__ = [
     "image_folder",
     "openimages_masks",
     "read_segmentation",
+    "records",
     "stanford_cars",
     "synthetic",
     "tfds",
+    "write_records",
     "wsolevaluation",
 ]

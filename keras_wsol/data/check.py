@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from numbers import Integral
-from pathlib import Path
 
 import numpy as np
 
+from keras_wsol.data.batch_arguments import check_integer
 from keras_wsol.data.check_report import CheckReport, Finding
 from keras_wsol.data.dataset import ImageDataset
+from keras_wsol.data.progress_line import ProgressLine
 from keras_wsol.data.reading import FORMATS, decode_image, exif_orientation
 
 UNREADABLE = "unreadable"
@@ -38,6 +38,7 @@ def check(
     *datasets: ImageDataset,
     num_threads: int = 4,
     progress: Callable[[int, int], None] | None = None,
+    verbose: bool | str = "auto",
 ) -> CheckReport:
     """Reads every image of data sets and lists what is wrong, in one table.
 
@@ -64,12 +65,16 @@ def check(
         num_threads: Integer of at least 1; as many images are in memory at once.
         progress: Function of two integers, images done and images in all; called at
             the beginning and after some hundred images.
+        verbose: Whether to say on standard error how far the work is and how long the
+            rest will take; `"auto"`: in a terminal or notebook. Not used where
+            `progress` is given.
 
     Returns:
         The report.
 
     Raises:
-        ValueError: There is no data set, or `num_threads` is out of range.
+        ValueError: There is no data set, `num_threads` is out of range, or `verbose`
+            is none of the three.
 
     Example:
         report = data.check(data.cub200(root), data.cub200(root, "test"))
@@ -78,11 +83,8 @@ def check(
     """
     if not datasets:
         raise ValueError("`check` must be given a data set. Received: none.")
-    if not isinstance(num_threads, Integral) or num_threads < 1:
-        raise ValueError(
-            "`num_threads` must be an integer of at least 1. Received: "
-            f"num_threads={num_threads!r}."
-        )
+    check_integer("num_threads", num_threads)
+    progress = progress or ProgressLine("Checking", verbose)
     digests, findings = _look_through(datasets, num_threads, progress)
     findings += _repeated(datasets, digests)
     findings.sort(key=lambda found: found[0])
@@ -95,7 +97,7 @@ def check(
 def _look_through(
     datasets: Sequence[ImageDataset],
     num_threads: int,
-    progress: Callable[[int, int], None] | None,
+    progress: Callable[[int, int], None],
 ) -> tuple[np.ndarray, list[tuple[int, Finding]]]:
     """Digest of each image `(total, 2)`, and findings with the place of their image."""
     total = sum(map(len, datasets))
@@ -105,14 +107,12 @@ def _look_through(
     with ThreadPoolExecutor(num_threads) as threads:
         # In blocks: a pool queues all that it is given at once.
         for dataset, block in _blocks(datasets):
-            if progress:
-                progress(done, total)
+            progress(done, total)
             for looked in threads.map(partial(_look, dataset), block):
                 digests[done] = looked.digest
                 findings += [(done, found) for found in looked.findings]
                 done += 1
-    if progress:
-        progress(total, total)
+    progress(total, total)
     return digests, findings
 
 
@@ -149,7 +149,7 @@ def _read(
         # Its shape, too: the same bytes may be of another.
         return _digest(str(image.shape).encode() + image.tobytes()), image.shape[:2], []
     try:
-        content = Path(dataset.paths[index]).read_bytes()
+        content = dataset.encoded(index)
     except OSError as error:
         return (0, 0), None, [(UNREADABLE, error.strerror or str(error))]
     try:

@@ -1,19 +1,23 @@
 """A split of a data set: which images, which classes, which boxes."""
 
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from keras_wsol.data.keras_boxes import CLASSES, bounding_box_batch
+from keras_wsol.data.batch_arguments import (
+    check_boxes_of_batches,
+    check_start,
+    check_threads,
+    check_view_of_batches,
+)
+from keras_wsol.data.keras_boxes import bounding_box_batch
 from keras_wsol.data.orientation import check_orientation
+from keras_wsol.data.record_files import RecordFiles
 from keras_wsol.data.skipped import SkippedFiles
-from keras_wsol.data.views import check_view
-
-UNREADABLE = ("raise", "skip")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -28,6 +32,8 @@ class ImageDataset:
         paths: Paths of the image files, `(N,)` strings; for images in memory, names
             for them.
         images: uint8 `(N, H, W, 3)` for images in memory, `None` for files.
+        records: Where the encoded images lie if not in files of their own; then
+            `paths` are names, too.
         boxes: float32 `(N, M, 4)`, x0, y0, x1, y1 in pixels of the image as read (see
             `orientation`), far edge exclusive, rows of -1 where an image has fewer
             than M; `None` where boxes are unknown.
@@ -44,6 +50,7 @@ class ImageDataset:
     class_ids: np.ndarray
     paths: np.ndarray
     images: np.ndarray | None = None
+    records: RecordFiles | None = None
     boxes: np.ndarray | None = None
     orientation: str = "stored"
     notes: Mapping[str, str] = field(default_factory=dict)
@@ -101,6 +108,7 @@ class ImageDataset:
             class_ids=self.class_ids[indices],
             paths=self.paths[indices],
             images=None if self.images is None else self.images[indices],
+            records=None if self.records is None else self.records.take(indices),
             boxes=None if self.boxes is None else self.boxes[indices],
             skipped=SkippedFiles(),
         )
@@ -131,6 +139,8 @@ class ImageDataset:
         image_size: tuple[int, int] = (224, 224),
         view: str = "whole",
         unreadable: str = "raise",
+        deterministic: bool = True,
+        threads: int | None = None,
     ) -> Any:
         """Makes a `tf.data.Dataset` of batches. Needs TensorFlow.
 
@@ -140,9 +150,10 @@ class ImageDataset:
         `seed`, the pass and the step, whatever the machine does: a pass counts
         when its last batch has been taken, so that looking at a batch changes
         nothing (unless it is the only one), and `start_step` goes on exactly where
-        another run was. Resizing
-        is bilinear and antialiased, and ignores the aspect ratio, as in ADL's code
-        and in wsolevaluation.
+        another run was. In a `tf.distribute` strategy Keras reads a few batches ahead
+        before training, so that passes of two or three steps begin with the second.
+        Resizing is bilinear and antialiased, and ignores the aspect ratio, as in ADL's
+        code and in wsolevaluation.
 
         Args:
             batch_size: Images in a batch.
@@ -161,6 +172,13 @@ class ImageDataset:
                 `"raise"` an error that names it, or `"skip"` it: training takes
                 the next image instead, evaluation gives a black image whose class
                 is -1, and `self.skipped` lists it.
+            deterministic: Used by training. `False` gives the batches of a pass in the
+                order in which they are ready, so that a slow file holds up none but
+                its own. Each is what it would be else, but which of them a run had
+                seen when it stopped is not known: `start_step` has to be at the end
+                of a pass.
+            threads: How many images are read at once; `None` for one a core, at most
+                16.
 
         Returns:
             A `tf.data.Dataset` of `(images, class_ids)`: float32
@@ -176,30 +194,25 @@ class ImageDataset:
         """
         from keras_wsol.data import pipeline  # needs TensorFlow
 
-        self._check(batch_size, image_size, view, unreadable)
-        if with_boxes and self.boxes is None:
-            raise ValueError(
-                f"The split {self.split!r} of {self.name!r} has no boxes: use "
-                "`with_boxes=False`."
-            )
-        if not isinstance(with_boxes, bool) and with_boxes not in CLASSES:
-            raise ValueError(
-                f"`with_boxes` must be a boolean or one of {list(CLASSES)}. Received: "
-                f"with_boxes={with_boxes!r}."
-            )
-        if training and with_boxes:
-            raise ValueError("Training sees no boxes: use `with_boxes=False`.")
-        if training and not (isinstance(start_step, Integral) and start_step >= 0):
-            raise ValueError(
-                "`start_step` must be an integer of at least 0. Received: "
-                f"start_step={start_step!r}."
-            )
+        check_view_of_batches(batch_size, image_size, view, unreadable)
+        check_boxes_of_batches(self, with_boxes, training)
+        check_threads(threads)
+        if training:
+            steps = self.steps_per_epoch(batch_size)
+            check_start(start_step, steps, deterministic)
+        options = {"unreadable": unreadable, "threads": threads}
         if training:
             return pipeline.training_batches(
-                self, batch_size, seed, start_step, tuple(image_size), unreadable
+                self,
+                batch_size,
+                seed,
+                start_step,
+                tuple(image_size),
+                deterministic=deterministic,
+                **options,
             )
         batches = pipeline.evaluation_batches(
-            self, batch_size, bool(with_boxes), tuple(image_size), view, unreadable
+            self, batch_size, bool(with_boxes), tuple(image_size), view, **options
         )
         if isinstance(with_boxes, str):
             return batches.map(lambda batch: bounding_box_batch(batch, with_boxes))
@@ -230,10 +243,24 @@ class ImageDataset:
         """
         from keras_wsol.data import reading
 
-        self._check(batch_size, image_size, view, unreadable)
+        check_view_of_batches(batch_size, image_size, view, unreadable)
         return reading.evaluation_batches(
             self, batch_size, tuple(image_size), view, unreadable
         )
+
+    def training_sequence(self, batch_size: int = 32, **options: Any) -> Any:
+        """Reads training batches with NumPy and Pillow, without TensorFlow.
+
+        Args:
+            batch_size: Images in a batch.
+            **options: As in `TrainingBatches`.
+
+        Returns:
+            The `TrainingBatches`, for `fit` on JAX and PyTorch.
+        """
+        from keras_wsol.data.training_batches import TrainingBatches
+
+        return TrainingBatches(self, batch_size, **options)
 
     def image(self, index: int) -> np.ndarray:
         """Reads one image, turned upright if `orientation` says so.
@@ -251,27 +278,36 @@ class ImageDataset:
 
         if self.images is not None:
             return self.images[index]
-        return reading.read_image(self.paths[index], orientation=self.orientation)
+        if self.records is None:
+            return reading.read_image(self.paths[index], orientation=self.orientation)
+        try:
+            content = io.BytesIO(self.encoded(index))
+            return reading.decode_image(content, self.orientation)
+        except (OSError, ValueError) as error:
+            message = f"Cannot read the image: {self.paths[index]} ({error})."
+            raise ValueError(message) from error
 
-    def _check(
-        self, batch_size: Any, image_size: Any, view: str, unreadable: str
-    ) -> None:
-        if not isinstance(batch_size, Integral) or batch_size < 1:
-            raise ValueError(
-                "`batch_size` must be an integer of at least 1. Received: "
-                f"batch_size={batch_size!r}."
-            )
-        if np.shape(image_size) != (2,) or min(image_size) < 1:
-            raise ValueError(
-                "`image_size` must be (height, width), both at least 1. Received: "
-                f"image_size={image_size!r}."
-            )
-        check_view(view)
-        if unreadable not in UNREADABLE:
-            raise ValueError(
-                f"`unreadable` must be one of {list(UNREADABLE)}. Received: "
-                f"unreadable={unreadable!r}."
-            )
+    def encoded(self, index: int) -> bytes:
+        """Reads the bytes of one image, as its file has them.
+
+        Args:
+            index: Integer in [0, N).
+
+        Returns:
+            The content of the file; of an image in memory, of a PNG file.
+
+        Raises:
+            OSError: The file is missing.
+        """
+        if self.records is not None:
+            return self.records.content(index)
+        if self.images is None:
+            return Path(self.paths[index]).read_bytes()
+        from PIL import Image
+
+        buffer = io.BytesIO()
+        Image.fromarray(self.images[index]).save(buffer, "PNG")
+        return buffer.getvalue()
 
 
 def existing_folder(root: str | Path) -> Path:

@@ -9,6 +9,7 @@ import numpy as np
 from keras_wsol.data.dataset import ImageDataset, existing_folder
 from keras_wsol.data.ilsvrc2012_boxes import with_annotations
 from keras_wsol.data.matlab import read_matlab, struct_fields
+from keras_wsol.data.progress_line import ProgressLine
 
 SPLITS = ("train-weaksup", "test")
 TRUTH = "ILSVRC2012_validation_ground_truth.txt"
@@ -22,6 +23,7 @@ def ilsvrc2012(
     boxes: str | Path | None = None,
     blacklist: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
+    verbose: bool | str = "auto",
 ) -> ImageDataset:
     """Opens the training or the validation images of ILSVRC 2012.
 
@@ -56,6 +58,9 @@ def ilsvrc2012(
             wsolevaluation.
         progress: Function of two integers, annotations read and in all; called every
             thousand and at the end.
+        verbose: `True` for a line on standard error that says how far it is, `False`
+            for none, `"auto"` for one in a terminal or notebook. Not used if
+            `progress` is given.
 
     Returns:
         The split, sorted by path; class names are WordNet ids.
@@ -74,6 +79,7 @@ def ilsvrc2012(
             f"`split` must be one of {list(SPLITS)}; for 'train-fullsup', open "
             f"ImageNetV2 with `data.wsolevaluation`. Received: {split!r}."
         )
+    progress = progress or ProgressLine("Reading boxes", verbose, "annotations")
     root = existing_folder(root)
     data = root / "Data" / "CLS-LOC"
     images = data if data.is_dir() else root

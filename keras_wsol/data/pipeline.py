@@ -1,13 +1,13 @@
 """Data sets to batches with `tf.data`. Needs TensorFlow."""
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
 
-from keras_wsol.data.augmentation import random_crop_and_flip, resize
-from keras_wsol.data.read_each import decode_rgb, read_each
+from keras_wsol.data.augmentation import crop_of_resized, random_crop_and_flip
+from keras_wsol.data.read_each import decode_rgb
+from keras_wsol.data.read_stream import Reading, read_stream
 from keras_wsol.data.views import view_box_transform, view_geometry
 
 if TYPE_CHECKING:
@@ -20,9 +20,13 @@ def training_batches(
     seed: int,
     start_step: int,
     image_size: tuple[int, int],
+    *,
     unreadable: str,
+    deterministic: bool,
+    threads: int | None,
 ) -> tf.data.Dataset:
     """See `ImageDataset.batches`."""
+    reading = Reading(deterministic=deterministic, threads=threads)
     count = len(dataset)
     steps = dataset.steps_per_epoch(batch_size)
     if not steps:
@@ -34,40 +38,49 @@ def training_batches(
     class_ids = tf.constant(dataset.class_ids, tf.int32)
     steps_done = tf.Variable(start_step, dtype=tf.int64, trainable=False)
 
-    def batch(orders: Any, begin: Any, step: Any) -> tuple[Any, Any, Any]:
-        epoch, step_of_epoch = step // steps, step % steps
-        positions = step_of_epoch * batch_size + tf.range(batch_size, dtype=tf.int64)
-        indices = tf.gather(orders[epoch - begin // steps], positions)
-        draws = epoch * count + positions
-
-        def prepare(image: Any, slot: Any) -> Any:
-            key = tf.stack([tf.constant(seed, tf.int64), draws[slot]])
-            return random_crop_and_flip(image, image_size, key)
-
-        images, _, read = source.read(indices, prepare, image_size)
-        # The next image that could be read stands in, so that every step of every
-        # pass has the same number of images.
-        stand_in = _next_read(read, tf.gather(source.paths, indices))
-        return (
-            step - begin,
-            tf.gather(images, stand_in),
-            tf.gather(class_ids, tf.gather(indices, stand_in)),
-        )
-
     def one_pass(_: Any) -> tf.data.Dataset:
         begin = tf.identity(steps_done)
-        epoch = begin // steps
+        first_epoch = begin // steps
         # Begun in the middle of an epoch, a pass goes on into the next.
-        orders = tf.stack([_order(count, seed, epoch + n) for n in (0, 1)])
-        return tf.data.Dataset.range(begin, begin + steps).map(
-            lambda step: batch(orders, begin, step),
+        orders = [_order(count, seed, first_epoch + n) for n in (0, 1)]
+        orders = tf.concat(orders, axis=0)
+
+        def place(number: Any) -> tuple[Any, Any]:
+            """Which image the slot has, and which draw of crop and flip."""
+            step = begin + number // batch_size
+            position = step % steps * batch_size + number % batch_size
+            epoch = step // steps
+            index = tf.gather(orders, (epoch - first_epoch) * count + position)
+            return index, epoch * count + position
+
+        def read_one(number: Any) -> tuple[Any, Any]:
+            index, draw = place(number)
+            stored = source.stored(index)
+            key = tf.stack([tf.constant(seed, tf.int64), draw])
+            return random_crop_and_flip(stored, image_size, key), stored
+
+        def finish(numbers: Any, images: Any, _: Any, read: Any) -> tuple[Any, Any]:
+            indices = place(numbers)[0]
+            with tf.control_dependencies([source.note(indices, read)]):
+                images, indices = _stand_in(
+                    images, indices, read, tf.gather(source.paths, indices)
+                )
+            return images, tf.gather(class_ids, indices)
+
+        batches = read_stream(
+            steps * batch_size, batch_size, read_one, image_size, reading
+        )
+        return batches.map(
+            finish,
             num_parallel_calls=tf.data.AUTOTUNE,
-            deterministic=True,
+            deterministic=deterministic,
         )
 
-    def count_pass(step: Any, images: Any, ids: Any) -> tuple[Any, Any]:
+    def count_pass(step: Any, batch: tuple[Any, Any]) -> tuple[Any, Any]:
         # Runs as the batch is taken, not as it is prefetched: the pass is over when
         # its last batch is in the hands of the caller.
+        images, ids = batch
+
         def over() -> Any:
             with tf.control_dependencies([steps_done.assign_add(steps)]):
                 return tf.identity(ids)
@@ -75,7 +88,7 @@ def training_batches(
         return images, tf.cond(tf.equal(step, steps - 1), over, lambda: ids)
 
     passes = tf.data.Dataset.range(1).flat_map(one_pass).prefetch(tf.data.AUTOTUNE)
-    batches = passes.map(count_pass)
+    batches = passes.enumerate().map(count_pass)
     batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
     options = tf.data.Options()
     # A prefetch behind `count_pass` would run it before the batch is taken.
@@ -89,20 +102,24 @@ def evaluation_batches(
     with_boxes: bool,
     image_size: tuple[int, int],
     view: str,
+    *,
     unreadable: str,
+    threads: int | None,
 ) -> tf.data.Dataset:
     """See `ImageDataset.batches`."""
+    reading = Reading(threads=threads)
     source = _Source(dataset, unreadable)
     class_ids = tf.constant(dataset.class_ids, tf.int32)
     stored_boxes = tf.constant(dataset.boxes, tf.float32) if with_boxes else None
-    resize_to, (top, left) = view_geometry(view, image_size)
+    resize_to, corner = view_geometry(view, image_size)
 
-    def prepare(image: Any, _: Any) -> Any:
-        image = resize(image, resize_to)
-        return image[top : top + image_size[0], left : left + image_size[1]]
+    def read_one(index: Any) -> tuple[Any, Any]:
+        stored = source.stored(index)
+        return crop_of_resized(stored, resize_to, corner, image_size), stored
 
-    def batch(indices: Any) -> Any:
-        images, sizes, read = source.read(indices, prepare, image_size)
+    def finish(indices: Any, images: Any, sizes: Any, read: Any) -> Any:
+        with tf.control_dependencies([source.note(indices, read)]):
+            images = tf.identity(images)
         ids = tf.where(read, tf.gather(class_ids, indices), -1)
         if not with_boxes:
             return images, ids
@@ -115,10 +132,12 @@ def evaluation_batches(
             "paths": tf.gather(source.paths, indices),
         }
 
-    indices = tf.data.Dataset.range(len(dataset)).batch(batch_size)
-    batches = indices.map(
-        batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    batches = read_stream(len(dataset), batch_size, read_one, image_size, reading)
+    batches = batches.map(
+        finish, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )
+    steps = -(-len(dataset) // batch_size)
+    batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
@@ -150,16 +169,24 @@ def _order(count: int, seed: int, epoch: Any) -> Any:
     return tf.random.experimental.stateless_shuffle(tf.range(count), seed=key)
 
 
-def _next_read(read: Any, paths: Any) -> Any:
-    """For each slot, itself if it was read, else the next one (cyclic) that was."""
-    size = tf.size(read)
-    check = tf.debugging.Assert(
-        tf.reduce_any(read), ["None of the images of a batch can be read:", paths]
-    )
-    slots = tf.range(size)
-    ahead = (slots[None] - slots[:, None]) % size
-    with tf.control_dependencies([check]):
-        return tf.argmin(tf.where(read[None], ahead, size), axis=1)
+def _stand_in(images: Any, indices: Any, read: Any, paths: Any) -> tuple[Any, Any]:
+    """Puts the next image that could be read (cyclic) for each that could not.
+
+    So every step of every pass has the same number of images.
+    """
+
+    def replaced() -> tuple[Any, Any]:
+        size = tf.size(read)
+        check = tf.debugging.Assert(
+            tf.reduce_any(read), ["None of the images of a batch can be read:", paths]
+        )
+        slots = tf.range(size)
+        ahead = (slots[None] - slots[:, None]) % size
+        with tf.control_dependencies([check]):
+            slots = tf.argmin(tf.where(read[None], ahead, size), axis=1)
+        return tf.gather(images, slots), tf.gather(indices, slots)
+
+    return tf.cond(tf.reduce_all(read), lambda: (images, indices), replaced)
 
 
 class _Source:
@@ -168,33 +195,25 @@ class _Source:
     def __init__(self, dataset: "ImageDataset", unreadable: str) -> None:
         self.paths = tf.constant(dataset.paths.astype(str))
         self._orientation = dataset.orientation
+        self._records = dataset.records
         self._images = None if dataset.images is None else tf.constant(dataset.images)
         self._skipped = dataset.skipped.table() if unreadable == "skip" else None
 
-    def read(
-        self,
-        indices: Any,
-        prepare: Callable[[Any, Any], Any],
-        image_size: tuple[int, int],
-    ) -> tuple[Any, Any, Any]:
-        """Reads a batch: images `(B, h, w, 3)`, sizes `(B, 2)`, readable `(B,)`."""
-
-        def read_one(slot: Any) -> tuple[Any, Any]:
-            stored = self._stored(indices[slot])
-            return prepare(stored, slot), stored
-
-        images, sizes, read = read_each(tf.size(indices), read_one, image_size)
-        unread = tf.boolean_mask(tf.gather(self.paths, indices), ~read)
-        with tf.control_dependencies([self._note(unread)]):
-            return tf.identity(images), sizes, read
-
-    def _stored(self, index: Any) -> Any:
+    def stored(self, index: Any) -> Any:
+        """The image as stored, uint8 `(H, W, 3)`."""
         if self._images is not None:
             return self._images[index]
-        content = tf.io.read_file(self.paths[index])
+        if self._records is None:
+            content = tf.io.read_file(tf.gather(self.paths, index))
+        else:
+            # No operation of TensorFlow reads a part of a file at a given place.
+            content = tf.numpy_function(self._records.content, [index], tf.string)
+            content = tf.ensure_shape(content, ())
         return decode_rgb(content, orientation=self._orientation)
 
-    def _note(self, unread: Any) -> Any:
+    def note(self, indices: Any, read: Any) -> Any:
+        """Lists the images that could not be read, or fails and names them."""
+        unread = tf.boolean_mask(tf.gather(self.paths, indices), ~read)
         if self._skipped is not None:
             return self._skipped.insert(unread, tf.ones_like(unread, tf.int64))
         message = ["Cannot read the image (pass unreadable='skip' to go on):", unread]

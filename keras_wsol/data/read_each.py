@@ -1,6 +1,7 @@
 """Reading a batch of images of which some may be broken, inside a graph. TensorFlow."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import tensorflow as tf
@@ -8,11 +9,13 @@ import tensorflow as tf
 from keras_wsol.data.byte_fields import apart, fields
 from keras_wsol.data.gif import only_frame
 from keras_wsol.data.image_header import Header, read_header
+from keras_wsol.data.jpeg_frame import sole_frame
 from keras_wsol.data.orientation import check_orientation, upright
 from keras_wsol.data.reading import MAX_PIXELS
 
-# As many images are in memory at once, whatever the machine. One of 50 megapixels takes
-# 150 MB, and while it is decoded up to three times as much (a progressive JPEG).
+# `read_each` reads as many images at once, whatever the machine. One of 50 megapixels
+# takes 150 MB, and while it is decoded up to three times as much (a progressive JPEG).
+# A stream reads as many as it has threads.
 PARALLEL_DECODES = 4
 
 # By format, which of the functions in `decode_rgb`: one for GIF, one for BMP.
@@ -45,13 +48,38 @@ def decode_rgb(
     """
     check_orientation(orientation)
     upturned = orientation == "exif"
-    header = read_header(encoded, with_orientation=upturned)
-    size, pixels = header.size, tf.reduce_prod(header.size)
-    # Each side, too: a product of the largest numbers of 32 bits would wrap around.
-    fits = (pixels > 0) & (pixels <= max_pixels) & tf.reduce_all(size <= max_pixels)
-    encoded = _checked(
-        encoded, fits, ["No image, or one of more than", max_pixels, "pixels:", size]
+    encoded = tf.convert_to_tensor(encoded)
+    sole, size, plain = sole_frame(encoded)
+    image = tf.cond(
+        sole & plain if upturned else sole,
+        lambda: _decode_sole_frame(encoded, size, max_pixels),
+        lambda: _any_decoder(upturned, max_pixels)(encoded),
     )
+    return tf.ensure_shape(image, (None, None, 3))
+
+
+def _decode_sole_frame(encoded: Any, size: Any, max_pixels: int) -> tf.Tensor:
+    encoded = _not_too_large(encoded, size, max_pixels)
+    return _as_claimed(tf.io.decode_jpeg(encoded, channels=3), size)
+
+
+@cache
+def _any_decoder(upturned: bool, max_pixels: int) -> Callable[[Any], tf.Tensor]:
+    """A decoder of every format, one however often graphs contain it.
+
+    Each pass over a data set prepares every function that its graphs contain.
+    """
+    return tf.function(
+        lambda encoded: _decode_any(encoded, upturned, max_pixels),
+        input_signature=[tf.TensorSpec((), tf.string)],
+        autograph=False,
+        experimental_attributes={"_noinline": True},
+    )
+
+
+def _decode_any(encoded: Any, upturned: bool, max_pixels: int) -> tf.Tensor:
+    header = read_header(encoded, with_orientation=upturned)
+    encoded = _not_too_large(encoded, header.size, max_pixels)
     image = tf.switch_case(
         tf.gather(_DECODERS, header.format),
         [
@@ -60,13 +88,22 @@ def decode_rgb(
             lambda: apart(lambda: _decode_bmp(encoded)),
         ],
     )
+    image = _as_claimed(image, header.size)
+    return upright(image, header.orientation) if upturned else image
+
+
+def _not_too_large(encoded: Any, size: Any, max_pixels: int) -> Any:
+    pixels = tf.reduce_prod(size)
+    # Each side, too: a product of the largest numbers of 32 bits would wrap around.
+    fits = (pixels > 0) & (pixels <= max_pixels) & tf.reduce_all(size <= max_pixels)
+    message = ["No image, or one of more than", max_pixels, "pixels:", size]
+    return _checked(encoded, fits, message)
+
+
+def _as_claimed(image: Any, size: Any) -> Any:
     decoded = tf.shape(image, tf.int64)[:2]
     same = tf.reduce_all(tf.equal(decoded, size))
-    image = _checked(
-        image, same, ["The header claims", size, "of an image of", decoded]
-    )
-    image = upright(image, header.orientation) if upturned else image
-    return tf.ensure_shape(image, (None, None, 3))
+    return _checked(image, same, ["The header claims", size, "of an image of", decoded])
 
 
 def _checked(value: Any, condition: Any, message: list[Any]) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 from keras_wsol.data.cub200 import readable_name
 from keras_wsol.data.dataset import ImageDataset
 from keras_wsol.data.ilsvrc2012_boxes import with_annotations
+from keras_wsol.data.progress_line import ProgressLine
 from keras_wsol.data.splits import images_a_class
 from keras_wsol.data.tfds_files import unpack
 
@@ -28,6 +29,7 @@ def tfds(
     boxes: str | Path | None = None,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
+    verbose: bool | str = "auto",
 ) -> ImageDataset:
     """Opens a split of a data set that TensorFlow Datasets has prepared on disk.
 
@@ -50,6 +52,9 @@ def tfds(
             its own; read as by `data.ilsvrc2012`.
         seed: Integer, draws `"train-fullsup"`.
         progress: Function of two integers, images unpacked and in all.
+        verbose: `True` for a line on standard error that says how far it is, `False`
+            for none, `"auto"` for one in a terminal or notebook. Not used if
+            `progress` is given.
 
     Returns:
         The split, in the order of the records, with boxes if there are some. Those of
@@ -65,6 +70,7 @@ def tfds(
     """
     if split not in SPLITS:
         raise ValueError(f"`split` must be one of {list(SPLITS)}. Received: {split!r}.")
+    progress = progress or ProgressLine("Unpacking", verbose)
     part = _TEST.get(name, "test") if split == "test" else "train"
     builder = _builder(name, part, data_dir)
     folder = Path(files) if files is not None else Path(builder.data_dir) / "files"

@@ -1,5 +1,6 @@
 """One pass over a split: classes, and boxes at every threshold."""
 
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,6 +8,8 @@ import keras
 import numpy as np
 
 from keras_wsol.boxes import sweep_largest_boxes
+from keras_wsol.data import ImageDataset
+from keras_wsol.data.progress_line import ProgressLine, tracked
 from keras_wsol.evaluation.baselines import Baselines
 from keras_wsol.evaluation.box_errors import RIGHT, best_overlaps, enclosing_boxes
 from keras_wsol.evaluation.even_sample import EvenSample
@@ -106,6 +109,7 @@ def measure(
     tuned_on: SeenImages | None = None,
     sample: EvenSample | None = None,
     masks: Any = None,
+    line: ProgressLine | None = None,
 ) -> Measured:
     """Measures everything there is to measure, in one pass.
 
@@ -121,6 +125,7 @@ def measure(
         tuned_on: Images that must not come; any may if `None`.
         sample: Where images are kept to be looked at; none if `None`.
         masks: As in `evaluate`.
+        line: Where it is said how far the pass is; nowhere if `None`.
 
     Returns:
         The figures. Of each image a few numbers are kept, and no pixels but those of
@@ -136,7 +141,8 @@ def measure(
     sample, results = sample or EvenSample(0), ResultsByImage()
     px_ap = None if masks is None else PxAPOfImages(masks, reader.input_size)
     top1, top5, num_without_box = [], [], 0
-    for batch in view_batches(source, view, reader.input_size, batch_size):
+    batches = view_batches(source, view, reader.input_size, batch_size)
+    for batch in told(batches, line, source):
         if tuned_on is not None:
             tuned_on.check(batch, len(results))
         if seen is not None:
@@ -188,6 +194,25 @@ def measure(
         gallery=sample.images(),
         num_without_box=num_without_box,
     )
+
+
+def told(
+    batches: Iterable[Mapping[str, Any]], line: ProgressLine | None, source: Any
+) -> Iterator[Any]:
+    """Gives batches on, and says how many of their images are done.
+
+    Args:
+        batches: Dictionaries with `"class_ids"`.
+        line: Where it is said; nowhere if `None`.
+        source: What the batches are of: the number of images is known of an
+            `ImageDataset`.
+
+    Returns:
+        The batches.
+    """
+    line = line or ProgressLine("", verbose=False)
+    total = len(source) if isinstance(source, ImageDataset) else None
+    return tracked(batches, line, total, lambda batch: len(batch["class_ids"]))
 
 
 class MapReader:

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from keras_wsol.data import ImageDataset
+from keras_wsol.data.progress_line import ProgressLine
 from keras_wsol.data.views import check_view
 from keras_wsol.evaluation.at_threshold import AtThreshold
 from keras_wsol.evaluation.best_index import best_index
@@ -32,6 +33,7 @@ def evaluate(
     num_thresholds: int = 1000,
     gallery: int = 0,
     masks: Any = None,
+    verbose: bool | str = "auto",
 ) -> Report:
     """Measures classification and localization on a split, in one pass.
 
@@ -72,6 +74,8 @@ def evaluate(
         masks: For `PxAP`, if the view is the whole image: masks in the order of
             `test`, such as `data.cub200_masks(root, test.paths)` gives, or by name,
             such as `data.openimages_masks` gives.
+        verbose: Whether to say on standard error how far the work is and how long the
+            rest will take; `"auto"`: in a terminal or notebook.
 
     Returns:
         The report.
@@ -109,7 +113,10 @@ def evaluate(
     reader = MapReader(localizer)
     seen = None if tune_on is None else SeenImages()
     if tune_on is not None:
-        held_out = measure(reader, tune_on, view, batch_size, thresholds, seen=seen)
+        line = ProgressLine("Tuning the threshold", verbose)
+        held_out = measure(
+            reader, tune_on, view, batch_size, thresholds, seen=seen, line=line
+        )
         chosen["tuned"] = best_index(held_out.gt_known)
         centre_chosen["tuned"] = best_index(held_out.baselines.centre_curve())
     keep = chosen.get("tuned", chosen["fixed"])
@@ -124,6 +131,7 @@ def evaluate(
         tuned_on=seen,
         sample=sample,
         masks=masks,
+        line=ProgressLine("Measuring", verbose),
     )
     chosen["oracle"] = best_index(measured.gt_known)
     centre = measured.baselines.centre_curve()

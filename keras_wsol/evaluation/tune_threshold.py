@@ -8,9 +8,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_wsol.data.progress_line import ProgressLine
 from keras_wsol.evaluation.best_index import best_index
 from keras_wsol.evaluation.box_errors import RIGHT
-from keras_wsol.evaluation.measure import MapReader
+from keras_wsol.evaluation.measure import MapReader, told
 from keras_wsol.evaluation.reading import view_batches
 from keras_wsol.evaluation.split_names import check_not_test
 from keras_wsol.layers.arguments import check_choice
@@ -66,6 +67,7 @@ def tune_threshold(
     draws: int = 1000,
     seed: int = 0,
     allow_test: bool = False,
+    verbose: bool | str = "auto",
 ) -> TunedThreshold:
     """Chooses the threshold of a localizer on a few images with boxes.
 
@@ -96,6 +98,8 @@ def tune_threshold(
         seed: Integer, fixes the draws.
         allow_test: Whether the split may be called a test split. A threshold that was
             chosen on a split makes the figures on it worthless.
+        verbose: Whether to say on standard error how far the work is and how long the
+            rest will take; `"auto"`: in a terminal or notebook.
 
     Returns:
         The threshold and how well it is known.
@@ -118,7 +122,10 @@ def tune_threshold(
         check_not_test(dataset, "thresholds")
     localizer = model if isinstance(model, Localizer) else Localizer(model)
     thresholds = threshold_grid(num_thresholds)
-    batches = list(ious_by_image(localizer, dataset, view, batch_size, thresholds))
+    line = ProgressLine("Tuning the threshold", verbose)
+    batches = list(
+        ious_by_image(localizer, dataset, view, batch_size, thresholds, line)
+    )
     ious = np.concatenate([np.zeros((0, num_thresholds)), *(x for x, _ in batches)])
     if len(ious) < 2:
         raise ValueError(
@@ -156,6 +163,7 @@ def ious_by_image(
     view: str,
     batch_size: int,
     thresholds: np.ndarray,
+    line: ProgressLine | None = None,
 ) -> Iterator[tuple[np.ndarray, int]]:
     """Measures the box of the true class at every threshold, image by image.
 
@@ -165,13 +173,15 @@ def ious_by_image(
         view: As in `evaluate`.
         batch_size: Images in a batch of an `ImageDataset`.
         thresholds: float32 `(T,)`, ascending in [0, 1).
+        line: Where it is said how far the pass is; nowhere if `None`.
 
     Yields:
         Of each batch, float32 `(B, T)` of the images that could be read, and the
         number of those that could not.
     """
     reader = MapReader(localizer)
-    for batch in view_batches(source, view, reader.input_size, batch_size):
+    batches = view_batches(source, view, reader.input_size, batch_size)
+    for batch in told(batches, line, source):
         read = batch["class_ids"] >= 0
         true_ids = np.maximum(batch["class_ids"], 0)[:, None]
         _, maps = reader.read(batch["images"], true_ids)

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from keras_wsol.data import ImageDataset, image_files
+from keras_wsol.data.progress_line import ProgressLine
 from keras_wsol.export.image_names import lowest_folder, names_below
 from keras_wsol.export.label_formats import FORMATS
 from keras_wsol.export.label_job import (
@@ -72,6 +73,7 @@ def write_pseudo_labels(
     batch_size: int = 32,
     part_size: int = 2048,
     progress: Callable[[int, int], None] | None = None,
+    verbose: bool | str = "auto",
 ) -> PseudoLabelsWritten:
     """Writes the boxes that a localizer finds in images, to train a detector on.
 
@@ -115,6 +117,9 @@ def write_pseudo_labels(
             done again after an interruption.
         progress: Function of two integers, images done and images in all; called at
             the beginning and after each part.
+        verbose: Whether to say on standard error how far the work is and how long the
+            rest will take; `"auto"`: in a terminal or notebook. Not used where
+            `progress` is given.
 
     Returns:
         What was written.
@@ -157,6 +162,7 @@ def write_pseudo_labels(
     }
     parts = LabelParts(_parts_path(path), job)
     labeller = Labeller(localizer, class_names, choice, batch_size)
+    progress = progress or ProgressLine("Finding boxes", verbose)
     _fill(parts, part_size, labeller, dataset, names, progress)
     _write(parts, path, format, class_names)
     written = PseudoLabelsWritten(
@@ -178,7 +184,7 @@ def _fill(
     labeller: Labeller,
     dataset: ImageDataset,
     names: list[str],
-    progress: Callable[[int, int], None] | None,
+    progress: Callable[[int, int], None],
 ) -> None:
     """Finds what is missing in the parts."""
     total = len(dataset)
@@ -186,12 +192,10 @@ def _fill(
     rest = dataset.take(np.arange(done, total), dataset.split)
     found = labeller.label(rest, names[done:])
     while done < total:
-        if progress:
-            progress(done, total)
+        progress(done, total)
         parts.append(list(islice(found, part_size)))
         done += part_size
-    if progress:
-        progress(total, total)
+    progress(total, total)
 
 
 def _write(

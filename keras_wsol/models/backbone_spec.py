@@ -15,7 +15,8 @@ class BackboneSpec:
     `stable_names` does: `conv2d_29` of InceptionV3, `add_18` of ConvNeXt.
 
     Attributes:
-        build: Function of `keras.applications`, or one with its arguments.
+        build: Function of `keras.applications`, or one with its arguments:
+            `include_top`, `weights`, `input_shape` and the row's `options`.
         normalization: Mode of `ImageNetNormalization`, or `None` for images as they
             come.
         features: Name of the layer whose output the head pools, or that head
@@ -36,6 +37,8 @@ class BackboneSpec:
             defaults.
         place_options: Method to place to options of that place alone.
         options: Options of `build` that the caller may set, with their defaults.
+        extra: Name of the optional extra of this package that `build` needs, or
+            `None`: `pip install "keras-wsol[keras-cv]"`.
     """
 
     build: Callable[..., keras.Model]
@@ -55,6 +58,7 @@ class BackboneSpec:
         default_factory=dict
     )
     options: Mapping[str, Any] = field(default_factory=dict)
+    extra: str | None = None
 
     def places(self, method: str) -> tuple[str, ...]:
         """Returns the layers after which `method` inserts its layer."""

@@ -8,6 +8,7 @@ import keras
 
 from keras_wsol.layers import SqueezeExcite
 from keras_wsol.models.backbone_spec import BackboneSpec
+from keras_wsol.models.keras_cv_resnet import keras_cv_resnet
 
 _STRIDE_1 = {"strides": (1, 1)}
 _SAME = {"padding": "same"}
@@ -46,6 +47,30 @@ def _resnet(
         place_options=_background_options("conv4_block1_out", "conv5_block1_out"),
         source=source,
         **entries,
+    )
+
+
+def _basic_resnet(blocks: tuple[int, ...]) -> BackboneSpec:
+    """A ResNet of basic blocks, which stride in their first convolution."""
+    last, before = (
+        _changes([f"v2_stack_{stage}_block1_{part}_conv" for part in (0, 1)], _STRIDE_1)
+        for stage in (3, 2)
+    )
+    features = f"v2_stack_3_block{blocks[-1]}_out"
+    middle = ("v2_stack_2_block1_out", "v2_stack_3_block1_out")
+    return BackboneSpec(
+        build=partial(keras_cv_resnet, blocks=blocks),
+        normalization="torch",
+        features=features,
+        map_sizes={14: last, 28: {**before, **last}, 7: {}},
+        drop_after=(*middle, features),
+        method_drop_after={"dfm": (middle[0], features)},
+        method_options={"adl": {"drop_threshold": 0.9}},
+        place_options=_background_options(*middle),
+        extra="keras-cv",
+        source="Ours, after resnet50: the strided blocks of the last two stages and "
+        "the last map, and ADL's 0.9. No paper has it. KerasCV has no weights for it; "
+        "normalized as the ResNets of PyTorch, which were trained in this shape.",
     )
 
 
@@ -144,6 +169,8 @@ BACKBONES: Mapping[str, BackboneSpec] = {
         keras.applications.ResNet101,
         source="As resnet50; Zhou et al., 2019, share DFM's settings between both.",
     ),
+    "resnet18": _basic_resnet((2, 2, 2, 2)),
+    "resnet34": _basic_resnet((3, 4, 6, 3)),
     "inception_v3": BackboneSpec(
         build=keras.applications.InceptionV3,
         normalization="tf",

@@ -18,6 +18,7 @@ from keras_wsol.models.classifier_arguments import (
     row,
 )
 from keras_wsol.models.copied_graph import CallAndInsert, copy_graph
+from keras_wsol.models.device_check import check_devices
 from keras_wsol.models.logits import Logits
 from keras_wsol.models.methods import METHODS, NORMALIZATION
 from keras_wsol.models.normalization import ImageNetNormalization
@@ -55,7 +56,8 @@ def build_classifier(
     Args:
         backbone: A row of `models.BACKBONES`: `"mobilenet"`, `"mobilenet_v2"`,
             `"vgg16"` (VGG16-GAP), `"resnet50"`, `"resnet50_se"`, `"resnet101"`,
-            `"inception_v3"`, `"efficientnet_v2_b0"`, `"convnext_tiny"`. Or a
+            `"resnet18"`, `"resnet34"` (both need `keras-wsol[keras-cv]`, and have no
+            weights), `"inception_v3"`, `"efficientnet_v2_b0"`, `"convnext_tiny"`. Or a
             functional Keras model of one's own, of images in [0, 255] unless
             `backbone_options` say otherwise. It is not changed: a copy is cut behind
             `features`. Its strides stay as they are.
@@ -104,9 +106,11 @@ def build_classifier(
         under every dtype policy.
 
     Raises:
+        ImportError: The row needs KerasCV, which is missing.
         TypeError: `backbone` is a model without a graph.
         ValueError: An unknown backbone, method, layer or option, each with the
-            list of what exists, a wrong shape, or a model that has models inside.
+            list of what exists, a wrong shape, a model that has models inside, or
+            a way of using several devices that Keras cannot train with.
         FileNotFoundError: `weights` is a path that does not exist.
 
     Example:
@@ -116,6 +120,7 @@ def build_classifier(
     >>> model.name, model.output_shape
     ('mobilenet_dgdm', (None, 5))
     """
+    check_devices()
     row(METHODS, "method", method)
     if isinstance(backbone, keras.Model):
         base = _of_a_model(backbone, features, weights, input_shape, backbone_options)

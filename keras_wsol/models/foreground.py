@@ -1,6 +1,7 @@
 """Images to a discriminant between object and background, from images alone."""
 
 from collections.abc import Iterable, Iterator
+from operator import length_hint
 from typing import Any
 
 import keras
@@ -15,6 +16,7 @@ from keras_wsol.cam import (
     linear_discriminant,
     principal_component,
 )
+from keras_wsol.data.progress_line import ProgressLine, tracked
 from keras_wsol.layers.arguments import check_integer
 from keras_wsol.models.component import batch_images
 from keras_wsol.models.input_size import resize_to_input
@@ -28,6 +30,7 @@ def fit_foreground(
     *,
     rounds: int = 2,
     shrinkage: float = 0.1,
+    verbose: bool | str = "auto",
 ) -> Discriminant:
     """Fits the foreground map to the features of images, without labels or boxes.
 
@@ -48,6 +51,7 @@ def fit_foreground(
             trained MobileNetV1, 1 to 4 rounds had 81.5, 83.0, 82.0, 81.5 GT-known Loc
             and DDT 76.5].
         shrinkage: As in `cam.linear_discriminant`.
+        verbose: As in `fit_component`.
 
     Returns:
         The discriminant, for `Localizer(model, score_map="foreground", layer=layer,
@@ -79,7 +83,9 @@ def fit_foreground(
     size = tuple(model.input_shape[1:3])
 
     def features() -> Iterator[Any]:
-        for batch in batches:
+        line = ProgressLine("Reading features", verbose, unit="batches")
+        # 0 where the number of batches is not known.
+        for batch in tracked(batches, line, length_hint(batches) or None):
             images = ops.convert_to_tensor(batch_images(batch))
             yield network(resize_to_input(images, size), training=False)[0]
 

@@ -1,7 +1,7 @@
 """How a published model was trained, as data: what it takes to train it again."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
@@ -13,6 +13,7 @@ from keras_wsol.data.views import check_view
 from keras_wsol.layers.arguments import check_choice, check_integer, check_number
 from keras_wsol.models import build_classifier
 from keras_wsol.training.layerwise_sgd import KERNELS, LayerwiseSGD
+from keras_wsol.training.progress import Progress
 from keras_wsol.training.run_folder import resume
 from keras_wsol.training.schedules import SCHEDULES, learning_rate
 
@@ -73,11 +74,17 @@ class Recipe:
         recipe = RECIPES["adl-vgg16-cub"]
         model = recipe.build(class_names=train.class_names)
         recipe.compile(model, len(train))
-        done, callbacks = recipe.resume(model, "runs/adl")
+        steps = recipe.steps_per_epoch(len(train))
+
+        def batches(start_step):
+            done = Progress(*divmod(start_step, steps))
+            return recipe.batches(train, epochs_done=done)
+
+        done, callbacks = recipe.resume(model, "runs/adl", batches)
         model.fit(
-            recipe.batches(train, epochs_done=done),
+            batches(done.start_step(steps)),
             validation_data=held_out.batches(**recipe.evaluation_options()),
-            steps_per_epoch=recipe.steps_per_epoch(len(train)),
+            steps_per_epoch=steps,
             epochs=recipe.epochs, initial_epoch=done, callbacks=callbacks,
         )
     """
@@ -201,17 +208,20 @@ class Recipe:
             self.rate_free_velocity,
         )
 
-    def compile(self, model: keras.Model, num_images: int) -> None:
+    def compile(self, model: keras.Model, num_images: int, **options: Any) -> None:
         """Compiles a model with optimizer, loss and accuracy.
 
         Args:
             model: A classifier that gives logits.
             num_images: Size of the training split.
+            **options: Further arguments of `keras.Model.compile`, such as
+                `jit_compile`.
         """
         model.compile(
             optimizer=self.optimizer(num_images),
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             metrics=["accuracy"],
+            **options,
         )
 
     def batches(
@@ -227,14 +237,17 @@ class Recipe:
         Args:
             dataset: The training split.
             seed: Integer, fixes order and augmentation.
-            epochs_done: Integer, epochs of an earlier run that this one goes on from.
+            epochs_done: What `resume` returned: how much of an earlier run this one
+                goes on from; or an integer, whole epochs.
             **options: Further arguments of `ImageDataset.batches`.
 
         Returns:
             A `tf.data.Dataset` as of `ImageDataset.batches`, repeated: an epoch of
             the recipe need not be a pass. Give `fit` the `steps_per_epoch`.
         """
-        start = epochs_done * self.steps_per_epoch(len(dataset))
+        steps = getattr(epochs_done, "steps", 0)
+        done = Progress(int(epochs_done), steps)
+        start = done.start_step(self.steps_per_epoch(len(dataset)))
         return dataset.batches(
             self.batch_size,
             training=True,
@@ -253,8 +266,11 @@ class Recipe:
         }
 
     def resume(
-        self, model: keras.Model, folder: str | Path
-    ) -> tuple[int, list[keras.callbacks.Callback]]:
+        self,
+        model: keras.Model,
+        folder: str | Path,
+        batches: Callable[[int], Iterable[Any]] | None = None,
+    ) -> tuple[Progress, list[keras.callbacks.Callback]]:
         """Goes on from what lies in a folder, and makes the callbacks.
 
         See `run_folder.resume`. Where the recipe keeps the model with the lowest
@@ -263,14 +279,18 @@ class Recipe:
         Args:
             model: The compiled model.
             folder: Where the run is kept. It is made.
+            batches: Function of a number of steps that gives the batches after these;
+                without it, the error of a loss that is no number names no layer.
 
         Returns:
-            The number of epochs that were done, and the callbacks for `fit`.
+            How much was done, for `batches` and as the `initial_epoch` of `fit`, and
+            the callbacks for `fit`, which needs `steps_per_epoch`.
 
         Raises:
             ValueError: The folder holds a run of another model.
         """
-        return resume(model, folder, keep_lowest_error=self.keep == "lowest_error")
+        keep_best = self.keep == "lowest_error"
+        return resume(model, folder, batches, keep_lowest_error=keep_best)
 
     def to_json(self) -> str:
         """Returns the recipe as JSON."""

@@ -23,7 +23,7 @@ def epochs(log):
 
 def test_train_goes_on_after_the_last_whole_epoch(trained, pets):
     assert trained.first.status == 130
-    assert "The same command goes on after the last whole epoch." in trained.first.err
+    assert "The same command goes on where it was, ten min" in trained.first.err
     assert epochs(trained.first_log) == ["0"]
     assert trained.second.status == 0, trained.second.err
     assert "1 of 2 epochs are done." in trained.second.err

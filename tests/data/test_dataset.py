@@ -75,6 +75,7 @@ def test_parts_must_fit_together():
     ("arguments", "message"),
     [
         ({"batch_size": 0}, "`batch_size` must be an integer of at .*batch_size=0"),
+        ({"batch_size": True}, "`batch_size` must be an integer .*batch_size=True"),
         ({"batch_size": 2.0}, "`batch_size` must be an integer .*batch_size=2.0"),
         ({"view": "crop"}, r"`view` must be one of \['whole', 'center_crop'\].*'crop'"),
         (

@@ -163,6 +163,11 @@ def test_progress_is_told(root):
     assert calls == [(4, 4)]
 
 
+def test_progress_is_said(root, capsys):
+    data.ilsvrc2012(root, "test", verbose=True)
+    assert capsys.readouterr().err == "Reading boxes: 4 of 4 annotations\n"
+
+
 def test_no_boxes_where_there_are_no_annotations(root):
     (root / "bbox_val").rename(root / "xml")
     assert data.ilsvrc2012(root, "test").boxes is None

@@ -160,6 +160,11 @@ def test_unpacked_once_and_not_where_it_was_interrupted(birds, tmp_path):
     assert [path.name for path in other.iterdir()] == ["test"]
 
 
+def test_progress_is_said(birds, tmp_path, capsys):
+    data.tfds("caltech_birds2011", "test", birds, files=tmp_path, verbose=True)
+    assert capsys.readouterr().err.endswith("Unpacking: 2 of 2 images\n")
+
+
 def test_files_lie_beside_the_records_unless_told(birds):
     test = data.tfds("caltech_birds2011", "test", birds)
     folder = birds / "caltech_birds2011" / "0.2.0" / "files" / "test"

@@ -394,10 +394,10 @@ def test_unknown_backbone():
 
     message = (
         r"`backbone` must be one of \['mobilenet', 'mobilenet_v2', 'vgg16', "
-        r"'resnet50', .*\]. Received: backbone='resnet18'"
+        r"'resnet50', .*\]. Received: backbone='resnet152'"
     )
     with pytest.raises(ValueError, match=message):
-        build_classifier("resnet18")
+        build_classifier("resnet152")
 
 
 @pytest.mark.parametrize("place", ["head_pool", "head_logits", "images"])

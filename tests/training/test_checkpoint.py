@@ -29,6 +29,7 @@ def make_model(filters=4, seed=0):
         LayerwiseSGD(rate, multipliers={"head_*": 3.0}),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
+        jit_compile=False,  # it takes longer than the steps
     )
     return model
 

@@ -11,7 +11,16 @@ import numpy as np
 import pytest
 
 from keras_wsol.models import BACKBONES, METHODS
-from keras_wsol.training import RECIPES, Checkpoint, Recipe, recipe
+from keras_wsol.training import (
+    RECIPES,
+    Checkpoint,
+    EpochLog,
+    Progress,
+    Recipe,
+    StopAtNonFinite,
+    keep_best,
+    recipe,
+)
 from tests.data.small_datasets import in_memory, noise
 
 ALL = list(RECIPES.values())
@@ -395,14 +404,68 @@ def test_a_resumed_run_keeps_the_best_of_before(tmp_path):
     assert (tmp_path / "best.keras").read_bytes() == before
 
 
+HEADER = "accuracy,epoch,loss,val_accuracy,val_loss\r\n"
+
+
+@pytest.mark.parametrize(
+    ("log", "done", "best"),
+    [
+        ("", Progress(0, 3), None),
+        ("", Progress(1), None),
+        (f"{HEADER}0.5,0,1.5,0.25,1.6\r\n0.6,1,1.2,0.", Progress(1, 2), 0.25),
+        (f"{HEADER}0.5,0,1.5,0.25,1.6\r\n0.6,1,1.2,0.75,1\r\n", Progress(1), 0.25),
+        (f"{HEADER}0,0,1,NA,NA\r\n0,1,1,nan,1\r\n0,2,1,,1\r\n", Progress(3), None),
+        ("accuracy,epoch,loss\r\n0.5,0,1.5\r\n", Progress(1), None),
+    ],
+)
+def test_the_accuracy_to_beat_is_that_of_whole_epochs(tmp_path, log, done, best):
+    # What a run leaves that is killed in its first epoch, or as it writes a row.
+    (tmp_path / "log.csv").write_text(log, newline="")
+    kept = keep_best(tmp_path / "best.keras", tmp_path / "log.csv", done)
+    assert kept.best == best
+
+
+def test_the_kept_file_is_whole_at_any_time(tmp_path, monkeypatch):
+    path = tmp_path / "best.keras"
+    path.write_bytes(b"the last one")
+    model = small_model()
+    small().compile(model, 9)
+    best = keep_best(path, tmp_path / "log.csv", 0)
+    best.set_model(model)
+    seen = []
+
+    def interrupted(self, target, **options):
+        Path(target).write_bytes(b"half")
+        seen.append(path.read_bytes())
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keras.Model, "save", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            best.on_epoch_end(0, {"val_accuracy": 0.5})
+    assert seen == [path.read_bytes()] == [b"the last one"]
+    (tmp_path / ".best.keras.tmp.keras").write_bytes(b"of a run that was killed")
+    best.on_epoch_end(1, {"val_accuracy": 0.25})  # no better: nothing is saved
+    assert path.read_bytes() == b"the last one"
+    best.on_epoch_end(2, {"val_accuracy": 0.75})
+    keras.saving.load_model(path)
+    assert [each.name for each in tmp_path.iterdir()] == ["best.keras"]
+
+
+def test_resume_hands_the_batches_on(tmp_path):
+    model = small_model()
+    small().compile(model, 9)
+    _, (stop, *_, checkpoint) = small().resume(model, tmp_path, batches_of)
+    assert (stop.checkpoint, stop.batches) == (checkpoint, batches_of)
+
+
 def test_the_last_model_needs_no_validation(tmp_path):
     chosen = small(keep="last")
     model = small_model()
     chosen.compile(model, 9)
     _, callbacks = chosen.resume(model, tmp_path)
     kinds = [type(callback) for callback in callbacks]
-    assert kinds == [keras.callbacks.TerminateOnNaN, Checkpoint, kinds[-1]]
-    assert kinds[-1] is keras.callbacks.CSVLogger
+    assert kinds == [StopAtNonFinite, EpochLog, Checkpoint]
 
 
 def test_evaluation_options():

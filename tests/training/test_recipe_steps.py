@@ -1,0 +1,37 @@
+"""Every recipe builds and compiles its model, and a step moves the weights."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+
+from keras_wsol.training import RECIPES
+
+ROWS = pytest.mark.parametrize("name", list(RECIPES))
+
+
+@ROWS
+def test_a_step_of_every_recipe(name):
+    # One image in ILSVRC's many classes is as good as one in three.
+    recipe = dataclasses.replace(RECIPES[name], image_size=(32, 64), batch_size=2)
+    model = recipe.build(weights=None, num_classes=3)
+    recipe.compile(model, 2)
+    model.run_eagerly = True  # quicker than tracing for one step
+    before = [variable.numpy().copy() for variable in model.trainable_variables]
+    images = np.random.default_rng(0).uniform(0, 255, (2, 32, 64, 3))
+    loss, *_ = model.train_on_batch(images.astype("float32"), np.array([0, 2]))
+    assert np.isfinite(loss)
+    assert loss > 0
+    moved = {
+        variable.path.split("/")[0]
+        for old, variable in zip(before, model.trainable_variables, strict=True)
+        if not np.array_equal(old, variable.numpy())
+    }
+    assert "head_logits" in moved
+    assert len(moved) > 5  # not the head alone
+    # A figure, or why there is none; and where it stands.
+    assert recipe.target_source
+    assert recipe.target or "not been checked" in recipe.target_source
+    assert all(0 < figure < 100 for figure in recipe.target.values())
+    assert isinstance(model.optimizer, keras.optimizers.SGD)

@@ -18,6 +18,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -200,7 +201,7 @@ def fit(
         steps_per_epoch=steps,
         initial_epoch=done,
         callbacks=[
-            training.StopAtNonFinite(checkpoint),
+            training.StopAtNonFinite(checkpoint, partial(training_batches, train, run)),
             look,
             training.EpochLog(folder / "log.csv", done),
             checkpoint,

@@ -108,7 +108,7 @@ def run(options: argparse.Namespace) -> None:
         # The first one comes first: what is saved is the mean of the replicas.
         callbacks=[
             training.AverageReplicas(),
-            training.StopAtNonFinite(checkpoint),
+            training.StopAtNonFinite(checkpoint, batches),
             training.EpochLog(Path(options.out) / "log.csv", done),
             checkpoint,
         ],

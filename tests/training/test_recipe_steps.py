@@ -8,11 +8,22 @@ import pytest
 
 from keras_wsol.training import RECIPES
 
-ROWS = pytest.mark.parametrize("name", list(RECIPES))
+# Of each backbone and method the first: the others differ in data alone.
+FIRST = {
+    (recipe.backbone, recipe.method): name for name, recipe in reversed(RECIPES.items())
+}
 
 
-@ROWS
-def test_a_step_of_every_recipe(name):
+def test_every_recipe_says_what_it_aims_at():
+    for recipe in RECIPES.values():
+        # A figure, or why there is none; and where it stands.
+        assert recipe.target_source
+        assert recipe.target or "not been checked" in recipe.target_source
+        assert all(0 < figure < 100 for figure in recipe.target.values())
+
+
+@pytest.mark.parametrize("name", FIRST.values())
+def test_a_step(name):
     # One image in ILSVRC's many classes is as good as one in three.
     recipe = dataclasses.replace(RECIPES[name], image_size=(32, 64), batch_size=2)
     model = recipe.build(weights=None, num_classes=3)
@@ -30,8 +41,4 @@ def test_a_step_of_every_recipe(name):
     }
     assert "head_logits" in moved
     assert len(moved) > 5  # not the head alone
-    # A figure, or why there is none; and where it stands.
-    assert recipe.target_source
-    assert recipe.target or "not been checked" in recipe.target_source
-    assert all(0 < figure < 100 for figure in recipe.target.values())
     assert isinstance(model.optimizer, keras.optimizers.SGD)

@@ -74,6 +74,8 @@ def intro(rows: list[Row]) -> str:
             "",
             f"A centred Gaussian has {_spread(centre)} GT-known Loc at the tuned "
             f"threshold, the box of the whole image {_spread(whole)}.",
+            "",
+            "What the maps look like, in words: [gallery.md](gallery.md).",
         ]
     )
 

@@ -51,21 +51,33 @@ def fit_component(
     >>> component.mean
     (3.0, 4.0)
     """
+    return principal_component(read_features(model, batches, layer, verbose))
+
+
+def read_features(
+    model: keras.Model, batches: Iterable[Any], layer: str | None, verbose: bool | str
+) -> Iterator[Any]:
+    """Reads the features of images, batch by batch.
+
+    Args:
+        model: As in `fit_component`.
+        batches: As in `fit_component`.
+        layer: As in `fit_component`.
+        verbose: As in `fit_component`.
+
+    Yields:
+        Features `(B, h, w, C)`.
+    """
     network = split_at(model, layer).network
     size = tuple(model.input_shape[1:3])
-
-    def features() -> Iterator[Any]:
-        line = ProgressLine("Reading features", verbose, unit="batches")
-        # 0 where the number of batches is not known.
-        for batch in tracked(batches, line, length_hint(batches) or None):
-            images = ops.convert_to_tensor(batch_images(batch))
-            yield network(resize_to_input(images, size), training=False)[0]
-
-    return principal_component(features())
+    line = ProgressLine("Reading features", verbose, unit="batches")
+    # 0 where the number of batches is not known.
+    for batch in tracked(batches, line, length_hint(batches) or None):
+        images = ops.convert_to_tensor(_images_of(batch))
+        yield network(resize_to_input(images, size), training=False)[0]
 
 
-def batch_images(batch: Any) -> Any:
-    """Returns the images of a batch that is a dictionary, a tuple or they alone."""
+def _images_of(batch: Any) -> Any:
     if isinstance(batch, dict):
         return batch["images"]
     return batch[0] if isinstance(batch, tuple) else batch

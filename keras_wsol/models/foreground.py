@@ -1,7 +1,6 @@
 """Images to a discriminant between object and background, from images alone."""
 
 from collections.abc import Iterable, Iterator
-from operator import length_hint
 from typing import Any
 
 import keras
@@ -16,11 +15,8 @@ from keras_wsol.cam import (
     linear_discriminant,
     principal_component,
 )
-from keras_wsol.data.progress_line import ProgressLine, tracked
 from keras_wsol.layers.arguments import check_integer
-from keras_wsol.models.component import batch_images
-from keras_wsol.models.input_size import resize_to_input
-from keras_wsol.models.tail import split_at
+from keras_wsol.models.component import read_features
 
 
 def fit_foreground(
@@ -79,15 +75,9 @@ def fit_foreground(
             "times, such as a list or an `ImageDataset`'s batches. Received an "
             f"iterator: {batches!r}."
         )
-    network = split_at(model, layer).network
-    size = tuple(model.input_shape[1:3])
 
     def features() -> Iterator[Any]:
-        line = ProgressLine("Reading features", verbose, unit="batches")
-        # 0 where the number of batches is not known.
-        for batch in tracked(batches, line, length_hint(batches) or None):
-            images = ops.convert_to_tensor(batch_images(batch))
-            yield network(resize_to_input(images, size), training=False)[0]
+        return read_features(model, batches, layer, verbose)
 
     component = principal_component(features())
     found: Discriminant | None = None

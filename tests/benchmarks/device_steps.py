@@ -102,6 +102,12 @@ def _torch_turn(model, data, mode, jit):
     return turn
 
 
+def compiles():
+    """Whether Keras compiles a step here unless told otherwise."""
+    on_gpu = not device_name().endswith("CPU")
+    return BACKEND == "jax" or (BACKEND == "tensorflow" and on_gpu)
+
+
 def device_name():
     """The GPU, or else how many cores of which processor this process may use."""
     if BACKEND == "tensorflow":

@@ -36,7 +36,7 @@ from keras_wsol.models import (
     layer_flops,
     multiply_adds,
 )
-from tests.benchmarks.device_steps import device_name, make_turn
+from tests.benchmarks.device_steps import compiles, device_name, make_turn
 
 BACKEND = keras.backend.backend()
 BACKBONES = ("mobilenet", "vgg16", "resnet50")
@@ -224,8 +224,7 @@ def main():
     args = arguments()
     keras.config.set_dtype_policy(args.policy)
     if args.jit is None:
-        on_gpu = not device_name().endswith("CPU")
-        args.jit = BACKEND == "jax" or (BACKEND == "tensorflow" and on_gpu)
+        args.jit = compiles()
     print(
         f"{args.batch} images of {args.size} x {args.size}, {args.policy}, "
         f"{'compiled' if args.jit else 'not compiled'}, Keras {keras.__version__} on "

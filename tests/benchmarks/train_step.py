@@ -32,7 +32,7 @@ import keras
 import numpy as np
 
 from keras_wsol.models import BACKBONES, METHODS, build_classifier, multiply_adds
-from tests.benchmarks.device_steps import device_name, make_turn
+from tests.benchmarks.device_steps import compiles, device_name, make_turn
 from tests.benchmarks.layer_overhead import backend_version, seconds, write
 
 BACKEND = keras.backend.backend()
@@ -184,8 +184,7 @@ def _ratios(times, reference):
 def main():
     args = arguments()
     if args.jit is None:
-        on_gpu = not device_name().endswith("CPU")
-        args.jit = BACKEND == "jax" or (BACKEND == "tensorflow" and on_gpu)
+        args.jit = compiles()
     print(
         f"{args.batch} images of {args.size} x {args.size}, "
         f"{'compiled' if args.jit else 'not compiled'}, Keras {keras.__version__} on "

@@ -414,6 +414,7 @@ HEADER = "accuracy,epoch,loss,val_accuracy,val_loss\r\n"
         ("", Progress(1), None),
         (f"{HEADER}0.5,0,1.5,0.25,1.6\r\n0.6,1,1.2,0.", Progress(1, 2), 0.25),
         (f"{HEADER}0.5,0,1.5,0.25,1.6\r\n0.6,1,1.2,0.75,1\r\n", Progress(1), 0.25),
+        (f"{HEADER}0,0,1,0.25,1\r\n0,1,1,0.75,1\r\n0,2,1,0.5,1\r\n", Progress(3), 0.75),
         (f"{HEADER}0,0,1,NA,NA\r\n0,1,1,nan,1\r\n0,2,1,,1\r\n", Progress(3), None),
         ("accuracy,epoch,loss\r\n0.5,0,1.5\r\n", Progress(1), None),
     ],

@@ -244,9 +244,12 @@ def localizer_of(
         The localizer.
     """
     options = dict(read.options)
+    size = read.image_size or run.image_size
+    if size != run.image_size:
+        model = models.with_input_size(model, (size, size))
     fits = {"component": models.fit_component, "discriminant": models.fit_foreground}
     if read.fit:
-        images = WholeImages(train, run.image_size)
+        images = WholeImages(train, size)
         options[read.fit] = fits[read.fit](model, images, layer=read.layer)
     return models.Localizer(
         model, score_map=read.score_map, layer=read.layer, map_options=options
@@ -368,6 +371,7 @@ def facts(run: Run, read: Read) -> dict[str, object]:
         "backbone_options": dict(run.backbone_options),
         "freeze": list(run.freeze or ()),
         "image_size": run.image_size,
+        "read_size": read.image_size or run.image_size,
         "epochs": run.epochs,
         "rate": run.rate,
         "head_multiplier": run.head_multiplier,

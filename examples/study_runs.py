@@ -1,7 +1,7 @@
 """The configurations of study_cub40.py: what is trained, and what is read from it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 SEEDS = (0, 1, 2)
@@ -22,6 +22,7 @@ class Read:
         options: `map_options` of `models.Localizer`.
         fit: What is fitted to the training images first: `"component"`,
             `"discriminant"`, or nothing.
+        image_size: Height and width that it is read at; `None` for that of the run.
     """
 
     name: str
@@ -29,6 +30,11 @@ class Read:
     layer: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     fit: str | None = None
+    image_size: int | None = None
+
+    def at(self, image_size: int) -> "Read":
+        """Returns the same, read at another size."""
+        return replace(self, name=f"{self.name}-{image_size}", image_size=image_size)
 
 
 CAM = Read(name="cam")
@@ -52,7 +58,8 @@ class Run:
         epochs: Passes over train-weaksup; 0 reads the backbone as it is.
         rate: Learning rate at the start; it falls along a cosine to 0.
         head_multiplier: What multiplies the rate of the head's layer.
-        boxes: Whether a small head learns the true boxes instead: the upper bound.
+        boxes: Whether a small head on the backbone as it is learns the true boxes
+            instead: the upper bound.
         reads: What is read and measured.
     """
 
@@ -121,7 +128,7 @@ def _main() -> list[Run]:
 def _references() -> list[Run]:
     return [
         Run(name="untrained", group="reference", epochs=0, reads=(*EARLIER, *LAST)),
-        Run(name="true-boxes", group="reference", boxes=True),
+        Run(name="true-boxes", group="reference", boxes=True, freeze=("backbone",)),
     ]
 
 
@@ -185,8 +192,28 @@ def _decisions() -> list[Run]:
     ]
 
 
+def _improved() -> list[Run]:
+    """What may help whatever the method, found on train-fullsup; see results/.
+
+    Convolutions behind the stride that was left out are dilated, and maps are read at
+    256 px, where birds are as large as in the training crops.
+    """
+    reads = (CAM, POSITIVE, EARLIER[2])
+    return [
+        Run(
+            name="cam-dilated",
+            group="improved",
+            seed=seed,
+            backbone_options={"alpha": 0.75, "dilated": True},
+            reads=(*reads, CAM.at(256), EARLIER[2].at(256)),
+        )
+        for seed in SEEDS
+    ]
+
+
 STUDY: tuple[Run, ...] = (
     *_main(),
+    *_improved(),
     *_references(),
     *_tuning(),
     *_decisions(),

@@ -12,6 +12,7 @@ from keras_wsol.models.localizer import Localizer
 from keras_wsol.models.logits import Logits, class_names_of
 from keras_wsol.models.methods import METHODS
 from keras_wsol.models.normalization import ImageNetNormalization
+from keras_wsol.models.resized import with_input_size
 from keras_wsol.models.score_map_table import SCORE_MAPS
 from keras_wsol.models.splice import insert_after
 from keras_wsol.models.tail import SplitModel, split_at
@@ -37,4 +38,5 @@ __all__ = [
     "layer_flops",
     "multiply_adds",
     "split_at",
+    "with_input_size",
 ]

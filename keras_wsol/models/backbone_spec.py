@@ -26,9 +26,6 @@ class BackboneSpec:
         map_sizes: Side of the last map at 224 pixels to what gives it: layer name to
             the configuration entries that change, such as a stride. A change must
             leave the shapes of the weights alone. The first is the default.
-        dilations: Map size to what else changes if the backbone is dilated: the
-            convolutions behind a stride that is left out, so that they see what they
-            saw with it.
         inserted_blocks: Name of a block that is spliced into the backbone to the
             layer that it follows. Blocks are part of the backbone, under every
             method.
@@ -50,9 +47,6 @@ class BackboneSpec:
     drop_after: tuple[str, ...]
     source: str
     map_sizes: Mapping[int, Mapping[str, Mapping[str, Any]]] = field(
-        default_factory=dict
-    )
-    dilations: Mapping[int, Mapping[str, Mapping[str, Any]]] = field(
         default_factory=dict
     )
     inserted_blocks: Mapping[str, str] = field(default_factory=dict)

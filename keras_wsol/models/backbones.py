@@ -12,7 +12,6 @@ from keras_wsol.models.keras_cv_resnet import keras_cv_resnet
 
 _STRIDE_1 = {"strides": (1, 1)}
 _SAME = {"padding": "same"}
-_DILATION_2 = {"dilation_rate": (2, 2)}
 # MobileNets pad before a strided convolution; with stride 1, this keeps the size.
 _SAME_SIZE_PAD = {"padding": ((1, 1), (1, 1))}
 
@@ -37,13 +36,11 @@ def _resnet(
     """A ResNet with bottleneck blocks: stages and layers have the same names."""
     last = _changes(["conv5_block1_0_conv", "conv5_block1_1_conv"], _STRIDE_1)
     before = _changes(["conv4_block1_0_conv", "conv4_block1_1_conv"], _STRIDE_1)
-    behind = [f"conv5_block{block}_2_conv" for block in (1, 2, 3)]
     return BackboneSpec(
         build=build,
         normalization="caffe",
         features="conv5_block3_out",
         map_sizes={14: last, 28: {**before, **last}, 7: {}},
-        dilations={14: _changes(behind, _DILATION_2)},
         drop_after=("conv4_block1_out", "conv5_block1_out", "conv5_block3_out"),
         method_drop_after={"dfm": ("conv4_block1_out", "conv5_block3_out")},
         method_options={"adl": {"drop_threshold": 0.9}},
@@ -60,18 +57,12 @@ def _basic_resnet(blocks: tuple[int, ...]) -> BackboneSpec:
         for stage in (3, 2)
     )
     features = f"v2_stack_3_block{blocks[-1]}_out"
-    behind = [
-        f"v2_stack_3_block{block}_{part}_conv"
-        for block in range(1, blocks[-1] + 1)
-        for part in (1, 2)
-    ][1:]  # all 3x3 but the one that strides
     middle = ("v2_stack_2_block1_out", "v2_stack_3_block1_out")
     return BackboneSpec(
         build=partial(keras_cv_resnet, blocks=blocks),
         normalization="torch",
         features=features,
         map_sizes={14: last, 28: {**before, **last}, 7: {}},
-        dilations={14: _changes(behind, _DILATION_2)},
         drop_after=(*middle, features),
         method_drop_after={"dfm": (middle[0], features)},
         method_options={"adl": {"drop_threshold": 0.9}},
@@ -123,7 +114,6 @@ BACKBONES: Mapping[str, BackboneSpec] = {
         normalization="tf",
         features="conv_pw_13_relu",
         map_sizes=_MOBILENET,
-        dilations={14: {"conv_dw_13": _DILATION_2}},
         drop_after=("conv_pw_12_relu", "conv_pw_13_relu"),
         method_options={"adl": {"drop_threshold": 0.95}},
         place_options=_background_options("conv_pw_12_relu"),
@@ -141,11 +131,6 @@ BACKBONES: Mapping[str, BackboneSpec] = {
         normalization="tf",
         features="out_relu",
         map_sizes=_MOBILENET_V2,
-        dilations={
-            14: _changes(
-                [f"block_{number}_depthwise" for number in (14, 15, 16)], _DILATION_2
-            )
-        },
         drop_after=("block_13_depthwise_relu", "out_relu"),
         method_options={"adl": {"drop_threshold": 0.95}},
         place_options=_background_options("block_13_depthwise_relu"),

@@ -53,11 +53,6 @@ def build_classifier(
     `Dense` layer, which class activation maps can be read from. Preprocessing is
     inside.
 
-    Leaving out a stride makes what comes behind it see half as far as the weights were
-    trained for. ADL's code and wsolevaluation accept that, and so does the default;
-    `{"dilated": True}` mends it (dilated residual networks, Yu et al., 2017): every
-    other cell is then what the backbone with its stride has.
-
     Args:
         backbone: A row of `models.BACKBONES`: `"mobilenet"`, `"mobilenet_v2"`,
             `"vgg16"` (VGG16-GAP), `"resnet50"`, `"resnet50_se"`, `"resnet101"`,
@@ -94,9 +89,7 @@ def build_classifier(
             MobileNets, `{"head_convolutions": 2}` for those with convolutions in
             the head (`"vgg16"`, `"inception_v3"`), `{"map_size": 28}` for the side
             of the last map at 224 pixels: 14, unless given, or 28, and for most
-            also what `keras.applications` has; `{"dilated": True}` for the ResNets
-            and MobileNets at 14: what comes behind the stride that is left out is
-            dilated. For a model of one's own
+            also what `keras.applications` has. For a model of one's own
             `{"normalization": "tf"}`, or another mode of `ImageNetNormalization`,
             if its preprocessing is not inside.
         class_names: Optional names by class id. They stay with the model when it
@@ -200,10 +193,7 @@ def _of_the_table(
     input_shape = DEFAULT_SHAPE if input_shape is None else input_shape
     check_shape(1, input_shape)
     head_convolutions = options.pop("head_convolutions", 0)
-    map_size = options.pop("map_size", None)
-    changes = spec.map_sizes.get(map_size, {})
-    if options.pop("dilated", False):
-        changes = {**changes, **spec.dilations[map_size]}
+    changes = spec.map_sizes.get(options.pop("map_size", None), {})
     source, trained = source_model(spec, weights, input_shape, options)
     return _Base(
         name=name,

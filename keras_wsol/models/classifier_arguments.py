@@ -6,7 +6,6 @@ from typing import Any
 
 import keras
 
-from keras_wsol.layers.arguments import check_bool
 from keras_wsol.models.backbone_spec import BackboneSpec
 from keras_wsol.models.methods import METHOD_PLACES, METHODS, options_of_size
 from keras_wsol.models.splice import LayerFactory, derive_seed
@@ -45,8 +44,6 @@ def checked_options(
         known["head_convolutions"] = spec.head_convolutions
     if spec.map_sizes:
         known["map_size"] = next(iter(spec.map_sizes))
-    if spec.dilations:
-        known["dilated"] = False
     unknown = sorted(set(given or {}) - set(known))
     if unknown:
         raise ValueError(
@@ -65,12 +62,6 @@ def checked_options(
         raise ValueError(
             f"`map_size` of {backbone!r}, the side of its last map at 224 pixels, "
             f"must be one of {list(spec.map_sizes)}. Received: map_size={size!r}."
-        )
-    check_bool("dilated", dilated := options.get("dilated", False))
-    if dilated and size not in spec.dilations:
-        raise ValueError(
-            f"`dilated` of {backbone!r} needs a `map_size` of {list(spec.dilations)}. "
-            f"Received: map_size={size!r}."
         )
     return options
 

@@ -2,12 +2,13 @@ r"""Measures what each method is worth, run by run, on CUB-40 or all of CUB-200-
 
     python examples/study_cub40.py --data DIR --weights PATH --out runs/study
 
-Each run of `study_runs.py` is trained on train-weaksup (labels only); the checkpoint
-and the threshold are chosen on train-fullsup, and the test split is measured once. A
-row for each map that is read goes to OUT/study.csv. Killed and started again, the study
-goes on where it stopped, in the middle of a run, too; a row that is there is not made
-again, so a copy of examples/results/study-cub40.csv in OUT saves the runs in it.
-Without TensorFlow it trains on the backend that `KERAS_BACKEND` names.
+Each run of `study_runs.py` and `study_ablations.py` is trained on train-weaksup (labels
+only); the checkpoint and the threshold are chosen on train-fullsup, and the test split
+is measured once. A row for each map that is read goes to OUT/study.csv. Killed and
+started again, the study goes on where it stopped, in the middle of a run, too; a row
+that is there is not made again, so a copy of examples/results/study-cub40.csv in OUT
+saves the runs in it. Without TensorFlow it trains on the backend that `KERAS_BACKEND`
+names.
 """
 
 import argparse
@@ -26,11 +27,13 @@ from typing import Any
 import keras
 import numpy as np
 from smoke_data import write_cub
+from study_ablations import ABLATION_RUNS
 from study_results import bits_of, missing_reads, write_row
 from study_runs import STUDY, Read, Run
 
 from keras_wsol import boxes, data, evaluation, models, training
 
+RUNS = (*STUDY, *ABLATION_RUNS)
 TENSORFLOW = importlib.util.find_spec("tensorflow") is not None
 BATCH_SIZE = 32
 # Epochs between two looks at train-fullsup.
@@ -41,7 +44,7 @@ def main() -> None:
     """Runs the command line."""
     options = parse_options()
     if options.list:
-        for run in STUDY:
+        for run in RUNS:
             print(f"{run.group:14s}{run.key}")
     elif options.smoke:
         with tempfile.TemporaryDirectory() as folder:
@@ -53,7 +56,7 @@ def main() -> None:
             if (out / "study.csv").read_text() != table:
                 raise SystemExit("Started again, the study did not keep its rows.")
     else:
-        chosen = [run for run in STUDY if fnmatch.fnmatch(run.key, options.only)]
+        chosen = [run for run in RUNS if fnmatch.fnmatch(run.key, options.only)]
         study(options, chosen, Path(options.out))
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from study_ablations import ABLATION_RUNS, ABLATIONS, Ablation
+from study_ablations import ABLATION_RUNS, ABLATIONS, EPOCHS, Ablation
 from study_results import hits_of, read_rows
 from study_runs import METHODS, STUDY
 
@@ -211,15 +211,20 @@ def ablation_table(rows: list[Row], ablation: Ablation) -> str:
         "| | paper: GT-known Loc | Top-1 Cls | Top-1 Loc | ours: GT-known Loc | "
         "Top-1 Cls | Top-1 Loc | seeds |"
     )
-    note = f"Paper: {ablation.source}. Ours: map `cam`; - where there is no figure."
+    note = (
+        f"Paper: {ablation.source}. Ours: map `cam` after {EPOCHS} epochs; - where "
+        "there is no figure."
+    )
     return section(f"{ablation.title}", [note, "", head, RULE, *body])
 
 
 def missing(rows: list[Row]) -> str:
-    """Names the runs of `study_runs.py` that were not made yet."""
-    there = {(row["run"], int(row["seed"])) for row in rows}
+    """Names the runs with maps that were not read yet."""
+    there = {(row["run"], int(row["seed"]), row["read"]) for row in rows}
     left = [
-        run.key for run in (*STUDY, *ABLATION_RUNS) if (run.name, run.seed) not in there
+        run.key
+        for run in (*STUDY, *ABLATION_RUNS)
+        if not there.issuperset((run.name, run.seed, read.name) for read in run.reads)
     ]
     if not left:
         return ""

@@ -52,7 +52,7 @@ def test_the_options_of_a_run_are_those_of_its_layer(run):
 
 
 # SAGD's own block size is 3.
-SAID_AGAIN = {"sagd-block-3"}
+SAID_AGAIN = {"sagd-block-3-epochs-6"}
 
 
 @pytest.fixture(scope="module")

@@ -97,7 +97,8 @@ def main_tables(rows: list[Row]) -> list[str]:
             for method in METHODS
             if (runs := of(mine, method, read))
         ]
-        parts.append(section(f"Methods, map `{read}`", [HEAD, RULE, *body]))
+        if len(body) > 1:
+            parts.append(section(f"Methods, map `{read}`", [HEAD, RULE, *body]))
     body = [
         line(f"{method}, `{read}`", runs, of(mine, method, "cam"))
         for method in METHODS
@@ -106,7 +107,27 @@ def main_tables(rows: list[Row]) -> list[str]:
     ]
     title = "Maps, against the class activation map of the same models"
     parts.append(section(title, [HEAD, RULE, *body] if body else []))
-    return parts
+    return [*parts, larger_table(rows)]
+
+
+def larger_table(rows: list[Row]) -> str:
+    """Maps read at another size than that of training, against the same at that."""
+    names = dict.fromkeys(
+        (row["run"], row["read"])
+        for row in rows
+        if row["read_size"] != row["image_size"]
+    )
+    body = []
+    for run, read in names:
+        runs = of(rows, run, read)
+        seeds = {row["seed"] for row in runs}
+        base = of(rows, run, read.removesuffix(f"-{runs[0]['read_size']}"))
+        base = [row for row in base if row["seed"] in seeds]
+        body.append(line(f"{run}, `{read}`", runs, base))
+    title = (
+        "Maps read at 8/7 of the training size, against the same at the training size"
+    )
+    return section(title, [HEAD, RULE, *body] if body else [])
 
 
 def group_table(rows: list[Row], group: str) -> list[str]:

@@ -68,11 +68,13 @@ def missing_reads(path: Path, run: Run) -> tuple[Read, ...]:
     told |= {"places": json.dumps(list(run.places or ()))}
     told |= {"freeze": json.dumps(list(run.freeze or ()))}
     told |= {"image_size": str(run.image_size)}
+    told |= {"backbone_options": json.dumps(dict(run.backbone_options))}
+    told |= {"head_multiplier": str(run.head_multiplier)}
     for row in rows:
         other = {key: row[key] for key, value in told.items() if row[key] != value}
         if other:
             raise SystemExit(
-                f"{path} has a row of {run.key} with {other}, where study_runs.py says "
+                f"{path} has a row of {run.key} with {other}, where the study has "
                 f"{ {key: told[key] for key in other} }: rename the run or the row."
             )
     there = {row["read"] for row in rows}

@@ -58,8 +58,7 @@ class Run:
         epochs: Passes over train-weaksup; 0 reads the backbone as it is.
         rate: Learning rate at the start; it falls along a cosine to 0.
         head_multiplier: What multiplies the rate of the head's layer.
-        boxes: Whether a small head on the backbone as it is learns the true boxes
-            instead: the upper bound.
+        boxes: Whether a small head learns the true boxes instead: the upper bound.
         reads: What is read and measured.
     """
 
@@ -131,7 +130,7 @@ def _main() -> list[Run]:
 def _references() -> list[Run]:
     return [
         Run(name="untrained", group="reference", epochs=0, reads=(*EARLIER, *LAST)),
-        Run(name="true-boxes", group="reference", boxes=True, freeze=("backbone",)),
+        Run(name="true-boxes", group="reference", boxes=True),
     ]
 
 
@@ -196,11 +195,13 @@ def _decisions() -> list[Run]:
 
 
 def _improved() -> list[Run]:
-    """What may help whatever the method, found on the training split; see results/.
+    """What may help whatever the method, found on the training split.
 
-    A stronger backbone as ImageNet left it, with its stride, and a new head alone:
-    where a class has 25 images, training all of it loses accuracy. The map is read in
-    front of the stride; at 288 px birds are as large as in the training crops.
+    A stronger backbone as ImageNet left it, with its stride, and a new head alone: a
+    linear classifier on its features had 77.7 % accuracy (1,200 training images, five
+    folds), where the whole network, trained on 25 images a class with its last stride
+    left out, has 64.1 (`cam-v2`). The map is read in front of the stride; at 288 px,
+    the multiple of 32 next to 8/7 of 256, birds are as large as in the training crops.
     """
     before_stride = _without_class("block_13_expand_relu")[2]
     unclipped = replace(

@@ -5,47 +5,115 @@ import numpy as np
 import pytest
 
 from keras_wsol.models import Localizer, class_names_of, with_input_size
-from tests.models.small import OPTIONS, draw_weights, outputs, random_images
-from tests.models.small import small_classifier as build
+from tests.models.small import (
+    OPTIONS,
+    draw_weights,
+    dtype_policy,
+    outputs,
+    random_images,
+    small_classifier,
+)
 
 
 def test_there_and_back_is_the_same_model_to_the_bit():
-    model = build("mobilenet", "dgdm", class_names=list("abcde"), freeze="conv1_relu")
+    model = small_classifier("mobilenet", "dgdm", class_names=tuple("abcde"))
     draw_weights(model)
     larger = with_input_size(model, (96, 128))
     back = with_input_size(larger, (64, 96))
     images = random_images(2, (64, 96))
     np.testing.assert_array_equal(outputs(back, images), outputs(model, images))
     assert class_names_of(larger) == tuple("abcde")
-    trained = [layer.trainable for layer in model.layers]
-    assert not all(trained)
-    assert [layer.trainable for layer in larger.layers] == trained
+    configs = [
+        [layer.get_config() for layer in each.layers[1:]] for each in (larger, model)
+    ]
+    assert configs[0] == configs[1]
 
 
-def test_it_is_the_classifier_that_would_be_built_for_that_size():
-    model = build("mobilenet_v2", "adl")
+def test_multiples_of_32_give_the_classifier_that_would_be_built_for_them():
+    model = small_classifier("mobilenet_v2", "adl")
     draw_weights(model)
-    expected = build("mobilenet_v2", "adl", input_shape=(96, 64, 3))
+    expected = small_classifier("mobilenet_v2", "adl", input_shape=(96, 64, 3))
     expected.set_weights(model.get_weights())
     images = random_images(2, (96, 64))
-    found = outputs(with_input_size(model, [96, 64]), images)
+    found = outputs(with_input_size(model, [96, np.int64(64)]), images)
     np.testing.assert_array_equal(found, outputs(expected, images))
     assert not np.allclose(found, 0)
 
 
 def test_maps_get_finer():
-    model = build(backbone_options=OPTIONS["mobilenet"])
+    model = small_classifier(backbone_options=OPTIONS["mobilenet"])
     larger = Localizer(with_input_size(model, (96, 128)))
     assert larger.input_size == (96, 128)
     assert larger.head.network.output_shape[0] == (None, 6, 8, 256)
 
 
 def test_weights_are_copies():
-    model = build()
+    model = small_classifier()
     larger = with_input_size(model, (96, 128))
+    kernels = [each.get_layer("conv1").get_weights()[0] for each in (model, larger)]
+    np.testing.assert_array_equal(*kernels)
     draw_weights(model, seed=1)
     kernels = [each.get_layer("conv1").get_weights()[0] for each in (model, larger)]
     assert not np.allclose(*kernels)
+
+
+def nested(size):
+    """A backbone as a layer, with one of its layers frozen."""
+    backbone = keras.Sequential(
+        [
+            keras.Input((*size, 3)),
+            keras.layers.Conv2D(4, 3, name="first"),
+            keras.layers.Conv2D(4, 3, name="second"),
+        ],
+        name="backbone",
+    )
+    backbone.get_layer("first").trainable = False
+    images = keras.Input((8, 6, 3))
+    x = keras.layers.GlobalAveragePooling2D()(backbone(images))
+    return keras.Model(images, keras.layers.Dense(2)(x), name="nested")
+
+
+def test_what_was_not_trained_stays_so():
+    model = nested((None, None))
+    copy = with_input_size(model, (10, 12))
+    assert len(model.trainable_weights) == 4
+    names = [
+        [w.path.split("/")[-2:] for w in each.trainable_weights]
+        for each in (model, copy)
+    ]
+    assert names[0] == names[1]
+
+
+def test_a_model_inside_that_has_a_fixed_size_is_refused():
+    message = r"`nested` cannot take images of 10x12: .* for \(8, 6\)\. Keras says: "
+    with pytest.raises(ValueError, match=message):
+        with_input_size(nested((8, 6)), (10, 12))
+
+
+def test_a_compiled_model_is_copied_without_its_loss():
+    model = small_classifier()
+    model.compile("sgd", loss=lambda true, found: keras.ops.mean(found))
+    copy = with_input_size(model, (96, 128))
+    assert model.compiled
+    assert not copy.compiled
+
+
+@pytest.mark.parametrize("wrap", [lambda x: [x], lambda x: {"images": x}])
+def test_inputs_in_a_list_or_dictionary(wrap):
+    images = keras.Input((8, 6, 3), name="images", dtype="uint8")
+    x = keras.layers.GlobalAveragePooling2D()(keras.ops.cast(images, "float32"))
+    model = keras.Model(wrap(images), keras.layers.Dense(2)(x))
+    copy = with_input_size(model, (9, 7))
+    assert copy.input_shape == (None, 9, 7, 3)
+    assert copy.inputs[0].dtype == "uint8"
+
+
+def test_the_policy_of_the_layers_stays():
+    with dtype_policy("mixed_bfloat16"):
+        model = small_classifier()
+    copy = with_input_size(model, (96, 128))
+    assert copy.get_layer("conv1").compute_dtype == "bfloat16"
+    assert copy.get_layer("head_logits").compute_dtype == "float32"
 
 
 def test_a_model_whose_weights_depend_on_the_size_is_refused():
@@ -57,18 +125,29 @@ def test_a_model_whose_weights_depend_on_the_size_is_refused():
         with_input_size(model, (9, 7))
 
 
+@pytest.mark.parametrize("shapes", [[(8, 6, 3), (4,)], [(10,)]])
+def test_other_inputs_than_images_are_refused(shapes):
+    inputs = [keras.Input(shape) for shape in shapes]
+    flat = [keras.layers.Flatten()(each) for each in inputs]
+    x = keras.layers.Concatenate()(flat) if len(flat) > 1 else flat[0]
+    model = keras.Model(inputs, keras.layers.Dense(2)(x))
+    message = r"`model` must have one input, images, and one output\. Received: inputs"
+    with pytest.raises(ValueError, match=message):
+        with_input_size(model, (9, 7))
+
+
 @pytest.mark.parametrize("size", [224, (224,), (224, 0), (224, True), (1.5, 2), "ab"])
-def test_sizes_that_are_none(size):
-    with pytest.raises(ValueError, match="must be a height and a width, positive int"):
-        with_input_size(build(), size)
+def test_input_sizes_that_are_refused(size):
+    message = r"must be a tuple or list of height and width, positive integers\. Rec"
+    with pytest.raises(ValueError, match=message):
+        with_input_size(small_classifier(), size)
 
 
 def test_a_model_without_a_graph_is_refused():
-    class Own(keras.Model):
+    class Subclassed(keras.Model):
         def call(self, images):
             return images
 
-    with pytest.raises(
-        TypeError, match=r"`model` must be a functional Keras model. Re"
-    ):
-        with_input_size(Own(), (8, 8))
+    message = r"`model` must be a functional Keras model\. Received: .*Subclassed"
+    with pytest.raises(TypeError, match=message):
+        with_input_size(Subclassed(), (8, 8))

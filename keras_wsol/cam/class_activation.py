@@ -22,7 +22,10 @@ def class_activation_maps(
         negative_weights: Boolean. Whether weights below 0 count. Without them
             ("negative weight clamping", Bae et al., 2020), features that speak
             against the class leave the map as it is, and it covers more of the
-            object. Default true [Zhou et al., 2016].
+            object. Default true [Zhou et al., 2016; on CUB-40's test split, three
+            MobileNetV1 0.75, GT-known Loc was 61.2 without and 52.7 with them, and the
+            gain in Top-1 Loc no more than the spread: +3.1, 95 % interval -2.5 to
+            +7.3; `examples/results/README.md`].
 
     Returns:
         float32 tensor `(B, K, h, w)`.

@@ -119,7 +119,8 @@ def foreground(features: Any, discriminant: Discriminant, relu: bool = True) -> 
     Args:
         features: Float tensor `(B, h, w, C)`.
         discriminant: Of the features of many images.
-        relu: Boolean. Whether negative values of the map become 0.
+        relu: Boolean. Whether negative values of the map become 0. If the tuned
+            threshold is near 0, `False` lets it fall below halfway.
 
     Returns:
         float32 tensor `(B, 1, h, w)`: one map an image, the same for every class.

@@ -34,7 +34,9 @@ def fit_foreground(
     positive cells is taken for the object and all else for the background. Fisher's
     linear discriminant between the two makes the next guess, `rounds` times. As DDT,
     it takes images of one kind of object, such as all birds, and the object must be
-    what the images have in common.
+    what the images have in common. On CUB-40's test split, three MobileNetV1 0.75, the
+    map of the last layer but one had 84.0 GT-known Loc, DDT's 80.8 and the class
+    activation map 52.7 (`examples/results/README.md`).
 
     The images are read `1 + rounds` times, and neither they nor their features are
     kept. A threshold of 0.2 to 0.4 on the map fits, so the localizer's default does.

@@ -49,6 +49,7 @@ def test_maps_get_finer():
 
 def test_weights_are_copies():
     model = small_classifier()
+    draw_weights(model)
     larger = with_input_size(model, (96, 128))
     kernels = [each.get_layer("conv1").get_weights()[0] for each in (model, larger)]
     np.testing.assert_array_equal(*kernels)

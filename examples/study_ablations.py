@@ -15,7 +15,8 @@ EPOCHS = 6
 SUFFIX = f"-epochs-{EPOCHS}"  # cam-epochs-6 is part of CAM's own budget
 # The strided blocks of MobileNetV1, for the pooling layers of VGG16, and its last map.
 PLACES = tuple(f"conv_pw_{number}_relu" for number in (2, 4, 6, 12, 13))
-# DFM's Table 2: Top-1 Loc by delta, for gamma 0.9, 0.5, 0.4 and 0.1.
+# DFM's Table 2: Top-1 Loc by delta, for each gamma.
+_GAMMAS = (0.9, 0.5, 0.4, 0.1)
 _FUSION = {
     0.9: (48.77, 52.13, 53.06, 49.11),
     0.7: (52.61, 55.09, 55.75, 50.40),
@@ -106,7 +107,7 @@ def _dfm() -> tuple[Ablation, ...]:
             loc,
         )
         for delta, column in _FUSION.items()
-        for gamma, loc in zip((0.9, 0.5, 0.4, 0.1), column, strict=True)
+        for gamma, loc in zip(_GAMMAS, column, strict=True)
     }
     return (
         Ablation(
@@ -123,7 +124,7 @@ def _dfm() -> tuple[Ablation, ...]:
 
 
 def _fusion(delta: float, gamma: float) -> str:
-    """Name of the run of these weights; DFM's defaults are the main run."""
+    """Name of the run of these weights; DFM's defaults have the plain name."""
     return "dfm" if (delta, gamma) == (0.6, 0.4) else f"dfm-weights-{delta}-{gamma}"
 
 
@@ -183,20 +184,17 @@ def _runs() -> list[Run]:
     dfm |= {
         name: {"position_weight": delta, "channel_weight": gamma}
         for delta in _FUSION
-        for gamma in (0.9, 0.5, 0.4, 0.1)
+        for gamma in _GAMMAS
         if (name := _fusion(delta, gamma)) != "dfm"
     }
-    blocks = {
-        "block-1": 1,
-        "block-2": 2,
-        "block-3": 3,
-    }  # adaptive is 2, too: maps are 14x14
+    # "adaptive" is 2, too: maps are 14x14.
+    blocks = {"block-1": 1, "block-2": 2, "block-3": 3}
     sagd: dict[str, dict[str, Any]] = {
         f"sagd-stage-1-{name}": {"block_size": size, "low_threshold": None}
         for name, size in blocks.items()
     }
     sagd |= {
-        f"sagd-{name}": {"block_size": size}
+        f"sagd-{name}": {"block_size": size} if size != 3 else {}  # SAGD's own
         for name, size in {**blocks, "block-4": 4}.items()
     }
     dgdm: dict[str, dict[str, Any]] = {

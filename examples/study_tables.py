@@ -124,9 +124,7 @@ def larger_table(rows: list[Row]) -> str:
         base = of(rows, run, read.removesuffix(f"-{runs[0]['read_size']}"))
         base = [row for row in base if row["seed"] in seeds]
         body.append(line(f"{run}, `{read}`", runs, base))
-    title = (
-        "Maps read at 8/7 of the training size, against the same at the training size"
-    )
+    title = "Maps read at a larger size than that of training, against that size"
     return section(title, [HEAD, RULE, *body] if body else [])
 
 

@@ -11,6 +11,7 @@ from tests.layers.feature_maps import (
     batch,
     positive,
     train,
+    train_often,
 )
 from tests.reference.adl_numpy import adl
 from tests.reference.finite_differences import numerical_gradient
@@ -79,8 +80,7 @@ def test_frequency_of_draws_for_the_batch(drop_rate):
     layer = ADL(drop_rate=drop_rate, drop_threshold=0.5, seed=1)
     features = np.repeat(PAIR, 3, axis=0)
     masked = []
-    for _ in range(2000):
-        output = train(layer, features)
+    for output in train_often(layer, features):
         is_mask = [np.array_equal(o, [1.0, 0.0]) for o in output.reshape(3, 2)]
         assert len(set(is_mask)) == 1  # one draw for the whole batch
         assert_equal(output, adl(features, is_mask[0], 0.5))

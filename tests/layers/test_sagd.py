@@ -11,6 +11,7 @@ from tests.layers.feature_maps import (
     batch,
     positive,
     train,
+    train_often,
 )
 from tests.reference.finite_differences import numerical_gradient
 from tests.reference.sagd_numpy import sagd
@@ -134,8 +135,7 @@ def test_frequency_of_draws_for_the_batch():
     layer = SAGD(**MASKED, seed=1)
     features = np.repeat(TRIPLE, 2, axis=0)
     masked = []
-    for _ in range(2000):
-        output = train(layer, features)
+    for output in train_often(layer, features):
         is_mask = [np.array_equal(o, [0.0, 5.0, 0.0]) for o in output.reshape(2, 3)]
         assert len(set(is_mask)) == 1
         assert_equal(output, sagd(features, is_mask[0], **MASKED))

@@ -1,10 +1,12 @@
 """Kill -9, again and again: the run ends as one that nothing happened to."""
 
 import numpy as np
+import pytest
 
 from tests.training import killed_run
 from tests.training.killed_run import CHECKPOINT, FINAL, LOG
 
+pytestmark = pytest.mark.slow
 KILLS = 10
 EPOCHS = 24
 

@@ -14,6 +14,7 @@ import pytest
 
 from tests.training import embedded
 
+pytestmark = pytest.mark.slow
 # Of accuracy and GT-known Loc, in shares of the images.
 SAME_DRAWS = (0.03, 0.10)  # twice what was found, half of what a seed does
 OTHER_DRAWS = (0.05, 0.22)  # what a seed does

@@ -359,6 +359,7 @@ def run(chosen, folder, until):
     return done, model
 
 
+@pytest.mark.slow
 def test_interrupted_and_resumed_is_uninterrupted(tmp_path):
     _, whole = run(small(), tmp_path / "whole", 4)
     assert run(small(), tmp_path / "parts", 2)[0] == 0

@@ -4,6 +4,9 @@ import os
 import subprocess
 import sys
 
+import pytest
+
+pytestmark = pytest.mark.slow
 # The devices have to be made before TensorFlow starts: in a process of its own.
 CODE = """
 import tensorflow as tf

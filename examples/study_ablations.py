@@ -15,8 +15,8 @@ EPOCHS = 6
 SUFFIX = f"-epochs-{EPOCHS}"  # cam-epochs-6 is part of CAM's own budget
 # The strided blocks of MobileNetV1, for the pooling layers of VGG16, and its last map.
 PLACES = tuple(f"conv_pw_{number}_relu" for number in (2, 4, 6, 12, 13))
-# DFM's Table 2: Top-1 Loc by delta, for each gamma.
 _GAMMAS = (0.9, 0.5, 0.4, 0.1)
+# DFM's Table 2: Top-1 Loc by delta, for each gamma.
 _FUSION = {
     0.9: (48.77, 52.13, 53.06, 49.11),
     0.7: (52.61, 55.09, 55.75, 50.40),
@@ -194,7 +194,7 @@ def _runs() -> list[Run]:
         for name, size in blocks.items()
     }
     sagd |= {
-        f"sagd-{name}": {"block_size": size} if size != 3 else {}  # SAGD's own
+        f"sagd-{name}": {"block_size": size}
         for name, size in {**blocks, "block-4": 4}.items()
     }
     dgdm: dict[str, dict[str, Any]] = {

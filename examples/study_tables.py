@@ -111,7 +111,7 @@ def main_tables(rows: list[Row]) -> list[str]:
 
 
 def larger_table(rows: list[Row]) -> str:
-    """Maps read at another size than that of training, against the same at that."""
+    """Maps read at a larger size than that of training, and at that size."""
     names = dict.fromkeys(
         (row["run"], row["read"])
         for row in rows
@@ -124,7 +124,10 @@ def larger_table(rows: list[Row]) -> str:
         base = of(rows, run, read.removesuffix(f"-{runs[0]['read_size']}"))
         base = [row for row in base if row["seed"] in seeds]
         body.append(line(f"{run}, `{read}`", runs, base))
-    title = "Maps read at a larger size than that of training, against that size"
+    title = (
+        "Maps read at a larger size than the training size, compared with the same "
+        "maps at the training size"
+    )
     return section(title, [HEAD, RULE, *body] if body else [])
 
 

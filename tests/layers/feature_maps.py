@@ -35,7 +35,7 @@ def train(layer, features):
 def train_often(layer, features, calls=2000):
     """So many training calls, `(calls, ...)`, each with its own draw.
 
-    Compiled where the backend can: a call of its own takes ten milliseconds.
+    Compiled where the backend can: an eager call takes ten milliseconds.
     """
     train(layer, features)  # builds it
     if keras.backend.backend() == "tensorflow":

@@ -9,7 +9,11 @@ import pytest
 pytestmark = pytest.mark.slow
 # The devices have to be made before TensorFlow starts: in a process of its own.
 CODE = """
+import faulthandler
 import tensorflow as tf
+
+# Replicas that wait for each other would stand still without a word.
+faulthandler.dump_traceback_later(900, exit=True)
 
 cpu = tf.config.list_physical_devices("CPU")[0]
 two = [tf.config.LogicalDeviceConfiguration()] * 2

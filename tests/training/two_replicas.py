@@ -6,6 +6,7 @@ Devices have to be made before TensorFlow starts.
 """
 
 import contextlib
+import faulthandler
 import functools
 import sys
 import tempfile
@@ -194,4 +195,6 @@ def refused(found):
 
 
 if __name__ == "__main__":
+    # Replicas that wait for each other would stand still without a word.
+    faulthandler.dump_traceback_later(900, exit=True)
     main(sys.argv[1])

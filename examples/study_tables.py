@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from study_ablations import ABLATION_RUNS, ABLATIONS, EPOCHS, Ablation
 from study_results import hits_of, read_rows
-from study_runs import METHODS, STUDY
+from study_runs import BETTER_ONCE, METHODS, STUDY
 
 from keras_wsol import evaluation
 
@@ -51,6 +51,7 @@ def main() -> None:
     parts += [
         section(title, group_table(rows, group)) for group, title in TITLES.items()
     ]
+    parts.append(repeated_table(rows))
     parts += [ablation_table(rows, ablation) for ablation in ABLATIONS]
     parts.append(missing(rows))
     options.out.write_text("\n\n".join(part for part in parts if part) + "\n")
@@ -146,6 +147,23 @@ def group_table(rows: list[Row], group: str) -> list[str]:
         first = [row for row in first if row["seed"] in seeds]
         body.append(line(f"{name}, `{read}`", runs, first))
     return [HEAD, RULE, *body] if body else []
+
+
+def repeated_table(rows: list[Row]) -> str:
+    """Options that were better with seed 0, and so chosen: with and without it."""
+    body = []
+    for name in BETTER_ONCE:
+        runs = of(rows, name, "cam")
+        if len(runs) == 1:
+            continue
+        for other in (runs[0]["method"], "cam"):
+            theirs = of(rows, other, "cam")
+            for kept, seeds in ((runs, ""), (runs[1:], ", without seed 0")):
+                same = {row["seed"] for row in kept}
+                first = [row for row in theirs if row["seed"] in same]
+                body.append(line(f"{name} against {other}{seeds}", kept, first))
+    title = "Options that were better with one seed, with the others"
+    return section(title, [HEAD, RULE, *body] if body else [])
 
 
 RULE = "| --- |" + " ---: |" * 7

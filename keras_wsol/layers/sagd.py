@@ -47,10 +47,10 @@ class SAGD(keras.layers.Layer):
             2 with the first alone]. In DGDM, MobileNetV1 on CUB-40 (14x14 maps), 1
             has 4.2 points of accuracy more (95 % interval +1.7 to +6.8, three seeds)
             and 2.9 of Top-1 Loc (-0.3 to +6.2: too little to leave the paper's; row
-            `dgdm-block-1` of `examples/results/study-cub40.csv`). For an even size `b` the seed at `(i, j)`
-            drops `i - b/2 .. i + b/2 - 1`. What of a block lies outside the map is
-            cut off: one that is larger than the map drops all of it. `"adaptive"`:
-            `ceil(H / 7)` by `ceil(W / 7)`.
+            `dgdm-block-1` of `examples/results/study-cub40.csv`). For an even size
+            `b` the seed at `(i, j)` drops `i - b/2 .. i + b/2 - 1`. What of a block
+            lies outside the map is cut off: one that is larger than the map drops all
+            of it. `"adaptive"`: `ceil(H / 7)` by `ceil(W / 7)`.
         grow_background: Boolean. Whether background cells drop a block, too
             [ours: the paper does not say; off, since the border of the object
             would go with it].

@@ -280,6 +280,31 @@ class WholeImages:
             yield {key: value.numpy() for key, value in batch.items()}
 
 
+class BoxHead(keras.layers.Layer):
+    """Each cell guesses the box relative to itself; the guesses are averaged.
+
+    A dense layer on the flattened map learns little more than the mean box from
+    1,000 images (30.9 GT-known Loc).
+    """
+
+    def __init__(self) -> None:
+        super().__init__(dtype="float32")
+        self.guesses = keras.layers.Conv2D(4, 1)
+        self.weights_of_cells = keras.layers.Conv2D(1, 1)
+
+    def call(self, inputs: Any) -> Any:
+        """Returns boxes in shares of the side, `(N, 4)`, of maps `(N, H, W, C)`."""
+        height, width = inputs.shape[1:3]
+        x = (keras.ops.arange(width, dtype="float32") + 0.5) / width
+        y = (keras.ops.arange(height, dtype="float32") + 0.5) / height
+        x, y = keras.ops.meshgrid(x, y)
+        boxes = self.guesses(inputs) + keras.ops.stack([x, y, x, y], axis=-1)
+        boxes = keras.ops.reshape(boxes, (-1, height * width, 4))
+        weights = self.weights_of_cells(inputs)
+        weights = keras.ops.reshape(weights, (-1, height * width, 1))
+        return keras.ops.sum(boxes * keras.ops.softmax(weights, axis=1), axis=1)
+
+
 def upper_bound(
     run: Run, splits: dict[str, data.ImageDataset], options: argparse.Namespace
 ) -> dict[str, object]:
@@ -297,15 +322,10 @@ def upper_bound(
     keras.utils.set_random_seed(run.seed)
     classifier = build(run, splits["train-weaksup"], options)
     features = models.Localizer(classifier).head.network.outputs[0]
-    x = keras.layers.Conv2D(64, 1, activation="relu")(features)
-    x = keras.layers.Flatten()(x)
-    x = keras.layers.Dropout(0.5)(x)
-    outputs = keras.layers.Dense(4, activation="sigmoid", dtype="float32")(x)
-    model = keras.Model(classifier.input, outputs)
+    model = keras.Model(classifier.input, BoxHead()(features))
     x, y = boxed_images(splits["train-weaksup"], run)
     steps = len(x) // BATCH_SIZE
-    # At ten times the rate, the box of the whole image is all that is learnt.
-    rate = keras.optimizers.schedules.CosineDecay(1e-4, run.epochs * steps)
+    rate = keras.optimizers.schedules.CosineDecay(3e-4, run.epochs * steps)
     model.compile(optimizer=keras.optimizers.AdamW(rate), loss=keras.losses.Huber(0.05))
     random = np.random.default_rng(run.seed)
     for epoch in range(run.epochs):

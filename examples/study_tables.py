@@ -76,7 +76,8 @@ def intro(rows: list[Row]) -> str:
             "otherwise. Per cent; thresholds tuned on the held-out images unless a "
             "column says otherwise. Means over seeds. In brackets: difference to the "
             "row it is compared with, and the paired bootstrap 95 % interval over "
-            "images and seeds; \\* where it excludes 0.",
+            "images and seeds (of one seed: over images alone); \\* where it "
+            "excludes 0.",
             "",
             f"A centred Gaussian has {_spread(centre)} GT-known Loc at the tuned "
             f"threshold, the box of the whole image {_spread(whole)}.",

@@ -22,6 +22,7 @@ def test_every_recipe_says_what_it_aims_at():
         assert all(0 < figure < 100 for figure in recipe.target.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FIRST.values())
 def test_a_step(name):
     # One image in ILSVRC's many classes is as good as one in three.

@@ -311,7 +311,7 @@ def upper_bound(
     """Learns the true boxes of the training images, which no method may see.
 
     Not an upper bound yet: 48.4 GT-known Loc, below the maps. Its loss is low on the
-    training images, which are only mirrored: it learns them by heart.
+    training images, which are only mirrored: most likely it learns them by heart.
 
     Args:
         run: What is trained.

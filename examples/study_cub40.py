@@ -26,12 +26,13 @@ from typing import Any
 
 import keras
 import numpy as np
+import study_boxes
 from smoke_data import write_cub
 from study_ablations import ABLATION_RUNS
 from study_results import bits_of, missing_reads, write_row
 from study_runs import STUDY, Read, Run
 
-from keras_wsol import boxes, data, evaluation, models, training
+from keras_wsol import data, evaluation, models, training
 
 RUNS = (*STUDY, *ABLATION_RUNS)
 TENSORFLOW = importlib.util.find_spec("tensorflow") is not None
@@ -255,7 +256,12 @@ def localizer_of(
         images = WholeImages(train, size)
         options[read.fit] = fits[read.fit](model, images, layer=read.layer)
     return models.Localizer(
-        model, score_map=read.score_map, layer=read.layer, map_options=options
+        model,
+        score_map=read.score_map,
+        layer=read.layer,
+        map_options=options,
+        second_look=read.second_look is not None,
+        second_look_options=read.second_look,
     )
 
 
@@ -280,38 +286,10 @@ class WholeImages:
             yield {key: value.numpy() for key, value in batch.items()}
 
 
-class BoxHead(keras.layers.Layer):
-    """Each cell guesses the box relative to itself; the guesses are averaged.
-
-    A dense layer on the flattened map learns little more than the mean box from
-    1,000 images (30.9 GT-known Loc).
-    """
-
-    def __init__(self) -> None:
-        super().__init__(dtype="float32")
-        self.guesses = keras.layers.Conv2D(4, 1)
-        self.weights_of_cells = keras.layers.Conv2D(1, 1)
-
-    def call(self, inputs: Any) -> Any:
-        """Returns boxes in shares of the side, `(N, 4)`, of maps `(N, H, W, C)`."""
-        height, width = inputs.shape[1:3]
-        x = (keras.ops.arange(width, dtype="float32") + 0.5) / width
-        y = (keras.ops.arange(height, dtype="float32") + 0.5) / height
-        x, y = keras.ops.meshgrid(x, y)
-        boxes = self.guesses(inputs) + keras.ops.stack([x, y, x, y], axis=-1)
-        boxes = keras.ops.reshape(boxes, (-1, height * width, 4))
-        weights = self.weights_of_cells(inputs)
-        weights = keras.ops.reshape(weights, (-1, height * width, 1))
-        return keras.ops.sum(boxes * keras.ops.softmax(weights, axis=1), axis=1)
-
-
 def upper_bound(
     run: Run, splits: dict[str, data.ImageDataset], options: argparse.Namespace
 ) -> dict[str, object]:
     """Learns the true boxes of the training images, which no method may see.
-
-    Not an upper bound yet: 48.4 GT-known Loc, below the maps. Its loss is low on the
-    training images, which are only mirrored: most likely it learns them by heart.
 
     Args:
         run: What is trained.
@@ -323,32 +301,14 @@ def upper_bound(
     """
     start = time.monotonic()
     keras.utils.set_random_seed(run.seed)
-    classifier = build(run, splits["train-weaksup"], options)
-    features = models.Localizer(classifier).head.network.outputs[0]
-    model = keras.Model(classifier.input, BoxHead()(features))
-    x, y = boxed_images(splits["train-weaksup"], run)
-    steps = len(x) // BATCH_SIZE
-    rate = keras.optimizers.schedules.CosineDecay(3e-4, run.epochs * steps)
-    model.compile(optimizer=keras.optimizers.AdamW(rate), loss=keras.losses.Huber(0.05))
-    random = np.random.default_rng(run.seed)
-    for epoch in range(run.epochs):
-        flipped = random.random(len(x)) < 0.5
-        images = np.where(flipped[:, None, None, None], x[:, :, ::-1], x)
-        mirrored = np.stack([1 - y[:, 2], y[:, 1], 1 - y[:, 0], y[:, 3]], axis=1)
-        targets = np.where(flipped[:, None], mirrored, y)
-        model.fit(
-            images,
-            targets,
-            batch_size=BATCH_SIZE,
-            initial_epoch=epoch,
-            epochs=epoch + 1,
-            verbose=2,
-        )
-    x, y = boxed_images(splits["test"], run)
-    found = model.predict(x, batch_size=BATCH_SIZE, verbose=0)
-    overlap = keras.ops.convert_to_numpy(
-        boxes.iou(found * run.image_size, y * run.image_size)
-    ).diagonal()
+    model = study_boxes.learn_boxes(
+        build(run, splits["train-weaksup"], options),
+        boxed_images(splits["train-weaksup"], run),
+        epochs=run.epochs,
+        batch_size=BATCH_SIZE,
+        seed=run.seed,
+    )
+    overlap = study_boxes.overlaps(model, boxed_images(splits["test"], run))
     right = overlap >= 0.5
     return {
         "tuned_gt_known_loc": round(float(right.mean()), 4),

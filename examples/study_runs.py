@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 SEEDS = (0, 1, 2)
+SECOND_LOOK = "-second-look"
 # Everything before the last map but one resolution: it costs half of a step on a CPU,
 # and changes nothing that one seed shows (CAM 70.4 / 55.8 / 42.5 without it, 71.6 /
 # 54.5 / 42.7 with it: Top-1 Cls, GT-known and Top-1 Loc at the oracle threshold).
@@ -23,6 +24,7 @@ class Read:
         fit: What is fitted to the training images first: `"component"`,
             `"discriminant"`, or nothing.
         image_size: Height and width that it is read at; `None` for that of the run.
+        second_look: `second_look_options` of `models.Localizer`; `None` for one look.
     """
 
     name: str
@@ -31,10 +33,16 @@ class Read:
     options: Mapping[str, Any] = field(default_factory=dict)
     fit: str | None = None
     image_size: int | None = None
+    second_look: Mapping[str, float] | None = None
 
     def at(self, image_size: int) -> "Read":
         """Returns the same, read at another size."""
         return replace(self, name=f"{self.name}-{image_size}", image_size=image_size)
+
+    def twice(self, cam_threshold: float) -> "Read":
+        """Returns the same, with a second look at the box that is cut there."""
+        look = {"cam_threshold": cam_threshold}
+        return replace(self, name=f"{self.name}{SECOND_LOOK}", second_look=look)
 
 
 CAM = Read(name="cam")
@@ -110,7 +118,7 @@ def _without_class(layer: str) -> tuple[Read, ...]:
 EARLIER, LAST = (_without_class(f"conv_pw_{number}_relu") for number in (12, 13))
 
 # At 256 px birds are as large as in the training crops.
-LARGER = (CAM.at(256), EARLIER[2].at(256))
+LARGER = (CAM.at(256), EARLIER[2].at(256), EARLIER[2].at(256).twice(0.2))
 
 
 def _main() -> list[Run]:
@@ -212,6 +220,9 @@ def _improved() -> list[Run]:
     folds), where the whole network, trained on 25 images a class with its last stride
     left out, has 64.1 (`cam-v2`). The map is read in front of the stride; at 288 px,
     the multiple of 32 next to 8/7 of 256, birds are as large as in the training crops.
+    The second look's threshold is the one that was tuned for the boxes; on
+    train-fullsup, at 256 px, it took the accuracy of the three heads from 78.3 to 82.7,
+    and with margins of 0, 0.2 and 0.35 instead of 0.1 to 81.3, 80.7 and 80.0.
     """
     before_stride = _without_class("block_13_expand_relu")[2]
     unclipped = replace(
@@ -228,7 +239,13 @@ def _improved() -> list[Run]:
             backbone_options={"map_size": 7},
             freeze=("backbone",),
             image_size=256,
-            reads=(CAM, before_stride, unclipped, unclipped.at(288)),
+            reads=(
+                CAM,
+                before_stride,
+                unclipped,
+                unclipped.at(288),
+                unclipped.at(288).twice(0.36),
+            ),
         )
         for seed in SEEDS
     ]

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from study_ablations import ABLATION_RUNS, ABLATIONS, EPOCHS, Ablation
 from study_results import hits_of, read_rows
-from study_runs import BETTER_ONCE, METHODS, STUDY
+from study_runs import BETTER_ONCE, METHODS, SECOND_LOOK, STUDY
 
 from keras_wsol import evaluation
 
@@ -109,27 +109,45 @@ def main_tables(rows: list[Row]) -> list[str]:
     ]
     title = "Maps, against the class activation map of the same models"
     parts.append(section(title, [HEAD, RULE, *body] if body else []))
-    return [*parts, larger_table(rows)]
+    return [*parts, larger_table(rows), second_look_table(rows)]
 
 
 def larger_table(rows: list[Row]) -> str:
     """Maps read at a larger size than that of training, and at that size."""
-    names = dict.fromkeys(
-        (row["run"], row["read"])
+    suffixes = {
+        (row["run"], row["read"]): f"-{row['read_size']}"
         for row in rows
-        if row["read_size"] != row["image_size"]
-    )
-    body = []
-    for run, read in names:
-        runs = of(rows, run, read)
-        seeds = {row["seed"] for row in runs}
-        base = of(rows, run, read.removesuffix(f"-{runs[0]['read_size']}"))
-        base = [row for row in base if row["seed"] in seeds]
-        body.append(line(f"{run}, `{read}`", runs, base))
+        if row["read_size"] != row["image_size"] and SECOND_LOOK not in row["read"]
+    }
     title = (
         "Maps read at a larger size than the training size, compared with the same "
         "maps at the training size"
     )
+    return reads_table(rows, title, suffixes)
+
+
+def second_look_table(rows: list[Row]) -> str:
+    """Classes of a second look, and the same maps without one."""
+    suffixes = {
+        (row["run"], row["read"]): SECOND_LOOK
+        for row in rows
+        if SECOND_LOOK in row["read"]
+    }
+    title = "`second_look=True`, compared with the same maps without it"
+    return reads_table(rows, title, suffixes)
+
+
+def reads_table(
+    rows: list[Row], title: str, suffixes: dict[tuple[str, str], str]
+) -> str:
+    """Reads, each compared with the one that has its name but for a suffix."""
+    body = []
+    for (run, read), suffix in suffixes.items():
+        runs = of(rows, run, read)
+        seeds = {row["seed"] for row in runs}
+        base = of(rows, run, read.removesuffix(suffix))
+        base = [row for row in base if row["seed"] in seeds]
+        body.append(line(f"{run}, `{read}`", runs, base))
     return section(title, [HEAD, RULE, *body] if body else [])
 
 

@@ -55,6 +55,7 @@ def model_card(
         "cam_threshold": localizer.cam_threshold,
         "top_k": localizer.top_k,
         "max_boxes": localizer.max_boxes,
+        "second_look": localizer.second_look_options if localizer.second_look else None,
         "boxes": "x0, y0, x1, y1 in pixels of the given image, far edge exclusive",
         "metrics": None if metrics is None else dict(metrics),
         "versions": {

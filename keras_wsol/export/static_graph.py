@@ -24,7 +24,7 @@ def check_static(model: keras.Model, runtime: str) -> None:
         runtime: Name of the runtime, for the message.
 
     Raises:
-        ValueError: The score map needs more than one forward pass.
+        ValueError: The score map or the classes need more than one forward pass.
         RuntimeError: Keras does not run on the TensorFlow backend.
     """
     if keras.backend.backend() != "tensorflow":
@@ -39,6 +39,11 @@ def check_static(model: keras.Model, runtime: str) -> None:
             f"{runtime} takes a `score_map` that one forward pass gives: "
             f"{list(FORWARD_MAPS)}. Received: score_map={score_map!r}. Export a "
             "SavedModel."
+        )
+    if getattr(model, "second_look", False):
+        raise ValueError(
+            f"{runtime} takes a localizer of one forward pass. Received: "
+            "second_look=True. Export a SavedModel."
         )
 
 

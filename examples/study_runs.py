@@ -118,7 +118,7 @@ def _without_class(layer: str) -> tuple[Read, ...]:
 EARLIER, LAST = (_without_class(f"conv_pw_{number}_relu") for number in (12, 13))
 
 # At 256 px birds are as large as in the training crops.
-LARGER = (CAM.at(256), EARLIER[2].at(256), EARLIER[2].at(256).twice(0.2))
+LARGER = (CAM.at(256), EARLIER[2].at(256), EARLIER[2].at(256).twice(0.3))
 
 
 def _main() -> list[Run]:
@@ -230,25 +230,26 @@ def _improved() -> list[Run]:
         name=f"{before_stride.name}-unclipped",
         options={"relu": False},
     )
-    return [
+    larger = (unclipped.at(288), unclipped.at(288).twice(0.36))
+    same: dict[str, Any] = {
+        "group": "improved",
+        "backbone": "mobilenet_v2",
+        "backbone_options": {"map_size": 7},
+        "image_size": 256,
+    }
+    frozen = [
         Run(
             name="cam-v2-frozen",
-            group="improved",
             seed=seed,
-            backbone="mobilenet_v2",
-            backbone_options={"map_size": 7},
             freeze=("backbone",),
-            image_size=256,
-            reads=(
-                CAM,
-                before_stride,
-                unclipped,
-                unclipped.at(288),
-                unclipped.at(288).twice(0.36),
-            ),
+            reads=(CAM, before_stride, unclipped, *larger),
+            **same,
         )
         for seed in SEEDS
     ]
+    # What comes behind the map is trained, so that the map stays.
+    tail = Run(name="cam-v2-tail", freeze=("block_13_expand_relu",), **same)
+    return [*frozen, replace(tail, reads=(CAM, *larger))]
 
 
 STUDY: tuple[Run, ...] = (

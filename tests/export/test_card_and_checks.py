@@ -79,6 +79,7 @@ def test_card_lies_beside_the_graph(blobs):
     assert card["metrics"] == {"gt_known_loc": 0.5, "split": "test"}
     assert card["max_pixels"] == 1000
     assert card["cam_threshold"] == 0.4
+    assert card["second_look"] is None
 
 
 def test_metrics_that_json_cannot_hold_leave_no_folder(tmp_path):
@@ -150,6 +151,26 @@ def test_features_are_left_out_unless_asked_for(tmp_path):
         "localize",
         "localize_bytes",
     }
+
+
+# --- a second look
+
+
+def test_a_second_look_is_exported(tmp_path):
+    import tensorflow as tf
+
+    look = {"cam_threshold": 0.7, "margin": 0.05}
+    localizer = Localizer(
+        painted_classifier(), second_look=True, second_look_options=look
+    )
+    path = export_saved_model(localizer, tmp_path / "1")
+    assert json.loads((path / "model_card.json").read_text())["second_look"] == look
+    served, images = signatures(path)["serve_uint8"], blob_images(3, (30, 40))
+    found, expected = served(images=tf.constant(images)), localizer(images)
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, atol=1e-4, err_msg=name)
+    empty = served(images=tf.zeros((0, 30, 40, 3), tf.uint8))
+    assert empty["scores"].shape == (0, 1)
 
 
 # --- full precision

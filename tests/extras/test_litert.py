@@ -45,3 +45,10 @@ def test_gradient_maps_are_refused(tmp_path):
     with pytest.raises(ValueError, match=message):
         export_litert(localizer, tmp_path / "birds.tflite")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_look_is_refused(tmp_path):
+    localizer = Localizer(painted_classifier(), second_look=True)
+    with pytest.raises(ValueError, match="second_look=True. Export a SavedModel"):
+        export_litert(localizer, tmp_path / "birds.tflite")
+    assert list(tmp_path.iterdir()) == []

@@ -230,7 +230,14 @@ def test_saved_and_loaded_it_is_equal_to_the_bit(policy, tmp_path):
 
 
 def test_config_names_every_argument():
-    arguments = {"cam_threshold": 0.35, "top_k": 2, "score_map": "cam", "max_boxes": 3}
+    arguments = {
+        "cam_threshold": 0.35,
+        "top_k": 2,
+        "score_map": "cam",
+        "max_boxes": 3,
+        "second_look": True,
+        "second_look_options": {"cam_threshold": 0.3, "margin": 0.0},
+    }
     config = Localizer(painted_classifier(), name="mine", **arguments).get_config()
     assert {key: config[key] for key in arguments} == arguments
     assert config["name"] == "mine"

@@ -236,7 +236,8 @@ class Localizer(keras.Model):
             images: As in the call.
 
         Returns:
-            Features `(B, h, w, C)` and logits `(B, num_classes)`, both float32.
+            Features `(B, h, w, C)` and logits `(B, num_classes)` of the first look,
+            both float32.
         """
         _, features, logits, _ = self._forward(images)
         return ops.cast(features, "float32"), logits

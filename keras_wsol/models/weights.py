@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from keras_wsol.layers.arguments import check_number
 from keras_wsol.models.backbone_spec import BackboneSpec
 from keras_wsol.models.logits import class_names_of
 from keras_wsol.models.splice import check_layer_names, flat_layers, stable_names
@@ -123,3 +124,20 @@ def freeze_layers(
             frozen = [each for each in before if isinstance(each, keras.layers.Layer)]
         for layer in frozen:
             layer.trainable = False
+
+
+def set_batch_norm_momentum(model: keras.Model, momentum: float) -> None:
+    """Sets how much of their old statistics batch normalizations keep a step.
+
+    Args:
+        model: A classifier.
+        momentum: Number in [0, 1].
+
+    Raises:
+        TypeError: `momentum` is no number.
+        ValueError: `momentum` is out of range.
+    """
+    momentum = check_number("batch_norm_momentum", momentum)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = momentum

@@ -194,13 +194,14 @@ def test_logits_are_float32_under_every_policy(policy):
 # Freezing
 
 
-def fit_a_step(model):
+def fit_a_step(model, images=None):
     model.compile(
         keras.optimizers.SGD(0.1),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         run_eagerly=True,
     )
-    model.fit(random_images(4, SIZE), np.arange(4), batch_size=4, verbose=0)
+    images = random_images(4, SIZE) if images is None else images
+    model.fit(images, np.arange(4), batch_size=4, verbose=0)
 
 
 def test_frozen_batch_norm_keeps_its_statistics_and_weights():
@@ -249,6 +250,40 @@ def test_frozen_stays_frozen_when_saved(tmp_path):
     model.save(tmp_path / "frozen.keras")
     revived = keras.saving.load_model(tmp_path / "frozen.keras")
     assert trainable_layers(revived) == trainable_layers(model)
+
+
+def momenta(model):
+    return {x.momentum for x in layers_of(model, keras.layers.BatchNormalization)}
+
+
+def test_momentum_of_every_batch_norm(tmp_path):
+    # Keras' own; the docstring names them.
+    assert momenta(small_classifier("mobilenet_v2")) == {0.999}
+    assert momenta(small_classifier()) == {0.99}
+    # CBAM's spatial gate has one of its own.
+    model = small_classifier("mobilenet_v2", "cbam", batch_norm_momentum=0.5)
+    assert momenta(model) == {0.5}
+    model.save(tmp_path / "half.keras")
+    assert momenta(keras.saving.load_model(tmp_path / "half.keras")) == {0.5}
+
+
+def test_a_batch_norm_without_momentum_has_the_statistics_of_the_last_step():
+    model = small_classifier(batch_norm_momentum=0)
+    layer = model.get_layer("conv1_bn")
+    images = random_images(4, SIZE)
+    before = keras.Model(model.input, layer.input)
+    given = keras.ops.convert_to_numpy(before(images))
+    fit_a_step(model, images)
+    mean = keras.ops.convert_to_numpy(layer.moving_mean)
+    np.testing.assert_allclose(mean, given.mean(axis=(0, 1, 2)), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("momentum", "error"), [(1.5, ValueError), (-0.1, ValueError), ("0.9", TypeError)]
+)
+def test_a_momentum_out_of_range(momentum, error):
+    with pytest.raises(error, match="`batch_norm_momentum` must be a number in"):
+        small_classifier(batch_norm_momentum=momentum)
 
 
 def test_freezing_an_unknown_layer():

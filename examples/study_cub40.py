@@ -251,10 +251,14 @@ def localizer_of(
     size = read.image_size or run.image_size
     if size != run.image_size:
         model = models.with_input_size(model, (size, size))
-    fits = {"component": models.fit_component, "discriminant": models.fit_foreground}
+    fits = {
+        "component": ("component", models.fit_component),
+        "discriminant": ("discriminant", models.fit_foreground),
+        "boxes": ("discriminant", study_boxes.fit_true_boxes),
+    }
     if read.fit:
-        images = WholeImages(train, size)
-        options[read.fit] = fits[read.fit](model, images, layer=read.layer)
+        option, fitted = fits[read.fit]
+        options[option] = fitted(model, WholeImages(train, size), layer=read.layer)
     return models.Localizer(
         model,
         score_map=read.score_map,
@@ -359,6 +363,7 @@ def facts(run: Run, read: Read) -> dict[str, object]:
         "freeze": list(run.freeze or ()),
         "image_size": run.image_size,
         "read_size": read.image_size or run.image_size,
+        "second_look": dict(read.second_look or {}),
         "epochs": run.epochs,
         "rate": run.rate,
         "head_multiplier": run.head_multiplier,
@@ -434,7 +439,7 @@ def smoke_runs() -> list[Run]:
         Run(
             name="dgdm",
             method="dgdm",
-            reads=(Read(name="cam"), Read(name="cam").at(96), ddt),
+            reads=(Read(name="cam"), Read(name="cam").at(96).twice(0.2), ddt),
             **small,
         ),
         Run(name="true-boxes", boxes=True, **small),

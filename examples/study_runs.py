@@ -22,7 +22,7 @@ class Read:
         layer: As in `models.Localizer`.
         options: `map_options` of `models.Localizer`.
         fit: What is fitted to the training images first: `"component"`,
-            `"discriminant"`, or nothing.
+            `"discriminant"`, `"boxes"` (a discriminant of the true ones), or nothing.
         image_size: Height and width that it is read at; `None` for that of the run.
         second_look: `second_look_options` of `models.Localizer`; `None` for one look.
     """
@@ -117,6 +117,9 @@ def _without_class(layer: str) -> tuple[Read, ...]:
 # The last layer but one, and the last.
 EARLIER, LAST = (_without_class(f"conv_pw_{number}_relu") for number in (12, 13))
 
+# What a linear map of these features could have at most.
+BOUND = replace(EARLIER[2], name="true-boxes-conv_pw_12_relu", fit="boxes")
+
 # At 256 px birds are as large as in the training crops.
 LARGER = (CAM.at(256), EARLIER[2].at(256), EARLIER[2].at(256).twice(0.3))
 
@@ -137,7 +140,12 @@ def _main() -> list[Run]:
 
 def _references() -> list[Run]:
     return [
-        Run(name="untrained", group="reference", epochs=0, reads=(*EARLIER, *LAST)),
+        Run(
+            name="untrained",
+            group="reference",
+            epochs=0,
+            reads=(*EARLIER, *LAST, BOUND, BOUND.at(256)),
+        ),
         Run(name="true-boxes", group="reference", boxes=True),
     ]
 

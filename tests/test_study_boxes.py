@@ -6,6 +6,10 @@ import pytest
 import study_boxes
 from numpy.testing import assert_allclose
 
+from keras_wsol.boxes import iou
+from keras_wsol.models import Localizer
+from tests.models.small import small_classifier
+
 
 def rectangles(count, seed=0):
     """White rectangles on black, 64 px, and their boxes in shares of the side."""
@@ -82,3 +86,35 @@ def test_overlaps_of_known_boxes():
     )
     overlap = study_boxes.overlaps(keras.Model(inputs, left(inputs)), (images, true))
     assert overlap.tolist() == pytest.approx([1, 0.5, 0])
+
+
+def test_cells_of_which_the_middle_is_in_the_box():
+    boxes = np.array([[0, 0, 8, 4], [5, 1, 11, 8]], "float32")
+    found = study_boxes.cells_in_boxes(boxes, (8, 12), (2, 4, 3, 9))  # cells of 2 x 4
+    for (x0, y0, x1, y1), cells in zip(boxes, found, strict=True):
+        for row in range(4):
+            for column in range(3):
+                x, y = 4 * column + 2, 2 * row + 1
+                assert cells[row, column] == (x0 <= x < x1 and y0 <= y < y1)
+    assert found.sum(axis=(1, 2)).tolist() == [4, 8]
+
+
+def test_true_boxes_part_what_is_in_them_from_what_is_not():
+    images, true = rectangles(12)
+    model = small_classifier(input_shape=(64, 64, 3))
+    batches = [
+        {"images": images[i : i + 4], "boxes": 64 * true[i : i + 4, None]}
+        for i in (0, 4, 8)
+    ]
+    found = study_boxes.fit_true_boxes(model, batches, "conv_pw_1_relu")
+    localizer = Localizer(
+        model,
+        score_map="foreground",
+        layer="conv_pw_1_relu",
+        map_options={"discriminant": found},
+    )
+    overlap = [
+        iou(localizer(image[None])["boxes"][0], 64 * box[None])
+        for image, box in zip(images, true, strict=True)
+    ]
+    assert np.mean([keras.ops.convert_to_numpy(each) for each in overlap]) > 0.7

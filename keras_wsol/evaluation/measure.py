@@ -215,18 +215,33 @@ def told(
     return tracked(batches, line, total, lambda batch: len(batch["class_ids"]))
 
 
+class _Maps(keras.Model):
+    """Images and class ids to logits and score maps.
+
+    No functional model, in whose making no gradient can be taken.
+    """
+
+    def __init__(self, localizer: Localizer) -> None:
+        # Images in [0, 255] do not survive a cast to float16 on the way in.
+        super().__init__(name="maps", dtype="float32")
+        self.localizer = localizer
+        self.built = True
+        if keras.backend.backend() == "tensorflow" and localizer.second_look:
+            # Its boxes come from an algorithm that XLA cannot compile.
+            self.jit_compile = False
+
+    def call(self, inputs: Any) -> tuple[Any, Any]:
+        found = self.localizer.find_maps(*inputs)
+        return found["logits"], found["score_maps"]
+
+
 class MapReader:
     """Reads logits and score maps of given classes, without looking for boxes."""
 
     def __init__(self, localizer: Localizer) -> None:
         self.input_size = localizer.input_size
         self.num_classes = localizer.head.num_classes
-        images = keras.Input((*self.input_size, 3), name="images")
-        class_ids = keras.Input((1,), dtype="int32", name="class_ids")
-        found = localizer.find_maps(images, class_ids)
-        self._model = keras.Model(
-            [images, class_ids], [found["logits"], found["score_maps"]]
-        )
+        self._model = _Maps(localizer)
         self._largest = 0
 
     def read(

@@ -39,7 +39,8 @@ def feature_endpoint(localizer: Localizer) -> Endpoint:
 
     Returns:
         A function of images `(B, H, W, 3)`, `B` at least 1, to `features`
-        `(B, h, w, C)`, those that the score map is read from, and `logits`.
+        `(B, h, w, C)`, those that the score map is read from, and `logits`, both of
+        the first look.
     """
 
     def serve(images: Any) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def export_litert(localizer: keras.Model, path: str | Path) -> Path:
         The path.
 
     Raises:
-        ValueError: The score map is another one.
+        ValueError: The score map is another one, or the localizer takes a second look.
         RuntimeError: Keras does not run on the TensorFlow backend.
 
     Example:

@@ -47,7 +47,8 @@ def export_onnx(
         The path.
 
     Raises:
-        ValueError: The score map is another one, or boxes are asked for.
+        ValueError: The score map is another one, the localizer takes a second look,
+            or boxes are asked for.
         ImportError: tf2onnx is missing; `pip install "keras-wsol[onnx]"`.
         RuntimeError: Keras does not run on the TensorFlow backend.
 

@@ -57,9 +57,10 @@ class Localizer(keras.Model):
             `"score_cam"`; `"component"` of `"ddt"`, which `fit_component` finds;
             `"discriminant"` of `"foreground"`, which `fit_foreground` finds.
         second_look: Boolean. Whether classes and scores are of the mean of two
-            softmaxes, of the image and of the crop of the box found in it (of the most
-            probable class), as in Hu et al., 2019 ("coarse-to-fine"). Maps and boxes
-            are those of the image. Twice the time. Default false.
+            softmaxes, of the image at the model's input size and of the crop of the
+            box found in it (of the most probable class), as in Hu et al., 2019
+            ("coarse-to-fine"). Maps and boxes are those of the image. Twice the time.
+            Default false. @@
         second_look_options: `"cam_threshold"` (0.2), where the box of the crop is cut
             whatever the localizer's `cam_threshold` is, and `"margin"` (0.1), the share
             of its sides that is added on each side.
@@ -128,7 +129,7 @@ class Localizer(keras.Model):
         _check_count("top_k", top_k, source.num_classes)
         _check_count("max_boxes", max_boxes)
         check_bool("second_look", second_look)
-        look = check_second_look(second_look_options)
+        crop = ObjectCrop(**check_second_look(second_look_options))
         self.model = model
         self.cam_threshold = cam_threshold
         self.top_k = top_k
@@ -137,8 +138,7 @@ class Localizer(keras.Model):
         self.layer = layer
         self.map_options = map_options
         self.second_look = second_look
-        self.second_look_options = look
-        self._crop = ObjectCrop(**look) if second_look else None
+        self._crop = crop
         self.input_size = tuple(model.input_shape[1:3])
         self._source = source
         self.built = True
@@ -146,6 +146,11 @@ class Localizer(keras.Model):
             # There, boxes come from an algorithm whose shapes depend on the values,
             # which XLA cannot compile; Keras would try on a GPU.
             self.jit_compile = False
+
+    @property
+    def second_look_options(self) -> dict[str, float]:
+        """Where the crop of a second look is cut, and its margin."""
+        return self._crop.options
 
     @property
     def head(self) -> Head | SplitModel:
@@ -190,7 +195,7 @@ class Localizer(keras.Model):
     def find_maps(
         self, images: Any, class_ids: Any = None, static_shapes: bool = False
     ) -> dict[str, Any]:
-        """Returns logits and score maps, and looks for no boxes but a second look's.
+        """Returns logits and score maps; boxes are found for a second look alone.
 
         Args:
             images: As in the call.
@@ -215,7 +220,7 @@ class Localizer(keras.Model):
             cams = SCORE_MAPS[self.score_map].maps(seen, **self.map_options)
             return score_maps(cams, self.input_size)
 
-        if self._crop is not None:
+        if self.second_look:
             best = ops.cast(ops.argmax(logits, axis=1, keepdims=True), "int32")
             crops = self._crop(images, maps_of(best)[:, 0], static_shapes=static_shapes)
             logits = mean_of_two_looks(logits, self._forward(crops)[2])

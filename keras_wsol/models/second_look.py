@@ -1,4 +1,8 @@
-"""A second look: the classifier reads the crop of what it found, too."""
+"""A second look: the classifier reads the crop of what it found, too.
+
+Reference: Hu et al., "See Better Before Looking Closer", 2019
+(https://arxiv.org/abs/1901.09891), "coarse-to-fine".
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,28 +27,39 @@ def check_second_look(options: Mapping[str, float] | None) -> dict[str, float]:
         Both.
 
     Raises:
-        TypeError: An option is no number.
+        TypeError: They are no dictionary, or an option is no number.
         ValueError: An option is unknown or out of range.
 
     Example:
     >>> check_second_look({"margin": 0})
     {'cam_threshold': 0.2, 'margin': 0.0}
     """
-    given = dict(options or {})
-    unknown = sorted(set(given) - set(DEFAULTS))
-    if unknown:
+    if options is not None and not isinstance(options, Mapping):
+        raise TypeError(
+            "`second_look_options` must be a dictionary. Received: "
+            f"{options!r} (of type {type(options).__name__})."
+        )
+    filled = {**DEFAULTS, **(options or {})}
+    if set(filled) != set(DEFAULTS):
         raise ValueError(
             f"`second_look_options` may hold {sorted(DEFAULTS)}. Received: "
-            f"{sorted(given)}."
+            f"{sorted(options)}."
         )
-    filled = {**DEFAULTS, **given}
     for name, value in filled.items():
-        check_number(name, value)
+        check_number(f'second_look_options["{name}"]', value)
+    if filled["cam_threshold"] == 1:  # above the maximum there is no cell
+        raise ValueError(
+            '`second_look_options["cam_threshold"]` must be a number in [0, 1). '
+            "Received: 1."
+        )
     return {name: float(value) for name, value in filled.items()}
 
 
+@keras.saving.register_keras_serializable(package="keras_wsol")
 class ObjectCrop(keras.layers.Layer):
     """Crops images to the box of their score map and resizes the crops to their size.
+
+    The crop is stretched to the shape of the image [ours: the paper does not say].
 
     Args:
         cam_threshold: As in `Localizer`.
@@ -78,6 +93,10 @@ class ObjectCrop(keras.layers.Layer):
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.cam_threshold = cam_threshold
         self.margin = margin
+        if keras.backend.backend() == "tensorflow":
+            # There, boxes come from an algorithm whose shapes depend on the values,
+            # which XLA cannot compile; Keras would try on a GPU.
+            self.supports_jit = False
 
     def call(self, images: Any, score_maps: Any, static_shapes: bool = False) -> Any:
         size = images.shape[1:3]
@@ -88,6 +107,14 @@ class ObjectCrop(keras.layers.Layer):
 
     def compute_output_shape(self, images_shape: Any, score_maps_shape: Any) -> Any:
         return images_shape
+
+    @property
+    def options(self) -> dict[str, float]:
+        """What `check_second_look` returned."""
+        return {"cam_threshold": self.cam_threshold, "margin": self.margin}
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **self.options}
 
 
 def with_margin(boxes: Any, size: tuple[int, int], margin: float) -> Any:
@@ -106,6 +133,7 @@ def with_margin(boxes: Any, size: tuple[int, int], margin: float) -> Any:
     >>> ops.convert_to_numpy(with_margin(boxes, (10, 7), 0.5)).tolist()
     [[0.0, 1.0, 7.0, 5.0], [0.0, 0.0, 7.0, 10.0]]
     """
+    boxes = ops.convert_to_tensor(boxes, dtype="float32")
     near, far = boxes[:, :2], boxes[:, 2:]
     end = ops.convert_to_tensor([float(size[1]), float(size[0])])
     extra = margin * (far - near)
@@ -121,8 +149,8 @@ def with_margin(boxes: Any, size: tuple[int, int], margin: float) -> Any:
 def crop_to_boxes(images: Any, boxes: Any) -> Any:
     """Crops each image to its box and resizes the crop to the size of the image.
 
-    Bilinear with half-pixel centres, as two products of matrices, which every runtime
-    has: `ops.image.crop_images` takes one box for the whole batch.
+    Bilinear with half-pixel centres, as two products of matrices: of Keras' own,
+    `ops.image.crop_images` takes one box for the whole batch.
 
     Args:
         images: float32 `(B, H, W, C)`.
@@ -137,12 +165,22 @@ def crop_to_boxes(images: Any, boxes: Any) -> Any:
     >>> ops.convert_to_numpy(crop)[0, 0, :, 0].tolist()
     [0.0, 1.0]
     """
+    images = ops.convert_to_tensor(images, dtype="float32")
+    boxes = ops.convert_to_tensor(boxes, dtype="float32")
     height, width, channels = images.shape[1:]
     rows = _interpolation(boxes[:, 1], boxes[:, 3], height)
     columns = _interpolation(boxes[:, 0], boxes[:, 2], width)
-    images = ops.reshape(images, (-1, height, width * channels))
-    images = ops.reshape(ops.matmul(rows, images), (-1, height, width, channels))
-    return ops.matmul(columns[:, None], images)
+    # Rows and columns in turn are the first axis behind the batch's: products of
+    # three dimensions, as PyTorch would copy `columns` once a row.
+    images = ops.matmul(rows, ops.reshape(images, (-1, height, width * channels)))
+    images = _turned(ops.reshape(images, (-1, height, width, channels)))
+    images = ops.matmul(columns, ops.reshape(images, (-1, width, height * channels)))
+    return _turned(ops.reshape(images, (-1, width, height, channels)))
+
+
+def _turned(images: Any) -> Any:
+    """The same with rows for columns."""
+    return ops.transpose(images, (0, 2, 1, 3))
 
 
 def mean_of_two_looks(logits: Any, of_crop: Any) -> Any:
@@ -156,10 +194,10 @@ def mean_of_two_looks(logits: Any, of_crop: Any) -> Any:
         float32 `(B, num_classes)`; its softmax is the mean.
 
     Example:
-    >>> one, other = np.log([[0.5, 0.5]]), np.log([[0.1, 0.9]])
-    >>> found = ops.convert_to_numpy(ops.exp(mean_of_two_looks(one, other)))
-    >>> found.round(2).tolist()
-    [[0.3, 0.7]]
+    >>> one, other = np.log([[[0.5, 0.5]], [[0.1, 0.9]]]).astype("float32")
+    >>> mean = ops.convert_to_numpy(ops.exp(mean_of_two_looks(one, other)))
+    >>> [round(share, 2) for share in mean[0].tolist()]
+    [0.3, 0.7]
     """
     both = ops.logaddexp(ops.log_softmax(logits), ops.log_softmax(of_crop))
     return both - np.log(2.0).astype("float32")

@@ -65,7 +65,9 @@ class DFM(keras.layers.Layer):
             say; ADL, which it builds on, is]. `"expected"`: at inference the
             same feedback with the mean map `tau P_ME + (1 - tau) C_ME`.
         accumulate_focus: Boolean. Gain `focus` once for each masked neighbour
-            rather than once [ours: Eq. 7 allows both].
+            rather than once [ours: Eq. 7 allows both]. On CUB-40 it has 0.6 points of
+            Top-1 Loc more (95 % interval -2.5 to +4.2, three seeds, row
+            `dfm-accumulate` of `examples/results/study-cub40.csv`).
         branches: `"fused"`, or a row of the paper's ablation: `"channel"` (M is
             the channel mask plus `position_weight` times its own enhancement),
             `"position"` (likewise, `channel_weight`), both without a draw [ours:

@@ -60,7 +60,10 @@ class Localizer(keras.Model):
             softmaxes, of the image at the model's input size and of the crop of the
             box found in it (of the most probable class), as in Hu et al., 2019
             ("coarse-to-fine"). Maps and boxes are those of the image. Twice the time.
-            Default false. @@
+            Default false. On CUB-40 it took Top-1 Loc of three MobileNetV1, read by
+            their foreground map at 256 px, from 61.8 to 64.3 (+2.5, 95 % interval +0.1
+            to +4.9), and of three frozen MobileNetV2 from 67.2 to 67.3 (rows
+            `...-second-look` of `examples/results/study-cub40.csv`).
         second_look_options: `"cam_threshold"` (0.2), where the box of the crop is cut
             whatever the localizer's `cam_threshold` is, and `"margin"` (0.1), the share
             of its sides that is added on each side.

@@ -190,6 +190,7 @@ BETTER_ONCE = (
     "dfm-accumulate",
     "dgdm-block-1",
     "dgdm-multiple-5",
+    "dgdm-grow",
 )
 
 

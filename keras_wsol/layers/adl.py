@@ -35,7 +35,9 @@ class ADL(keras.layers.Layer):
             Default 0.8 [paper: VGG-GAP and InceptionV3; 0.9 for ResNet, 0.95
             for MobileNetV1: `build_classifier` sets these].
         draw: `"batch"`: one draw a call for the whole batch [paper: "at each
-            iteration"]. `"sample"`: one for each image.
+            iteration"]. `"sample"`: one for each image; on CUB-40 0.7 points of Top-1
+            Loc less (95 % interval -2.5 to +1.0, one seed, row `adl-sample` of
+            `examples/results/study-cub40.csv`).
         seed: Optional integer. Fixes the sequence of draws of this instance.
         importance_map: Boolean. If false, a call that does not use the drop
             mask passes its input on [paper, ablation].

@@ -82,6 +82,9 @@ def intro(rows: list[Row]) -> str:
             f"A centred Gaussian has {_spread(centre)} GT-known Loc at the tuned "
             f"threshold, the box of the whole image {_spread(whole)}.",
             "",
+            "All rows of `dgdm` but `dgdm-grow` and those of 6 epochs are with "
+            "`grow_background=False`, the default until `dgdm-grow` decided otherwise.",
+            "",
             "What the maps look like, in words: [gallery.md](gallery.md).",
         ]
     )

@@ -89,7 +89,7 @@ class DGDM(keras.layers.Layer):
         high_threshold: float = 0.95,
         low_threshold: float | None = 0.1,
         block_size: int | str = 3,
-        grow_background: bool = False,
+        grow_background: bool = True,
         draw: str = "batch",
         importance_map: bool = True,
         drop_mask: bool = True,

@@ -53,9 +53,12 @@ class SAGD(keras.layers.Layer):
             `b` the seed at `(i, j)` drops `i - b/2 .. i + b/2 - 1`. What of a block
             lies outside the map is cut off: one that is larger than the map drops all
             of it. `"adaptive"`: `ceil(H / 7)` by `ceil(W / 7)`.
-        grow_background: Boolean. Whether background cells drop a block, too
-            [ours: the paper does not say; off, since the border of the object
-            would go with it].
+        grow_background: Boolean. Whether background cells drop a block, too. Default
+            true [ours: the paper does not say; in DGDM, MobileNetV1 on CUB-40, it has
+            5.1 points of Top-1 Loc more than without (95 % interval +1.5 to +8.9,
+            three seeds) and 8.9 of GT-known Loc (+5.7 to +11.9), accuracy the same;
+            row `dgdm-grow` of `examples/results/study-cub40.csv`. The other rows of
+            DGDM there, and what is said of them here, are without].
         draw: `"batch"`: one draw a call [paper]. `"sample"`: one an image.
         importance_map: Boolean. If false, a call that does not use the mask
             passes its input on.
@@ -84,7 +87,7 @@ class SAGD(keras.layers.Layer):
     >>> x = keras.ops.array([1.0, 5.0, 5.0, 9.0, 8.0, 5.0])
     >>> x = keras.ops.reshape(x, (1, 1, 6, 1))
     >>> keras.ops.convert_to_numpy(layer(x, training=True)).ravel().tolist()
-    [0.0, 5.0, 0.0, 0.0, 0.0, 5.0]
+    [0.0, 0.0, 0.0, 0.0, 0.0, 5.0]
 
     Reference:
         - [Yin et al., 2020](https://arxiv.org/abs/2003.04719)
@@ -96,7 +99,7 @@ class SAGD(keras.layers.Layer):
         high_threshold: float = 0.95,
         low_threshold: float | None = 0.1,
         block_size: int | str = 3,
-        grow_background: bool = False,
+        grow_background: bool = True,
         draw: str = "batch",
         importance_map: bool = True,
         drop_mask: bool = True,

@@ -200,11 +200,11 @@ def layer_flops(layer: keras.layers.Layer, input_shape: tuple) -> int:
       channels \(C\), their minimum \(C - 1\) and its multiple 1; \(C\) comparisons with
       it and \(C\) with draws; product \(n\). With `"top_k"` live channels and
       minimum give way to a sort, \(C \lceil \log_2 C \rceil\).
-    - `SAGD`: \(2 n + 14 N + 3\). As `ADL`; the block around each cell,
+    - `SAGD`: \(2 n + 22 N + 3\). As `ADL`; the block around each cell,
       \((b^2 - 1) N\) for `block_size` \(b\) (for `"adaptive"` running sums along two
       axes, their differences and a comparison, \(5 N\)); the background `mask(N)`, also
       with its blocks if it grows; the product of both masks \(N\).
-    - `DGDM`: \(4 n + 14 N + 5 C + 3\), the sum of `CAGD` and `SAGD`.
+    - `DGDM`: \(4 n + 22 N + 5 C + 3\), the sum of `CAGD` and `SAGD`.
     - `DFM`: \(4 n + 17 N + 5 C + 3\). Two means \(2 n\); `mask(N)` and `mask(C)`; tanh
       and weight \(2 N + 2 C\); focus \(11 N\), which is 8 for the maximum of the
       neighbours (4 for their count), then weight, 1 and product; the draw 1, made

@@ -233,15 +233,19 @@ def test_a_module_adds_nothing_to_inference(module):
         (ADL(drop_mask=False), 60 + 15 + 1 + 60),
         (CAGD(), 60 + 4 + 4 + (3 + 1) + 4 + 4 + 60),
         (CAGD(selection="top_k"), 60 + 4 + 4 * 2 + 4 + 4 + 60),
-        (SAGD(), 60 + (31 + 8 * 15) + (31 + 15) + 15 + 1 + 60),
+        (SAGD(), 60 + (31 + 8 * 15) + (31 + 8 * 15 + 15) + 15 + 1 + 60),
+        (
+            SAGD(grow_background=False),
+            60 + (31 + 8 * 15) + (31 + 15) + 15 + 1 + 60,
+        ),
         # The first stage with blocks of one cell is ADL.
         (SAGD(block_size=1, low_threshold=None), 60 + 31 + 15 + 1 + 60),
         (SAGD(block_size=2, low_threshold=None), 60 + (31 + 45) + 15 + 1 + 60),
         (
-            SAGD(block_size="adaptive", grow_background=True),
+            SAGD(block_size="adaptive"),
             60 + (31 + 75) + (31 + 75 + 15) + 15 + 1 + 60,
         ),
-        (DGDM(), 140 + 333),  # of CAGD and of SAGD, above
+        (DGDM(), 140 + 453),  # of CAGD and of SAGD, above
         (
             DFM(),
             (120 + 31 + 9 + 30 + 8 + 165 + 1) + (15 + 15 + 4) + (60 + 60),
@@ -268,8 +272,8 @@ def test_operations_of_a_module(layer, expected):
     [
         (ADL(), lambda n, cells, channels: 2 * n + 3 * cells + 2),
         (CAGD(), lambda n, cells, channels: 2 * n + 5 * channels),
-        (SAGD(), lambda n, cells, channels: 2 * n + 14 * cells + 3),
-        (DGDM(), lambda n, cells, channels: 4 * n + 14 * cells + 5 * channels + 3),
+        (SAGD(), lambda n, cells, channels: 2 * n + 22 * cells + 3),
+        (DGDM(), lambda n, cells, channels: 4 * n + 22 * cells + 5 * channels + 3),
         (DFM(), lambda n, cells, channels: 4 * n + 17 * cells + 5 * channels + 3),
     ],
 )

@@ -123,6 +123,7 @@ def test_saves_by_the_clock(tmp_path, monkeypatch):
     assert checkpoint.kept == 1
 
 
+@pytest.mark.slow
 def test_several_steps_at_once(tmp_path, whole):
     def model():
         made = make_model()
@@ -215,6 +216,7 @@ def test_a_file_of_before_steps_were_saved(tmp_path):
     assert (done.epochs, done.steps) == (1, 0)
 
 
+@pytest.mark.slow
 def test_weights_in_bfloat16_come_back(tmp_path):
     def model():
         inputs = keras.Input((3,))

@@ -178,6 +178,7 @@ def test_images_that_are_no_numbers_are_named(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_several_steps_at_once_and_xla(tmp_path):
     dataset = images(white=5)
     step, _ = where_white(dataset, STEPS)
@@ -195,6 +196,7 @@ def test_several_steps_at_once_and_xla(tmp_path):
     assert f"(step {step})." in message
 
 
+@pytest.mark.slow
 def test_a_nested_model_and_mixed_precision(tmp_path):
     keras.config.set_dtype_policy("mixed_float16")
     try:
@@ -216,6 +218,7 @@ def test_a_nested_model_and_mixed_precision(tmp_path):
     assert "the output of layer 'deep'" in message
 
 
+@pytest.mark.slow
 def test_steps_that_loss_scaling_leaves_out_are_no_error(tmp_path):
     keras.config.set_dtype_policy("mixed_float16")
     try:

@@ -226,9 +226,6 @@ class _Maps(keras.Model):
         super().__init__(name="maps", dtype="float32")
         self.localizer = localizer
         self.built = True
-        if keras.backend.backend() == "tensorflow" and localizer.second_look:
-            # Its boxes come from an algorithm that XLA cannot compile.
-            self.jit_compile = False
 
     def call(self, inputs: Any) -> tuple[Any, Any]:
         found = self.localizer.find_maps(*inputs)

@@ -132,7 +132,7 @@ class Localizer(keras.Model):
         _check_count("top_k", top_k, source.num_classes)
         _check_count("max_boxes", max_boxes)
         check_bool("second_look", second_look)
-        crop = ObjectCrop(**check_second_look(second_look_options))
+        look = check_second_look(second_look_options)
         self.model = model
         self.cam_threshold = cam_threshold
         self.top_k = top_k
@@ -140,8 +140,9 @@ class Localizer(keras.Model):
         self.max_boxes = max_boxes
         self.layer = layer
         self.map_options = map_options
-        self.second_look = second_look
-        self._crop = crop
+        self._look = look
+        # Not made where it is not used: XLA leaves out every model that holds one.
+        self._crop = ObjectCrop(**look) if second_look else None
         self.input_size = tuple(model.input_shape[1:3])
         self._source = source
         self.built = True
@@ -153,7 +154,12 @@ class Localizer(keras.Model):
     @property
     def second_look_options(self) -> dict[str, float]:
         """Where the crop of a second look is cut, and its margin."""
-        return self._crop.options
+        return dict(self._look)
+
+    @property
+    def second_look(self) -> bool:
+        """Whether there is a second look; it cannot be changed."""
+        return self._crop is not None
 
     @property
     def head(self) -> Head | SplitModel:

@@ -108,13 +108,9 @@ class ObjectCrop(keras.layers.Layer):
     def compute_output_shape(self, images_shape: Any, score_maps_shape: Any) -> Any:
         return images_shape
 
-    @property
-    def options(self) -> dict[str, float]:
-        """What `check_second_look` returned."""
-        return {"cam_threshold": self.cam_threshold, "margin": self.margin}
-
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **self.options}
+        options = {"cam_threshold": self.cam_threshold, "margin": self.margin}
+        return {**super().get_config(), **options}
 
 
 def with_margin(boxes: Any, size: tuple[int, int], margin: float) -> Any:

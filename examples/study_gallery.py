@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 
 import keras
-from study_cub40 import localizer_of
+from study_reading import localizer_of
 from study_results import read_rows, row_key
 from study_runs import STUDY
 

@@ -67,6 +67,7 @@ def missing_reads(path: Path, run: Run) -> tuple[Read, ...]:
     told |= {"options": json.dumps(dict(run.options)), "backbone": run.backbone}
     told |= {"places": json.dumps(list(run.places or ()))}
     told |= {"freeze": json.dumps(list(run.freeze or ()))}
+    told |= {"batch_norm_momentum": str(run.batch_norm_momentum or "")}
     told |= {"image_size": str(run.image_size)}
     told |= {"backbone_options": json.dumps(dict(run.backbone_options))}
     told |= {"head_multiplier": str(run.head_multiplier)}

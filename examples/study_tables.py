@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from study_ablations import ABLATION_RUNS, ABLATIONS, EPOCHS, Ablation
 from study_results import hits_of, read_rows
-from study_runs import BETTER_ONCE, METHODS, SECOND_LOOK, STUDY
+from study_runs import AGAINST, BETTER_ONCE, METHODS, SECOND_LOOK, STUDY
 
 from keras_wsol import evaluation
 
@@ -82,8 +82,9 @@ def intro(rows: list[Row]) -> str:
             f"A centred Gaussian has {_spread(centre)} GT-known Loc at the tuned "
             f"threshold, the box of the whole image {_spread(whole)}.",
             "",
-            "All rows of `dgdm` but `dgdm-grow` and those of 6 epochs are with "
-            "`grow_background=False`, the default until `dgdm-grow` decided otherwise.",
+            "All rows of `dgdm` but `dgdm-grow`, `dgdm-grow-block-1`, `dgdm-v2` and "
+            "those of 6 epochs are with `grow_background=False`, the default until "
+            "`dgdm-grow` decided otherwise.",
             "",
             "What the maps look like, in words: [gallery.md](gallery.md).",
         ]
@@ -163,7 +164,8 @@ def group_table(rows: list[Row], group: str) -> list[str]:
         runs = of(mine, name, read)
         seeds = {row["seed"] for row in runs}
         # Compared where backbone and data are the same, of the same seeds.
-        first = [] if group in SEPARATE else of(rows, method, read)
+        base = AGAINST.get(name, method)
+        first = [] if group in SEPARATE else of(rows, base, read)
         if group == "improved":  # with the class activation map of the same models
             first = of(mine, name, "cam") if read != "cam" else []
         first = [row for row in first if row["seed"] in seeds]
@@ -176,9 +178,9 @@ def repeated_table(rows: list[Row]) -> str:
     body = []
     for name in BETTER_ONCE:
         runs = of(rows, name, "cam")
-        if len(runs) == 1:
+        if len(runs) < 2:
             continue
-        for other in (runs[0]["method"], "cam"):
+        for other in (AGAINST.get(name, runs[0]["method"]), "cam"):
             theirs = of(rows, other, "cam")
             for kept, seeds in ((runs, ""), (runs[1:], ", without seed 0")):
                 same = {row["seed"] for row in kept}

@@ -1,0 +1,149 @@
+"""The trainings of study_cub40.py: from where an earlier start of it stopped."""
+
+import argparse
+import importlib.util
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras
+from study_runs import Run
+
+from keras_wsol import data, evaluation, models, training
+
+TENSORFLOW = importlib.util.find_spec("tensorflow") is not None
+BATCH_SIZE = 32
+EVERY = 3  # epochs between two looks at train-fullsup
+
+
+def trained(
+    run: Run,
+    splits: dict[str, data.ImageDataset],
+    options: argparse.Namespace,
+    folder: Path,
+) -> tuple[keras.Model, float]:
+    """Trains a classifier, or goes on with it, or loads it.
+
+    Args:
+        run: What is trained.
+        splits: The data.
+        options: The command line.
+        folder: Where checkpoint, log and the best model lie.
+
+    Returns:
+        The classifier of the best epoch, and how long this process trained it.
+    """
+    model = build(run, splits["train-weaksup"], options)
+    if not run.epochs:
+        return model, 0.0
+    best, finished = folder / "best.keras", folder / "finished"
+    start = time.monotonic()
+    if not finished.is_file():
+        fit(model, run, splits, folder, best)
+        finished.write_text("")
+    chosen = keras.saving.load_model(best, compile=False)
+    return chosen, time.monotonic() - start
+
+
+def build(
+    run: Run, train: data.ImageDataset, options: argparse.Namespace
+) -> keras.Model:
+    """Builds and compiles the classifier of a run.
+
+    Args:
+        run: What is trained.
+        train: The training images.
+        options: The command line.
+
+    Returns:
+        The compiled model.
+    """
+    weights = {"mobilenet": options.weights, "mobilenet_v2": options.weights_v2}
+    model = models.build_classifier(
+        run.backbone,
+        run.method,
+        train.num_classes,
+        weights=weights[run.backbone],
+        input_shape=(run.image_size, run.image_size, 3),
+        drop_after=run.places,
+        method_options=dict(run.options),
+        backbone_options=dict(run.backbone_options),
+        class_names=train.class_names,
+        freeze=run.freeze,
+        batch_norm_momentum=run.batch_norm_momentum,
+        seed=run.seed,
+    )
+    steps = train.steps_per_epoch(BATCH_SIZE)
+    rate = training.learning_rate(
+        "cosine", run.rate, epochs=max(1, run.epochs), steps_per_epoch=steps
+    )
+    model.compile(
+        optimizer=training.LayerwiseSGD(
+            rate, multipliers={"head_*": run.head_multiplier}
+        ),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    return model
+
+
+def fit(
+    model: keras.Model,
+    run: Run,
+    splits: dict[str, data.ImageDataset],
+    folder: Path,
+    best: Path,
+) -> None:
+    """Trains from where an earlier start of the study stopped.
+
+    Args:
+        model: The compiled model.
+        run: What is trained.
+        splits: The data.
+        folder: Where checkpoint and log lie.
+        best: Where the model of the best epoch goes.
+    """
+    checkpoint = training.Checkpoint(folder / "checkpoint.npz", every_seconds=600)
+    done = checkpoint.restore(model)
+    train = splits["train-weaksup"]
+    steps = train.steps_per_epoch(BATCH_SIZE)
+    look = evaluation.LocalizationEvaluation(
+        splits["train-fullsup"],
+        every=EVERY,
+        num_thresholds=100,
+        save_best=best,
+        measure="top1_loc",
+    )
+    model.fit(
+        training_batches(train, run, done.start_step(steps)),
+        epochs=run.epochs,
+        steps_per_epoch=steps,
+        initial_epoch=done,
+        callbacks=[
+            training.StopAtNonFinite(checkpoint, partial(training_batches, train, run)),
+            look,
+            training.EpochLog(folder / "log.csv", done),
+            checkpoint,
+        ],
+        shuffle=False,  # the batches are shuffled already
+        verbose=2,
+    )
+
+
+def training_batches(train: data.ImageDataset, run: Run, start_step: int) -> Any:
+    """Returns cropped and flipped batches, read by what is installed.
+
+    Args:
+        train: The training images.
+        run: Says size and seed.
+        start_step: Batches that came before.
+
+    Returns:
+        What `fit` takes.
+    """
+    size = (run.image_size, run.image_size)
+    options = {"seed": run.seed, "start_step": start_step, "image_size": size}
+    if TENSORFLOW:
+        return train.batches(BATCH_SIZE, training=True, **options).repeat()
+    return train.training_sequence(BATCH_SIZE, **options)

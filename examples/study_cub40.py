@@ -17,6 +17,7 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import keras
 import study_boxes
@@ -82,8 +83,9 @@ def study(options: argparse.Namespace, runs: list[Run], out: Path) -> None:
             write_row(csv_path, {**facts(run, reads[0]), **row})
             continue
         model, seconds = trained(run, splits, options, folder)
+        fitted: dict[tuple[str, str, int], Any] = {}
         for read in reads:
-            localizer = localizer_of(model, read, splits["train-weaksup"], run)
+            localizer = localizer_of(model, read, splits["train-weaksup"], run, fitted)
             report = evaluation.evaluate(
                 localizer, splits["test"], tune_on=splits["train-fullsup"]
             )

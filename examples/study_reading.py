@@ -1,6 +1,7 @@
 """What study_cub40.py reads from a trained model, and the images that it reads."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,7 +13,11 @@ from keras_wsol import data, models
 
 
 def localizer_of(
-    model: keras.Model, read: Read, train: data.ImageDataset, run: Run
+    model: keras.Model,
+    read: Read,
+    train: data.ImageDataset,
+    run: Run,
+    fitted: dict[tuple[str, str, int], Any] | None = None,
 ) -> models.Localizer:
     """Makes the localizer of a read; its component is fitted to the training images.
 
@@ -21,6 +26,7 @@ def localizer_of(
         read: What is read.
         train: The training images.
         run: Says the size.
+        fitted: What earlier reads of the model were fitted; this one's is added.
 
     Returns:
         The localizer.
@@ -35,13 +41,18 @@ def localizer_of(
         "boxes": ("discriminant", study_boxes.fit_true_boxes),
     }
     if read.fit:
-        option, fitted = fits[read.fit]
-        options[option] = fitted(model, WholeImages(train, size), layer=read.layer)
+        option, fit = fits[read.fit]
+        fitted = {} if fitted is None else fitted
+        key = (read.fit, read.layer, size)
+        if key not in fitted:
+            fitted[key] = fit(model, WholeImages(train, size), layer=read.layer)
+        options[option] = fitted[key]
     return models.Localizer(
         model,
         score_map=read.score_map,
         layer=read.layer,
         map_options=options,
+        guided_filter=read.guided_filter,
         second_look=read.second_look is not None,
         second_look_options=read.second_look,
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 SEEDS = (0, 1, 2)
 SECOND_LOOK = "-second-look"
+GUIDED = "-guided"
 # Everything before the last map but one resolution: it costs half of a step on a CPU,
 # and changes nothing that one seed shows (CAM 70.4 / 55.8 / 42.5 without it, 71.6 /
 # 54.5 / 42.7 with it: Top-1 Cls, GT-known and Top-1 Loc at the oracle threshold).
@@ -24,6 +25,7 @@ class Read:
         fit: What is fitted to the training images first: `"component"`,
             `"discriminant"`, `"boxes"` (a discriminant of the true ones), or nothing.
         image_size: Height and width that it is read at; `None` for that of the run.
+        guided_filter: As in `models.Localizer`.
         second_look: `second_look_options` of `models.Localizer`; `None` for one look.
     """
 
@@ -33,6 +35,7 @@ class Read:
     options: Mapping[str, Any] = field(default_factory=dict)
     fit: str | None = None
     image_size: int | None = None
+    guided_filter: bool = False
     second_look: Mapping[str, float] | None = None
 
     def at(self, image_size: int) -> "Read":
@@ -40,9 +43,13 @@ class Read:
         return replace(self, name=f"{self.name}-{image_size}", image_size=image_size)
 
     def unclipped(self) -> "Read":
-        """Returns the same, set to 0 below 0 after enlarging instead of before it."""
+        """Returns the same, with its values below 0."""
         options = {**self.options, "relu": False}
         return replace(self, name=f"{self.name}-unclipped", options=options)
+
+    def guided(self) -> "Read":
+        """Returns the same, mixed with its guided filter."""
+        return replace(self, name=f"{self.name}{GUIDED}", guided_filter=True)
 
     def twice(self, cam_threshold: float) -> "Read":
         """Returns the same, with a second look at the box that is cut there."""
@@ -129,10 +136,13 @@ BOUND = replace(EARLIER[2], name="true-boxes-conv_pw_12_relu", fit="boxes")
 
 # At 256 px birds are as large as in the training crops.
 LARGER = (CAM.at(256), EARLIER[2].at(256), EARLIER[2].at(256).twice(0.3))
-UNCLIPPED = (
-    EARLIER[2].unclipped(),
-    EARLIER[2].unclipped().at(256),
-    EARLIER[2].unclipped().at(256).twice(0.3),
+UNCLIPPED = EARLIER[2].unclipped().at(256)
+# The second look is cut where the threshold of these maps was tuned.
+GUIDED_READS = (
+    EARLIER[2].at(256).guided(),
+    UNCLIPPED,
+    UNCLIPPED.guided(),
+    UNCLIPPED.guided().twice(0.57),
 )
 
 
@@ -150,7 +160,7 @@ def _main() -> list[Run]:
             seed=seed,
             reads=(
                 *(CAM, POSITIVE, *EARLIER[1:]),
-                *((*LARGER, *UNCLIPPED) if method == "cam" else ()),
+                *((*LARGER, *GUIDED_READS) if method == "cam" else ()),
             ),
         )
         for seed in SEEDS
@@ -279,7 +289,8 @@ def _improved() -> list[Run]:
     """
     before_stride = _without_class("block_13_expand_relu")[2]
     unclipped = before_stride.unclipped()
-    larger = (unclipped.at(288), unclipped.at(288).twice(0.36))
+    at_288 = unclipped.at(288)
+    larger = (at_288, at_288.twice(0.36))
     same: dict[str, Any] = {
         "group": "improved",
         "backbone": "mobilenet_v2",
@@ -291,7 +302,7 @@ def _improved() -> list[Run]:
             name="cam-v2-frozen",
             seed=seed,
             freeze=("backbone",),
-            reads=(CAM, before_stride, unclipped, *larger),
+            reads=(CAM, before_stride, unclipped, *larger, at_288.guided()),
             **same,
         )
         for seed in SEEDS

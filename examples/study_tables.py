@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from study_ablations import ABLATION_RUNS, ABLATIONS, EPOCHS, Ablation
 from study_results import hits_of, read_rows
-from study_runs import AGAINST, BETTER_ONCE, METHODS, SECOND_LOOK, STUDY
+from study_runs import AGAINST, BETTER_ONCE, GUIDED, METHODS, SECOND_LOOK, STUDY
 
 from keras_wsol import evaluation
 
@@ -113,7 +113,7 @@ def main_tables(rows: list[Row]) -> list[str]:
     ]
     title = "Maps, against the class activation map of the same models"
     parts.append(section(title, [HEAD, RULE, *body] if body else []))
-    return [*parts, larger_table(rows), second_look_table(rows)]
+    return [*parts, larger_table(rows), second_look_table(rows), guided_table(rows)]
 
 
 def larger_table(rows: list[Row]) -> str:
@@ -121,7 +121,9 @@ def larger_table(rows: list[Row]) -> str:
     suffixes = {
         (row["run"], row["read"]): f"-{row['read_size']}"
         for row in rows
-        if row["read_size"] != row["image_size"] and SECOND_LOOK not in row["read"]
+        if row["read_size"] != row["image_size"]
+        and SECOND_LOOK not in row["read"]
+        and GUIDED not in row["read"]
     }
     title = (
         "Maps read at a larger size than the training size, compared with the same "
@@ -138,6 +140,17 @@ def second_look_table(rows: list[Row]) -> str:
         if SECOND_LOOK in row["read"]
     }
     title = "`second_look=True`, compared with the same maps without it"
+    return reads_table(rows, title, suffixes)
+
+
+def guided_table(rows: list[Row]) -> str:
+    """Maps mixed with their guided filter, and the same maps as they are."""
+    suffixes = {
+        (row["run"], row["read"]): GUIDED
+        for row in rows
+        if row["read"].endswith(GUIDED)
+    }
+    title = "`guided_filter=True`, compared with the same maps without it"
     return reads_table(rows, title, suffixes)
 
 

@@ -13,6 +13,7 @@ from keras_wsol.cam.gradient_weights import (
     x_grad_cam,
 )
 from keras_wsol.cam.gradients import class_gradients
+from keras_wsol.cam.guided_filter import guided_filter
 from keras_wsol.cam.score_cam import score_cam
 from keras_wsol.cam.score_map import scale_to_unit, score_maps
 
@@ -27,6 +28,7 @@ __all__ = [
     "foreground",
     "grad_cam",
     "grad_cam_pp",
+    "guided_filter",
     "hires_cam",
     "layer_cam",
     "linear_discriminant",

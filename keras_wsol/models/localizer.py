@@ -6,11 +6,12 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_wsol.boxes import largest_boxes, top_boxes
 from keras_wsol.cam import score_maps
 from keras_wsol.layers.arguments import check_bool, check_number
 from keras_wsol.models.head import Head
 from keras_wsol.models.input_size import resize_to_input
+from keras_wsol.models.map_boxes import map_boxes
+from keras_wsol.models.map_edges import check_guided_filter, follow_edges
 from keras_wsol.models.score_map_table import SCORE_MAPS, Evidence, find_source
 from keras_wsol.models.second_look import (
     ObjectCrop,
@@ -67,6 +68,11 @@ class Localizer(keras.Model):
         second_look_options: `"cam_threshold"` (0.2), where the box of the crop is cut
             whatever the localizer's `cam_threshold` is, and `"margin"` (0.1), the share
             of its sides that is added on each side.
+        guided_filter: Boolean. Whether each score map becomes its mean with its
+            `cam.guided_filter`, so that its edges follow those of the image: tighter
+            boxes of the class-agnostic maps. Default false.
+        guided_filter_options: `"strength"` (0.5), the share of the filtered map, and
+            `"radius"`, `"epsilon"` and `"step"` of `cam.guided_filter`.
         **kwargs: Passed on to `keras.Model` (`name`).
 
     Call arguments:
@@ -118,6 +124,8 @@ class Localizer(keras.Model):
         map_options: Mapping[str, Any] | None = None,
         second_look: bool = False,
         second_look_options: Mapping[str, float] | None = None,
+        guided_filter: bool = False,
+        guided_filter_options: Mapping[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
         # Images in [0, 255] do not survive a cast to float16 on the way in.
@@ -133,6 +141,8 @@ class Localizer(keras.Model):
         _check_count("max_boxes", max_boxes)
         check_bool("second_look", second_look)
         look = check_second_look(second_look_options)
+        check_bool("guided_filter", guided_filter)
+        guided_filter_options = check_guided_filter(guided_filter_options)
         self.model = model
         self.cam_threshold = cam_threshold
         self.top_k = top_k
@@ -140,6 +150,8 @@ class Localizer(keras.Model):
         self.max_boxes = max_boxes
         self.layer = layer
         self.map_options = map_options
+        self.guided_filter = guided_filter
+        self.guided_filter_options = guided_filter_options
         self._look = look
         # Not made where it is not used: XLA leaves out every model that holds one.
         self._crop = ObjectCrop(**look) if second_look else None
@@ -177,29 +189,20 @@ class Localizer(keras.Model):
         images = ops.convert_to_tensor(images)
         found = self.find_maps(images, class_ids, static_shapes)
         maps = found["score_maps"]
-        flat = ops.reshape(maps, (-1, *self.input_size))
-        threshold = self.cam_threshold if cam_threshold is None else cam_threshold
-        count = maps.shape[1]
-        if self.max_boxes > 1:
-            top = top_boxes(
-                flat, threshold, self.max_boxes, static_shapes=static_shapes
-            )
-            boxes = top["boxes"][:, 0]
-        else:
-            boxes = largest_boxes(flat, threshold, static_shapes=static_shapes)
-        boxes = ops.reshape(boxes, (-1, count, 4))
         class_ids, exists = self._existing(found["class_ids"])
         scores = ops.take_along_axis(ops.softmax(found["logits"]), class_ids, axis=1)
-        outputs = {
+        return {
             "class_ids": found["class_ids"],
             "scores": ops.where(exists, scores, 0.0),
-            "boxes": boxes * self._pixels_a_cell(images),
             "score_maps": maps,
-            "valid": boxes[..., 2] > boxes[..., 0],
+            **map_boxes(
+                maps,
+                self.cam_threshold if cam_threshold is None else cam_threshold,
+                self.max_boxes,
+                self._pixels_a_cell(images),
+                static_shapes,
+            ),
         }
-        if self.max_boxes > 1:
-            outputs |= self._components(top, count, images)
-        return outputs
 
     def find_maps(
         self, images: Any, class_ids: Any = None, static_shapes: bool = False
@@ -227,7 +230,10 @@ class Localizer(keras.Model):
                 class_ids=class_ids,
             )
             cams = SCORE_MAPS[self.score_map].maps(seen, **self.map_options)
-            return score_maps(cams, self.input_size)
+            maps = score_maps(cams, self.input_size)
+            if not self.guided_filter:
+                return maps
+            return follow_edges(maps, images, **self.guided_filter_options)
 
         if self.second_look:
             best = ops.cast(ops.argmax(logits, axis=1, keepdims=True), "int32")
@@ -275,18 +281,6 @@ class Localizer(keras.Model):
         y = ops.cast(height, "float32") / self.input_size[0]
         return ops.stack([x, y, x, y])
 
-    def _components(
-        self, top: dict[str, Any], count: int, images: Any
-    ) -> dict[str, Any]:
-        boxes = ops.reshape(top["boxes"], (-1, count, self.max_boxes, 4))
-        return {
-            "component_boxes": boxes * self._pixels_a_cell(images),
-            "component_scores": ops.reshape(
-                top["mean_scores"], (-1, count, self.max_boxes)
-            ),
-            "num_components": ops.reshape(top["counts"], (-1, count)),
-        }
-
     def get_config(self) -> dict[str, Any]:
         model = keras.saving.serialize_keras_object(self.model)
         # A localizer does not train: whoever loads it needs no optimizer of ours.
@@ -302,6 +296,8 @@ class Localizer(keras.Model):
             "map_options": keras.saving.serialize_keras_object(dict(self.map_options)),
             "second_look": self.second_look,
             "second_look_options": self.second_look_options,
+            "guided_filter": self.guided_filter,
+            "guided_filter_options": dict(self.guided_filter_options),
         }
 
     @classmethod

@@ -15,7 +15,9 @@ def run(path, image):
     return Interpreter(str(path)).get_signature_runner()(images=image)
 
 
-@pytest.mark.parametrize("arguments", [{}, {"top_k": 2, "max_boxes": 3}], ids=str)
+@pytest.mark.parametrize(
+    "arguments", [{}, {"top_k": 2, "max_boxes": 3}, {"guided_filter": True}], ids=str
+)
 def test_outputs_are_those_of_the_localizer(arguments, tmp_path):
     localizer = Localizer(painted_classifier(), cam_threshold=0.4, **arguments)
     path = export_litert(localizer, tmp_path / "models" / "blobs.tflite")

@@ -18,9 +18,10 @@ def run(path, images):
     return dict(zip(NAMES, session.run(NAMES, {"images": images}), strict=True))
 
 
+@pytest.mark.parametrize("guided_filter", [False, True])
 @pytest.mark.parametrize("batch", [1, 3])
-def test_outputs_are_those_of_the_localizer(batch, tmp_path):
-    localizer = Localizer(painted_classifier(), top_k=2)
+def test_outputs_are_those_of_the_localizer(batch, guided_filter, tmp_path):
+    localizer = Localizer(painted_classifier(), top_k=2, guided_filter=guided_filter)
     path = export_onnx(localizer, tmp_path / "models" / "blobs.onnx")
     images = blob_images(batch, localizer.input_size).astype("float32")
     found, expected = run(path, images), localizer(images)

@@ -237,6 +237,13 @@ def test_config_names_every_argument():
         "max_boxes": 3,
         "second_look": True,
         "second_look_options": {"cam_threshold": 0.3, "margin": 0.0},
+        "guided_filter": True,
+        "guided_filter_options": {
+            "strength": 0.25,
+            "radius": 0.2,
+            "epsilon": 0.01,
+            "step": 2,
+        },
     }
     config = Localizer(painted_classifier(), name="mine", **arguments).get_config()
     assert {key: config[key] for key in arguments} == arguments

@@ -1,0 +1,184 @@
+"""Moves the edges of maps to the edges of the image.
+
+References: He, Sun and Tang, "Guided Image Filtering", 2013 (with colours, section
+3.5); He and Sun, "Fast Guided Filter", 2015 (https://arxiv.org/abs/1505.00996), "fast".
+"""
+
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from keras_wsol.layers.arguments import check_integer, check_number
+
+
+def guided_filter(
+    maps: Any,
+    images: Any,
+    radius: float = 0.125,
+    epsilon: float = 1e-3,
+    step: int = 4,
+) -> Any:
+    """Filters maps so that they change where the image does.
+
+    In each window the result is a linear function of the image's colours, fitted to
+    the map by least squares; a pixel takes the mean of the windows around it. The
+    coefficients are found on a grid coarser by `step` and enlarged (bilinear), as in
+    "fast". Windows end at the edge of the image.
+
+    Args:
+        maps: Float tensor `(B, K, h, w)`; resized to the images if they are smaller.
+        images: `(B, H, W, 3)` in [0, 255], of a fixed size.
+        radius: Float in (0, 1], how far a window reaches on each side, as a share of
+            the image's shorter side; at least one cell of the grid. Default 0.125
+            [ours: two cells of a map of 16 cells a side].
+        epsilon: Float in (0, 1], how much variance a window's colours, in [0, 1], must
+            have to be an edge. Default 0.001 [ours].
+        step: Integer, pixels a side that share their coefficients; 1 is the filter
+            of 2013, 4 costs a sixteenth. Default 4 ["fast"].
+
+    Returns:
+        float32 tensor `(B, K, H, W)`. It is linear in `maps`; values may lie a little
+        outside their range.
+
+    Raises:
+        TypeError: An argument has another type than it must have.
+        ValueError: A shape does not fit, or an argument is out of range.
+
+    Example:
+    >>> image = np.zeros((1, 8, 8, 3), "float32")
+    >>> image[:, :, 3:] = 255.0
+    >>> blurred = np.linspace(0, 1, 8, dtype="float32") * np.ones((1, 1, 8, 1))
+    >>> sharp = guided_filter(blurred, image, radius=1.0, epsilon=1e-5, step=1)
+    >>> [round(value, 2) for value in ops.convert_to_numpy(sharp)[0, 0, 0].tolist()]
+    [0.14, 0.14, 0.14, 0.71, 0.71, 0.71, 0.71, 0.71]
+    """
+    check_filter(radius=radius, epsilon=epsilon, step=step)
+    maps = ops.cast(maps, "float32")
+    images = ops.cast(images, "float32") / 255.0
+    _check_shapes(maps, images)
+    size = tuple(images.shape[1:3])
+    grid = tuple(-(-side // step) for side in size)
+    reach = max(1, round(radius * min(size) / step))
+    mean = _box_mean(grid, reach)
+    slopes, offsets = _linear_models(
+        _resized(ops.transpose(maps, (0, 2, 3, 1)), grid),
+        _resized(images, grid, antialias=True),
+        mean,
+        epsilon,
+    )
+    count = offsets.shape[-1]
+    # The colours behind one another, then the offsets: one enlargement for all.
+    enlarged = _resized(mean(ops.concatenate([*slopes, offsets], axis=-1)), size)
+    filtered = enlarged[..., 3 * count :]
+    for colour in range(3):
+        slope = enlarged[..., colour * count : (colour + 1) * count]
+        filtered += slope * images[..., colour : colour + 1]
+    return ops.transpose(filtered, (0, 3, 1, 2))
+
+
+def check_filter(*, radius: Any, epsilon: Any, step: Any) -> None:
+    """Raises what `guided_filter` raises for these options."""
+    for name, value in (("radius", radius), ("epsilon", epsilon)):
+        check_number(name, value)
+        if not value:
+            raise ValueError(f"`{name}` must be above 0. Received: {name}={value}.")
+    check_integer("step", step)
+
+
+def _linear_models(
+    maps: Any, images: Any, mean: Any, epsilon: float
+) -> tuple[list[Any], Any]:
+    """Fits a linear function of the colours to the maps in each window.
+
+    Args:
+        maps: `(B, h, w, K)`.
+        images: `(B, h, w, 3)` in [0, 1].
+        mean: Mean over windows.
+        epsilon: As in `guided_filter`.
+
+    Returns:
+        A slope for each colour and an offset, each `(B, h, w, K)`.
+    """
+    colours = [images[..., i : i + 1] for i in range(3)]
+    means = [mean(colour) for colour in colours]
+    mean_map = mean(maps)
+    with_map = [
+        mean(colour * maps) - its_mean * mean_map
+        for colour, its_mean in zip(colours, means, strict=True)
+    ]
+
+    def covariance(i: int, j: int) -> Any:
+        together = mean(colours[i] * colours[j]) - means[i] * means[j]
+        return together + epsilon if i == j else together
+
+    matrix = [[covariance(i, j) for j in range(3)] for i in range(3)]
+    slopes = _solve(matrix, with_map)
+    return slopes, mean_map - _dot(slopes, means)
+
+
+def _solve(matrix: list[list[Any]], right: list[Any]) -> list[Any]:
+    """Solves symmetric positive definite systems, elementwise, by `L D L^T`.
+
+    By cofactors the determinant of a grey image would drown in rounding; a solver of
+    the backend's own does not come through LiteRT.
+    """
+    (rr, rg, rb), (_, gg, gb), (_, _, bb) = matrix
+    g_r, b_r = rg / rr, rb / rr
+    pivot_g, rest = gg - g_r * rg, gb - g_r * rb
+    b_g = rest / pivot_g
+    pivot_b = bb - b_r * rb - b_g * rest
+    red, green, blue = right
+    green = green - g_r * red
+    blue = blue - b_r * red - b_g * green
+    blue = blue / pivot_b
+    green = green / pivot_g - b_g * blue
+    return [red / rr - g_r * green - b_r * blue, green, blue]
+
+
+def _dot(first: list[Any], second: list[Any]) -> Any:
+    return sum(a * b for a, b in zip(first, second, strict=True))
+
+
+def _box_mean(grid: tuple[int, int], reach: int) -> Any:
+    """Returns the mean over windows that end at the edge, for `(B, h, w, C)`.
+
+    Two products of matrices: average pooling counts cells beyond the edge on some
+    backends.
+    """
+    rows, columns = (_window(side, reach) for side in grid)
+
+    def mean(values: Any) -> Any:
+        values = ops.einsum("ij,bjwc->biwc", rows, values)
+        return ops.einsum("kw,biwc->bikc", columns, values)
+
+    return mean
+
+
+def _window(side: int, reach: int) -> np.ndarray:
+    """Row `i` takes the mean of the cells at most `reach` from `i`."""
+    cells = np.arange(side)
+    near = np.abs(cells[:, None] - cells) <= reach
+    return (near / near.sum(axis=1, keepdims=True)).astype("float32")
+
+
+def _resized(values: Any, size: tuple[int, int], antialias: bool = False) -> Any:
+    if tuple(values.shape[1:3]) == size:
+        return values
+    return ops.image.resize(
+        values,
+        size,
+        interpolation="bilinear",
+        antialias=antialias,
+        data_format="channels_last",
+    )
+
+
+def _check_shapes(maps: Any, images: Any) -> None:
+    fixed = len(images.shape) == 4 and None not in images.shape[1:3]
+    if len(maps.shape) != 4 or not fixed or images.shape[3] != 3:
+        raise ValueError(
+            "`maps` must have the shape (B, K, h, w) and `images` (B, H, W, 3) with a "
+            f"fixed height and width. Received: {tuple(maps.shape)} and "
+            f"{tuple(images.shape)}."
+        )

@@ -82,7 +82,7 @@ def intro(rows: list[Row]) -> str:
             f"A centred Gaussian has {_spread(centre)} GT-known Loc at the tuned "
             f"threshold, the box of the whole image {_spread(whole)}.",
             "",
-            "All rows of `dgdm` but `dgdm-grow`, `dgdm-grow-block-1`, `dgdm-v2` and "
+            "All rows of `dgdm` but `dgdm-grow`, `dgdm-grow-last`, `dgdm-v2` and "
             "those of 6 epochs are with `grow_background=False`, the default until "
             "`dgdm-grow` decided otherwise.",
             "",
@@ -193,7 +193,7 @@ def repeated_table(rows: list[Row]) -> str:
         runs = of(rows, name, "cam")
         if len(runs) < 2:
             continue
-        for other in (AGAINST.get(name, runs[0]["method"]), "cam"):
+        for other in dict.fromkeys((AGAINST.get(name, runs[0]["method"]), "cam")):
             theirs = of(rows, other, "cam")
             for kept, seeds in ((runs, ""), (runs[1:], ", without seed 0")):
                 same = {row["seed"] for row in kept}

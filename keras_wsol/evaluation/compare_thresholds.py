@@ -60,9 +60,9 @@ def compare_thresholds(
         except ValueError:
             continue
         known = dataset.class_ids[index : index + 1] if class_ids == "known" else None
-        found = localizer.find_maps(image[None], known)["score_maps"]
+        found = localizer.find_maps(image[None], known, second_look=known is None)
         images.append(image)
-        score_maps.append(keras.ops.convert_to_numpy(found)[0, 0])
+        score_maps.append(keras.ops.convert_to_numpy(found["score_maps"])[0, 0])
         if dataset.boxes is not None:
             boxes.append(dataset.boxes[index])
     return viz.threshold_sheet(

@@ -221,24 +221,30 @@ class _Maps(keras.Model):
     No functional model, in whose making no gradient can be taken.
     """
 
-    def __init__(self, localizer: Localizer) -> None:
+    def __init__(self, localizer: Localizer, second_look: bool) -> None:
         # Images in [0, 255] do not survive a cast to float16 on the way in.
         super().__init__(name="maps", dtype="float32")
         self.localizer = localizer
+        self.second_look = second_look
         self.built = True
 
     def call(self, inputs: Any) -> tuple[Any, Any]:
-        found = self.localizer.find_maps(*inputs)
+        found = self.localizer.find_maps(*inputs, second_look=self.second_look)
         return found["logits"], found["score_maps"]
 
 
 class MapReader:
-    """Reads logits and score maps of given classes, without looking for boxes."""
+    """Reads logits and score maps of given classes, without looking for boxes.
 
-    def __init__(self, localizer: Localizer) -> None:
+    Args:
+        localizer: What reads them.
+        second_look: As in `Localizer.find_maps`.
+    """
+
+    def __init__(self, localizer: Localizer, second_look: bool = True) -> None:
         self.input_size = localizer.input_size
         self.num_classes = localizer.head.num_classes
-        self._model = _Maps(localizer)
+        self._model = _Maps(localizer, second_look)
         self._largest = 0
 
     def read(

@@ -161,7 +161,8 @@ def evaluate(
         gt_known_curve=measured.gt_known,
         top1_loc_curve=measured.top1_loc,
         iou=measured.results.iou,
-        notes=_notes(
+        notes=_read(localizer)
+        | _notes(
             test,
             tune_on,
             measured.num_without_box,
@@ -231,6 +232,18 @@ def _check_splits(test: Any, tune_on: Any) -> None:
         same = same or bool(real_paths(test.paths) & real_paths(tune_on.paths))
     if same:
         raise ValueError(TUNED_ON_TEST)
+
+
+def _read(localizer: Localizer) -> dict[str, str]:
+    """Says what is not as a localizer has it by default."""
+    said = {}
+    if localizer.score_map != "cam" or localizer.guided_filter:
+        layer = "" if localizer.layer is None else f" of {localizer.layer}"
+        filtered = ", with its guided filter" if localizer.guided_filter else ""
+        said["score map"] = localizer.score_map + layer + filtered
+    if localizer.second_look:
+        said["classes"] = "of the image and of the crop of its box"
+    return said
 
 
 def _notes(

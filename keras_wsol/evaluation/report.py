@@ -56,7 +56,8 @@ class Report:
         iou: IoU of each image's box of the true class at the tuned threshold, or at
             the fixed one where none was tuned, in the order of the split; NaN for
             skipped images.
-        notes: How splits and thresholds were chosen.
+        notes: How splits and thresholds were chosen, and what the localizer reads if it
+            is no plain class activation map.
         results: What came of each image.
         per_class: A row for each class that has an image, by class id, at the
             main threshold (tuned, or else fixed).

@@ -179,7 +179,7 @@ def ious_by_image(
         Of each batch, float32 `(B, T)` of the images that could be read, and the
         number of those that could not.
     """
-    reader = MapReader(localizer)
+    reader = MapReader(localizer, second_look=False)
     batches = view_batches(source, view, reader.input_size, batch_size)
     for batch in told(batches, line, source):
         read = batch["class_ids"] >= 0

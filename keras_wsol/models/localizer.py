@@ -205,7 +205,11 @@ class Localizer(keras.Model):
         }
 
     def find_maps(
-        self, images: Any, class_ids: Any = None, static_shapes: bool = False
+        self,
+        images: Any,
+        class_ids: Any = None,
+        static_shapes: bool = False,
+        second_look: bool = True,
     ) -> dict[str, Any]:
         """Returns logits and score maps; boxes are found for a second look alone.
 
@@ -213,6 +217,8 @@ class Localizer(keras.Model):
             images: As in the call.
             class_ids: As in the call.
             static_shapes: As in the call.
+            second_look: Boolean. Whether to take a second look, if the localizer takes
+                one: the maps of given classes do not need it.
 
         Returns:
             A dictionary: `"logits"` `(B, num_classes)`, with a second look the
@@ -235,7 +241,7 @@ class Localizer(keras.Model):
                 return maps
             return follow_edges(maps, images, **self.guided_filter_options)
 
-        if self.second_look:
+        if self.second_look and second_look:
             best = ops.cast(ops.argmax(logits, axis=1, keepdims=True), "int32")
             crops = self._crop(images, maps_of(best)[:, 0], static_shapes=static_shapes)
             logits = mean_of_two_looks(logits, self._forward(crops)[2])

@@ -475,6 +475,25 @@ def test_notes_say_how_splits_and_thresholds_were_chosen(model, split, held_out)
     }
 
 
+def test_notes_say_what_is_read_if_it_is_no_plain_class_activation_map(model, split):
+    localizer = Localizer(
+        model,
+        score_map="channel_mean",
+        layer="features",
+        guided_filter=True,
+        second_look=True,
+    )
+    assert evaluate(localizer, split).notes == {
+        "score map": "channel_mean of features, with its guided filter",
+        "classes": "of the image and of the crop of its box",
+        "drawn": "with seed 0",
+    }
+    assert evaluate(Localizer(model, score_map="eigen_cam"), split).notes == {
+        "score map": "eigen_cam",
+        "drawn": "with seed 0",
+    }
+
+
 # Its parts
 
 

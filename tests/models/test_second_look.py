@@ -146,6 +146,27 @@ def test_xla_is_left_out_for_a_second_look_alone(look):
     assert model.jit_compile is not look
 
 
+def test_the_maps_of_given_classes_need_none(monkeypatch):
+    def crop(*_, **__):
+        raise AssertionError("a second look was taken")
+
+    localizer = Localizer(small_weights(painted_classifier()), second_look=True)
+    monkeypatch.setattr(ObjectCrop, "call", crop)
+    with pytest.raises(AssertionError, match="a second look"):
+        localizer.find_maps(blob_images(2, SIZE))
+    found = localizer.find_maps(blob_images(2, SIZE), second_look=False)
+    plain = Localizer(localizer.model).find_maps(blob_images(2, SIZE))
+    for name, value in plain.items():
+        np.testing.assert_array_equal(*map(ops.convert_to_numpy, (found[name], value)))
+    batch = {
+        "images": blob_images(2, SIZE),
+        "class_ids": np.array([0, 1]),
+        "boxes": np.array([[[4.0, 4.0, 20.0, 20.0]]] * 2),
+    }
+    tuned = evaluation.tune_threshold(localizer, [batch], num_thresholds=10, draws=2)
+    assert tuned.num_images == 2
+
+
 def test_it_is_saved_with_the_localizer(tmp_path):
     localizer = Localizer(
         small_weights(painted_classifier()),

@@ -69,8 +69,12 @@ class Localizer(keras.Model):
             whatever the localizer's `cam_threshold` is, and `"margin"` (0.1), the share
             of its sides that is added on each side.
         guided_filter: Boolean. Whether each score map becomes its mean with its
-            `cam.guided_filter`, so that its edges follow those of the image: tighter
-            boxes of the class-agnostic maps. Default false.
+            `cam.guided_filter`, so that its edges follow those of the image. Default
+            false. On CUB-40 it took MaxBoxAccV2 of three MobileNetV1, read by their
+            foreground map at 256 px with `relu=False`, from 79.7 to 82.7; against
+            `relu=True` without it, Top-1 Loc rose by 2.2 (+0.1 to +4.2). A frozen
+            MobileNetV2 gained nothing (rows `...-guided` of the same file), nor did
+            class activation maps on held-out images.
         guided_filter_options: `"strength"` (0.5), the share of the filtered map, and
             `"radius"`, `"epsilon"` and `"step"` of `cam.guided_filter`.
         **kwargs: Passed on to `keras.Model` (`name`).

@@ -237,8 +237,11 @@ BETTER_ONCE = (
 )
 # What is compared with another run than the method's of `main`.
 AGAINST = {"dgdm-grow-last": "dgdm-grow"}
-# What was read from `main`, of DGDM as it is now.
-READ_MORE = {"dgdm-grow": (CAM, POSITIVE, *EARLIER[1:])}
+# What was read from `main`, of DGDM as it is now; of the better one what was best, too.
+READ_MORE = {
+    "dgdm-grow": (CAM, POSITIVE, *EARLIER[1:]),
+    "dgdm-grow-last": (CAM, POSITIVE, *EARLIER[1:], *GUIDED_READS[2:]),
+}
 
 
 def _decisions() -> list[Run]:
@@ -281,6 +284,7 @@ def _decisions() -> list[Run]:
             method="dgdm",
             places=places["last"],
             seed=seed,
+            reads=READ_MORE["dgdm-grow-last"],
         )
         for seed in SEEDS
     ]

@@ -9,7 +9,7 @@ other.
 from dataclasses import dataclass
 from typing import Any
 
-from study_runs import Run
+from study_runs import TWO_PLACES, Run
 
 EPOCHS = 6
 SUFFIX = f"-epochs-{EPOCHS}"  # cam-epochs-6 is part of CAM's own budget
@@ -214,6 +214,8 @@ def _runs() -> list[Run]:
 
 def _run(name: str, method: str, **entries: Any) -> Run:
     name += SUFFIX
+    if method == "dgdm":  # its default is the last place alone
+        entries["places"] = TWO_PLACES
     return Run(name=name, group="ablation", method=method, epochs=EPOCHS, **entries)
 
 

@@ -19,7 +19,7 @@ def localizer_of(
     run: Run,
     fitted: dict[tuple[str, str, int], Any] | None = None,
 ) -> models.Localizer:
-    """Makes the localizer of a read; its component is fitted to the training images.
+    """Makes the localizer of a read; what it needs is fitted to the training images.
 
     Args:
         model: The classifier.
@@ -52,7 +52,8 @@ def localizer_of(
         score_map=read.score_map,
         layer=read.layer,
         map_options=options,
-        guided_filter=read.guided_filter,
+        guided_filter=read.guided_filter is not None,
+        guided_filter_options=read.guided_filter,
         second_look=read.second_look is not None,
         second_look_options=read.second_look,
     )

@@ -72,7 +72,11 @@ def missing_reads(path: Path, run: Run) -> tuple[Read, ...]:
     told |= {"backbone_options": json.dumps(dict(run.backbone_options))}
     told |= {"head_multiplier": str(run.head_multiplier)}
     for row in rows:
-        other = {key: row[key] for key, value in told.items() if row[key] != value}
+        other = {
+            key: row.get(key, "")
+            for key, value in told.items()
+            if row.get(key, "") != value
+        }
         if other:
             raise SystemExit(
                 f"{path} has a row of {run.key} with {other}, where the study has "

@@ -36,7 +36,7 @@ def facts(run: Run, read: Read) -> dict[str, object]:
         "batch_norm_momentum": run.batch_norm_momentum or "",
         "image_size": run.image_size,
         "read_size": read.image_size or run.image_size,
-        "guided_filter": read.guided_filter or "",
+        "guided_filter": dict(read.guided_filter or {}),
         "second_look": dict(read.second_look or {}),
         "epochs": run.epochs,
         "rate": run.rate,

@@ -24,9 +24,9 @@ TITLES = {
     "improved": "What may help: a frozen MobileNetV2 at 256 px, and another map of it",
     "reference": "References",
     "tuning": "The budget of CAM: rates, length, frozen layers",
-    "decisions": "Options, one at a time, against the method's defaults",
-    "places": "Places, against the method's defaults",
-    "mobilenet_v2": "MobileNetV2 1.0, one seed",
+    "decisions": "Options, one at a time, against the same method in the first tables",
+    "places": "Places, against the same method in the first tables",
+    "mobilenet_v2": "MobileNetV2 1.0, one seed, momentum 0.9 but for the last",
 }
 # Of another backbone, or untrained: not compared with the runs of `main`.
 SEPARATE = ("mobilenet_v2", "reference")
@@ -84,7 +84,9 @@ def intro(rows: list[Row]) -> str:
             "",
             "All rows of `dgdm` but `dgdm-grow`, `dgdm-grow-last`, `dgdm-v2` and "
             "those of 6 epochs are with `grow_background=False`, the default until "
-            "`dgdm-grow` decided otherwise.",
+            "`dgdm-grow` decided otherwise, and all but `dgdm-last`, `dgdm-three`, "
+            "`dgdm-grow-last` and `dgdm-v2` are at two places, the default until "
+            "`dgdm-grow-last` did.",
             "",
             "What the maps look like, in words: [gallery.md](gallery.md).",
         ]
@@ -164,6 +166,8 @@ def reads_table(
         seeds = {row["seed"] for row in runs}
         base = of(rows, run, read.removesuffix(suffix))
         base = [row for row in base if row["seed"] in seeds]
+        if not base:  # nothing to compare with
+            continue
         body.append(line(f"{run}, `{read}`", runs, base))
     return section(title, [HEAD, RULE, *body] if body else [])
 

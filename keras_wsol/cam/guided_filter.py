@@ -27,15 +27,17 @@ def guided_filter(
     "fast". Windows end at the edge of the image.
 
     Args:
-        maps: Float tensor `(B, K, h, w)`; resized to the images if they are smaller.
+        maps: Float tensor `(B, K, h, w)`, of a fixed `K`; resized to the grid.
         images: `(B, H, W, 3)` in [0, 255], of a fixed size.
         radius: Float in (0, 1], how far a window reaches on each side, as a share of
             the image's shorter side; at least one cell of the grid. Default 0.125
-            [ours: two cells of a map of 16 cells a side].
-        epsilon: Float in (0, 1], how much variance a window's colours, in [0, 1], must
-            have to be an edge. Default 0.001 [ours].
+            [ours: of 0.1, 0.125 and 0.16 the one with the tightest boxes on the
+            held-out images of CUB-40].
+        epsilon: Float in [1e-6, 1], how much variance a window's colours, in [0, 1],
+            must have to be an edge; less would drown in the rounding of float32.
+            Default 0.001 [ours].
         step: Integer, pixels a side that share their coefficients; 1 is the filter
-            of 2013, 4 costs a sixteenth. Default 4 ["fast"].
+            of 2013, 4 finds a sixteenth of them. Default 4 ["fast"].
 
     Returns:
         float32 tensor `(B, K, H, W)`. It is linear in `maps`; values may lie a little
@@ -59,31 +61,42 @@ def guided_filter(
     _check_shapes(maps, images)
     size = tuple(images.shape[1:3])
     grid = tuple(-(-side // step) for side in size)
-    reach = max(1, round(radius * min(size) / step))
-    mean = _box_mean(grid, reach)
+    mean = _box_mean(grid, max(1, round(radius * min(size) / step)))
     slopes, offsets = _linear_models(
         _resized(ops.transpose(maps, (0, 2, 3, 1)), grid),
-        _resized(images, grid, antialias=True),
+        _shrunk(images, grid),
         mean,
         epsilon,
     )
-    count = offsets.shape[-1]
     # The colours behind one another, then the offsets: one enlargement for all.
     enlarged = _resized(mean(ops.concatenate([*slopes, offsets], axis=-1)), size)
-    filtered = enlarged[..., 3 * count :]
-    for colour in range(3):
-        slope = enlarged[..., colour * count : (colour + 1) * count]
-        filtered += slope * images[..., colour : colour + 1]
+    *slopes, offsets = ops.split(enlarged, 4, axis=-1)
+    filtered = _dot(slopes, _colours(images)) + offsets
     return ops.transpose(filtered, (0, 3, 1, 2))
 
 
-def check_filter(*, radius: Any, epsilon: Any, step: Any) -> None:
-    """Raises what `guided_filter` raises for these options."""
-    for name, value in (("radius", radius), ("epsilon", epsilon)):
-        check_number(name, value)
-        if not value:
-            raise ValueError(f"`{name}` must be above 0. Received: {name}={value}.")
-    check_integer("step", step)
+def check_filter(*, radius: Any, epsilon: Any, step: Any) -> dict[str, float]:
+    """Checks the options of `guided_filter`.
+
+    Args:
+        radius: As there.
+        epsilon: As there.
+        step: As there.
+
+    Returns:
+        The options as numbers of Python, which JSON can hold.
+
+    Raises:
+        TypeError: One has another type.
+        ValueError: One is out of range.
+    """
+    if check_number("radius", radius) == 0:
+        raise ValueError("`radius` must be above 0. Received: radius=0.")
+    return {
+        "radius": check_number("radius", radius),
+        "epsilon": check_number("epsilon", epsilon, low=1e-6),
+        "step": check_integer("step", step),
+    }
 
 
 def _linear_models(
@@ -100,7 +113,7 @@ def _linear_models(
     Returns:
         A slope for each colour and an offset, each `(B, h, w, K)`.
     """
-    colours = [images[..., i : i + 1] for i in range(3)]
+    colours = _colours(images)
     means = [mean(colour) for colour in colours]
     mean_map = mean(maps)
     with_map = [
@@ -136,6 +149,11 @@ def _solve(matrix: list[list[Any]], right: list[Any]) -> list[Any]:
     return [red / rr - g_r * green - b_r * blue, green, blue]
 
 
+def _colours(images: Any) -> list[Any]:
+    """Red, green and blue, each `(B, h, w, 1)`."""
+    return ops.split(images, 3, axis=-1)
+
+
 def _dot(first: list[Any], second: list[Any]) -> Any:
     return sum(a * b for a, b in zip(first, second, strict=True))
 
@@ -143,42 +161,65 @@ def _dot(first: list[Any], second: list[Any]) -> Any:
 def _box_mean(grid: tuple[int, int], reach: int) -> Any:
     """Returns the mean over windows that end at the edge, for `(B, h, w, C)`.
 
-    Two products of matrices: average pooling counts cells beyond the edge on some
-    backends.
+    Pooling, not a product with a matrix of windows, which GPUs round to ten bits: a
+    covariance is the small difference of two such means. Whether it counts cells beyond
+    the edge depends on the backend, so it is divided by what it makes of ones.
     """
-    rows, columns = (_window(side, reach) for side in grid)
+    window = 2 * reach + 1
 
-    def mean(values: Any) -> Any:
-        values = ops.einsum("ij,bjwc->biwc", rows, values)
-        return ops.einsum("kw,biwc->bikc", columns, values)
+    def pooled(values: Any) -> Any:
+        for shape in ((window, 1), (1, window)):
+            values = ops.average_pool(
+                values,
+                shape,
+                strides=1,
+                padding="same",
+                data_format="channels_last",
+            )
+        return values
 
-    return mean
+    inside = pooled(ops.ones((1, *grid, 1), "float32"))
+    return lambda values: pooled(values) / inside
 
 
-def _window(side: int, reach: int) -> np.ndarray:
-    """Row `i` takes the mean of the cells at most `reach` from `i`."""
-    cells = np.arange(side)
-    near = np.abs(cells[:, None] - cells) <= reach
-    return (near / near.sum(axis=1, keepdims=True)).astype("float32")
-
-
-def _resized(values: Any, size: tuple[int, int], antialias: bool = False) -> Any:
+def _resized(values: Any, size: tuple[int, int]) -> Any:
     if tuple(values.shape[1:3]) == size:
         return values
     return ops.image.resize(
-        values,
-        size,
-        interpolation="bilinear",
-        antialias=antialias,
-        data_format="channels_last",
+        values, size, interpolation="bilinear", data_format="channels_last"
     )
+
+
+def _shrunk(images: Any, grid: tuple[int, int]) -> Any:
+    """Resizes images, bilinear and antialiased.
+
+    As products of matrices: LiteRT has no antialiased resizing.
+    """
+    height, width = images.shape[1:3]
+    if (height, width) == grid:
+        return images
+    images = ops.einsum("ij,bjwc->biwc", _triangles(height, grid[0]), images)
+    return ops.einsum("kw,biwc->bikc", _triangles(width, grid[1]), images)
+
+
+def _triangles(old: int, new: int) -> np.ndarray:
+    """What each of `new` cells takes of `old` pixels, `(new, old)`."""
+    scale = old / new
+    middles = (np.arange(new) + 0.5) * scale - 0.5
+    weights = 1 - np.abs(middles[:, None] - np.arange(old)) / scale
+    weights = np.maximum(weights, 0)
+    return (weights / weights.sum(axis=1, keepdims=True)).astype("float32")
 
 
 def _check_shapes(maps: Any, images: Any) -> None:
     fixed = len(images.shape) == 4 and None not in images.shape[1:3]
-    if len(maps.shape) != 4 or not fixed or images.shape[3] != 3:
-        raise ValueError(
-            "`maps` must have the shape (B, K, h, w) and `images` (B, H, W, 3) with a "
-            f"fixed height and width. Received: {tuple(maps.shape)} and "
-            f"{tuple(images.shape)}."
-        )
+    fits = fixed and images.shape[3] == 3
+    if fits and len(maps.shape) == 4 and maps.shape[1] is not None:
+        together = {maps.shape[0], images.shape[0]} - {None}
+        if len(together) < 2:
+            return
+    raise ValueError(
+        "`maps` must have the shape (B, K, h, w) with a fixed K, and `images` "
+        "(B, H, W, 3) with a fixed height and width. Received: "
+        f"{tuple(maps.shape)} and {tuple(images.shape)}."
+    )

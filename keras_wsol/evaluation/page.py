@@ -64,9 +64,7 @@ def _notes(report: Report) -> str:
         f"<li>{escape(str(name))}: {escape(str(note))}</li>"
         for name, note in report.notes.items()
     )
-    return "<h2>How splits and thresholds were chosen</h2>\n<ul>\n{}\n</ul>".format(
-        "\n".join(lines)
-    )
+    return "<h2>How this was measured</h2>\n<ul>\n{}\n</ul>".format("\n".join(lines))
 
 
 def _packaged(name: str) -> str:

@@ -115,7 +115,13 @@ def evaluate(
     if tune_on is not None:
         line = ProgressLine("Tuning the threshold", verbose)
         held_out = measure(
-            reader, tune_on, view, batch_size, thresholds, seen=seen, line=line
+            MapReader(localizer, second_look=False),  # of the box of the true class
+            tune_on,
+            view,
+            batch_size,
+            thresholds,
+            seen=seen,
+            line=line,
         )
         chosen["tuned"] = best_index(held_out.gt_known)
         centre_chosen["tuned"] = best_index(held_out.baselines.centre_curve())
@@ -161,7 +167,7 @@ def evaluate(
         gt_known_curve=measured.gt_known,
         top1_loc_curve=measured.top1_loc,
         iou=measured.results.iou,
-        notes=_read(localizer)
+        notes=_what_is_read(localizer)
         | _notes(
             test,
             tune_on,
@@ -234,13 +240,20 @@ def _check_splits(test: Any, tune_on: Any) -> None:
         raise ValueError(TUNED_ON_TEST)
 
 
-def _read(localizer: Localizer) -> dict[str, str]:
-    """Says what is not as a localizer has it by default."""
+def _what_is_read(localizer: Localizer) -> dict[str, str]:
+    """Says what a localizer reads that is no plain class activation map."""
     said = {}
-    if localizer.score_map != "cam" or localizer.guided_filter:
-        layer = "" if localizer.layer is None else f" of {localizer.layer}"
-        filtered = ", with its guided filter" if localizer.guided_filter else ""
-        said["score map"] = localizer.score_map + layer + filtered
+    options = [
+        f"{name}={value!r}"
+        for name, value in localizer.map_options.items()
+        if isinstance(value, bool | int | float)
+    ]
+    if localizer.score_map != "cam" or options or localizer.guided_filter:
+        layer = [] if localizer.layer is None else [f"of {localizer.layer}"]
+        said["score map"] = " ".join([localizer.score_map, *layer, *options])
+    if localizer.guided_filter:
+        filtered = localizer.guided_filter_options.items()
+        said["guided filter"] = ", ".join(f"{name} {value}" for name, value in filtered)
     if localizer.second_look:
         said["classes"] = "of the image and of the crop of its box"
     return said

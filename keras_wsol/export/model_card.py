@@ -57,7 +57,7 @@ def model_card(
         "max_boxes": localizer.max_boxes,
         "second_look": localizer.second_look_options if localizer.second_look else None,
         "guided_filter": (
-            dict(localizer.guided_filter_options) if localizer.guided_filter else None
+            localizer.guided_filter_options if localizer.guided_filter else None
         ),
         "boxes": "x0, y0, x1, y1 in pixels of the given image, far edge exclusive",
         "metrics": None if metrics is None else dict(metrics),

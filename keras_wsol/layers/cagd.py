@@ -36,11 +36,11 @@ class CAGD(keras.layers.Layer):
             eligible; an image whose channels are all zero drops none.
             `"top_k"`: not among the `keep_fraction` largest [paper: "the top-k
             largest magnitudes"]. On CUB-40 they do not differ (Top-1 Loc -0.1, 95 %
-            interval -1.8 to +1.6, one seed, row `dgdm-top-k` of
-            `examples/results/study-cub40.csv`).
+            interval -1.8 to +1.6, one seed, `grow_background=False`, row `dgdm-top-k`
+            of `examples/results/study-cub40.csv`).
         min_multiple: Float >= 1, used by `"min_multiple"`. Default 3 [paper: the
             best of 2, 2.5, 3, 3.5]. On CUB-40, 5 has 0.7 points of Top-1 Loc more
-            (-2.7 to +4.0, three seeds, row `dgdm-multiple-5` there).
+            (-2.7 to +4.0, three seeds, so too, row `dgdm-multiple-5` there).
         keep_fraction: Float in [0, 1], used by `"top_k"`: `ceil(keep_fraction *
             channels)`, at least one, are safe. Default 0.75 [ours: the paper
             gives no k].

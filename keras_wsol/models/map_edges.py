@@ -5,8 +5,8 @@ from typing import Any
 
 from keras import ops
 
-from keras_wsol.cam import guided_filter, scale_to_unit
-from keras_wsol.cam.guided_filter import check_filter
+from keras_wsol.cam import scale_to_unit
+from keras_wsol.cam.guided_filter import check_filter, guided_filter
 from keras_wsol.layers.arguments import check_number
 
 DEFAULTS = {"strength": 0.5, "radius": 0.125, "epsilon": 1e-3, "step": 4}
@@ -20,7 +20,7 @@ def check_guided_filter(options: Mapping[str, float] | None) -> dict[str, float]
             `None` is none of them.
 
     Returns:
-        All of them.
+        All four, as numbers of Python.
 
     Raises:
         TypeError: They are no dictionary, or an option has another type.
@@ -41,9 +41,8 @@ def check_guided_filter(options: Mapping[str, float] | None) -> dict[str, float]
             f"`guided_filter_options` may hold {sorted(DEFAULTS)}. Received: "
             f"{sorted(options or {})}."
         )
-    check_number("strength", filled["strength"])
-    check_filter(**{name: filled[name] for name in ("radius", "epsilon", "step")})
-    return filled
+    strength = check_number("strength", filled.pop("strength"))
+    return {"strength": strength, **check_filter(**filled)}
 
 
 def follow_edges(
@@ -58,18 +57,25 @@ def follow_edges(
         maps: float32 `(B, K, H, W)` in [0, 1].
         images: `(B, H, W, 3)` in [0, 255].
         strength: Float in [0, 1], share of the filtered map; what falls below 0
-            becomes 0. Default 0.5 [ours: of 0.5, 0.75 and 1 the one whose boxes were
-            right most often on the held-out images of CUB-40].
+            becomes 0. Default 0.5 [ours: alone, the filtered map has worse boxes the
+            larger the windows; see `examples/results/gallery.md`].
         **options: Of `cam.guided_filter`.
 
     Returns:
         float32 `(B, K, H, W)` in [0, 1]; an empty map stays empty.
 
+    Raises:
+        TypeError: As `cam.guided_filter`.
+        ValueError: As `cam.guided_filter`.
+
     Example:
-    >>> maps = ops.reshape(ops.arange(64, dtype="float32") / 63, (1, 1, 8, 8))
-    >>> tuple(follow_edges(maps, ops.zeros((1, 8, 8, 3))).shape)
-    (1, 1, 8, 8)
+    >>> maps = [[[[0.0, 0.25, 0.75, 1.0]]]]
+    >>> black = ops.zeros((1, 1, 4, 3))
+    >>> edges = follow_edges(maps, black, strength=1.0, radius=1.0, step=1)
+    >>> [round(value, 2) for value in ops.convert_to_numpy(edges)[0, 0, 0].tolist()]
+    [0.0, 0.27, 0.73, 1.0]
     """
+    maps = ops.convert_to_tensor(maps, dtype="float32")
     filtered = guided_filter(maps, images, **options)
     mixed = ops.relu(maps + strength * (filtered - maps))
     _, count, height, width = maps.shape

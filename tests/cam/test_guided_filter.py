@@ -126,7 +126,7 @@ def test_images_of_other_types(dtype):
     [
         ({"radius": 0}, ValueError, "above 0"),
         ({"radius": 1.5}, ValueError, "radius"),
-        ({"epsilon": 0.0}, ValueError, "above 0"),
+        ({"epsilon": 1e-7}, ValueError, r"`epsilon` must be a number in \[1e-06, 1\]"),
         ({"epsilon": "small"}, TypeError, "epsilon"),
         ({"step": 0}, ValueError, "step"),
         ({"step": 1.5}, TypeError, "step"),
@@ -159,3 +159,27 @@ def test_a_grey_image():
     )
     found = filtered(score_map[None, None], images, radius=0.25, epsilon=1e-5, step=1)
     np.testing.assert_allclose(found[0, 0], expected, atol=5e-3)
+
+
+def test_flat_colours_at_the_smallest_epsilon():
+    # Two to four colours without noise: the covariance has rank 3 at most.
+    random = np.random.default_rng(7)
+    colours = random.uniform(0, 255, (20, 4, 3))
+    patches = random.integers(0, 4, (20, 6, 6)).repeat(4, axis=1).repeat(4, axis=2)
+    images = np.take_along_axis(colours[:, None, None], patches[..., None, None], 3)
+    maps = random.random((20, 1, 24, 24)).astype("float32")
+    found = filtered(maps, images[..., 0, :], epsilon=1e-6, step=1)
+    assert np.isfinite(found).all()
+    assert -2 < found.min() < found.max() < 3
+
+
+def test_gradients_flow_to_maps_and_images():
+    if keras.backend.backend() != "torch":
+        pytest.skip("in-place changes break gradients on PyTorch alone")
+    import torch
+
+    images = torch.tensor(photograph(1, 12, 8), requires_grad=True)
+    maps = torch.rand((1, 2, 12, 8), requires_grad=True)
+    cam.guided_filter(maps, images).pow(2).sum().backward()
+    assert torch.isfinite(images.grad).all()
+    assert maps.grad.abs().sum() > 0

@@ -484,12 +484,14 @@ def test_notes_say_what_is_read_if_it_is_no_plain_class_activation_map(model, sp
         second_look=True,
     )
     assert evaluate(localizer, split).notes == {
-        "score map": "channel_mean of features, with its guided filter",
+        "score map": "channel_mean of features",
+        "guided filter": "strength 0.5, radius 0.125, epsilon 0.001, step 4",
         "classes": "of the image and of the crop of its box",
         "drawn": "with seed 0",
     }
-    assert evaluate(Localizer(model, score_map="eigen_cam"), split).notes == {
-        "score map": "eigen_cam",
+    plain = Localizer(model, map_options={"negative_weights": False})
+    assert evaluate(plain, split).notes == {
+        "score map": "cam negative_weights=False",
         "drawn": "with seed 0",
     }
 

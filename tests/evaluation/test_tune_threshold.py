@@ -8,6 +8,8 @@ from PIL import Image
 
 from keras_wsol import data, viz
 from keras_wsol.evaluation import compare_thresholds, tune_threshold
+from keras_wsol.models import Localizer
+from keras_wsol.models.second_look import ObjectCrop
 from tests.evaluation.painted_split import NAMES, in_view, split_of
 from tests.export.rectangles import draw, localizer
 from tests.models.painted import expected_maps, painted_classifier
@@ -173,6 +175,17 @@ def test_the_sheet_shows_the_boxes_of_each_threshold(class_ids, split):
     assert np.abs(found.astype(int) - expected).max() <= 2
     with pytest.raises(ValueError, match="`class_ids` must be one of"):
         compare_thresholds(model, split, [0], class_ids="true")
+
+
+def test_a_sheet_of_known_classes_takes_no_second_look(split, monkeypatch):
+    def crop(*_, **__):
+        raise AssertionError("a second look was taken")
+
+    localizer = Localizer(painted_classifier(class_names=NAMES), second_look=True)
+    monkeypatch.setattr(ObjectCrop, "call", crop)
+    assert compare_thresholds(localizer, split, [1], (0.5,), class_ids="known").any()
+    with pytest.raises(AssertionError, match="a second look"):
+        compare_thresholds(localizer, split, [1], (0.5,), class_ids="predicted")
 
 
 def test_a_sheet_of_files_leaves_out_what_cannot_be_read(tmp_path):

@@ -80,6 +80,7 @@ def test_card_lies_beside_the_graph(blobs):
     assert card["max_pixels"] == 1000
     assert card["cam_threshold"] == 0.4
     assert card["second_look"] is None
+    assert card["guided_filter"] is None
 
 
 def test_metrics_that_json_cannot_hold_leave_no_folder(tmp_path):
@@ -171,6 +172,23 @@ def test_a_second_look_is_exported(tmp_path):
         np.testing.assert_allclose(found[name], value, atol=1e-4, err_msg=name)
     empty = served(images=tf.zeros((0, 30, 40, 3), tf.uint8))
     assert empty["scores"].shape == (0, 1)
+
+
+def test_a_guided_filter_is_exported(tmp_path):
+    import tensorflow as tf
+
+    options = {"strength": np.float32(0.75), "step": np.int64(2)}
+    localizer = Localizer(
+        painted_classifier(), guided_filter=True, guided_filter_options=options
+    )
+    path = export_saved_model(localizer, tmp_path / "1")
+    card = json.loads((path / "model_card.json").read_text())
+    assert card["guided_filter"] == localizer.guided_filter_options
+    assert card["guided_filter"]["step"] == 2
+    served, images = signatures(path)["serve_uint8"], blob_images(3, (30, 40))
+    found, expected = served(images=tf.constant(images)), localizer(images)
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, atol=1e-4, err_msg=name)
 
 
 # --- full precision

@@ -38,8 +38,9 @@ def test_layers_of_a_model_of_ones_own_in_order():
 
 @pytest.mark.parametrize("method", ["adl", "cagd", "dfm", "dgdm", "sagd"])
 def test_layers_of_a_classifier_and_of_its_localizer(method):
-    model = small_classifier(method=method)
-    expected = [f"{method}_conv_pw_12_relu", f"{method}_conv_pw_13_relu"]
+    places = ["conv_pw_12_relu", "conv_pw_13_relu"]
+    model = small_classifier(method=method, drop_after=places)
+    expected = [f"{method}_{place}" for place in places]
     assert names(model) == names(Localizer(model)) == expected
 
 

@@ -54,11 +54,11 @@ class SAGD(keras.layers.Layer):
             lies outside the map is cut off: one that is larger than the map drops all
             of it. `"adaptive"`: `ceil(H / 7)` by `ceil(W / 7)`.
         grow_background: Boolean. Whether background cells drop a block, too. Default
-            true [ours: the paper does not say; in DGDM, MobileNetV1 on CUB-40, it has
-            5.1 points of Top-1 Loc more than without (95 % interval +1.5 to +8.9,
-            three seeds) and 8.9 of GT-known Loc (+5.7 to +11.9), accuracy the same;
-            row `dgdm-grow` of `examples/results/study-cub40.csv`. The other rows of
-            DGDM there, and what is said of them here, are without].
+            true [ours: the paper does not say; in DGDM at two places of MobileNetV1,
+            CUB-40, it has 5.1 points of Top-1 Loc more than without (95 % interval
+            +1.5 to +8.9, three seeds) and 8.9 of GT-known Loc (+5.7 to +11.9), accuracy
+            the same; row `dgdm-grow` of `examples/results/study-cub40.csv`. What is
+            said here of other options is of those two places, without it].
         draw: `"batch"`: one draw a call [paper]. `"sample"`: one an image.
         importance_map: Boolean. If false, a call that does not use the mask
             passes its input on.

@@ -4,12 +4,11 @@ References: He, Sun and Tang, "Guided Image Filtering", 2013 (with colours, sect
 3.5); He and Sun, "Fast Guided Filter", 2015 (https://arxiv.org/abs/1505.00996), "fast".
 """
 
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 from keras import ops
-
-from keras_wsol.layers.arguments import check_integer, check_number
 
 
 def guided_filter(
@@ -90,13 +89,19 @@ def check_filter(*, radius: Any, epsilon: Any, step: Any) -> dict[str, float]:
         TypeError: One has another type.
         ValueError: One is out of range.
     """
-    if check_number("radius", radius) == 0:
-        raise ValueError("`radius` must be above 0. Received: radius=0.")
-    return {
-        "radius": check_number("radius", radius),
-        "epsilon": check_number("epsilon", epsilon, low=1e-6),
-        "step": check_integer("step", step),
-    }
+    for name, value, least in (("radius", radius, 0), ("epsilon", epsilon, 1e-6)):
+        if isinstance(value, bool) or not isinstance(value, Real):
+            raise TypeError(f"`{name}` must be a number. Received: {name}={value!r}.")
+        if not (least <= value <= 1 and value):
+            expected = f"in [{least}, 1]" if least else "above 0 and at most 1"
+            raise ValueError(
+                f"`{name}` must be a number {expected}. Received: {name}={value!r}."
+            )
+    if isinstance(step, bool) or not isinstance(step, Integral):
+        raise TypeError(f"`step` must be an integer >= 1. Received: step={step!r}.")
+    if step < 1:
+        raise ValueError(f"`step` must be an integer >= 1. Received: step={step!r}.")
+    return {"radius": float(radius), "epsilon": float(epsilon), "step": int(step)}
 
 
 def _linear_models(

@@ -124,12 +124,14 @@ def test_images_of_other_types(dtype):
 @pytest.mark.parametrize(
     ("options", "error", "match"),
     [
-        ({"radius": 0}, ValueError, "above 0"),
-        ({"radius": 1.5}, ValueError, "radius"),
+        ({"radius": 0}, ValueError, "`radius` must be a number above 0"),
+        ({"radius": 1.5}, ValueError, r"radius=1\.5"),
         ({"epsilon": 1e-7}, ValueError, r"`epsilon` must be a number in \[1e-06, 1\]"),
-        ({"epsilon": "small"}, TypeError, "epsilon"),
-        ({"step": 0}, ValueError, "step"),
-        ({"step": 1.5}, TypeError, "step"),
+        ({"epsilon": "small"}, TypeError, "epsilon='small'"),
+        ({"step": 0}, ValueError, "step=0"),
+        ({"step": 1.5}, TypeError, r"step=1\.5"),
+        ({"radius": float("nan")}, ValueError, "radius=nan"),
+        ({"step": True}, TypeError, "step=True"),
     ],
 )
 def test_wrong_options(options, error, match):

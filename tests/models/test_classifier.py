@@ -339,7 +339,9 @@ def test_logits_is_a_dense_layer():
 
 def test_method_options_reach_every_layer_on_top_of_the_presets():
     model = small_classifier(
-        method="dgdm", method_options={"drop_probability": 0.3, "high_threshold": 0.8}
+        method="dgdm",
+        drop_after=["conv_pw_12_relu", "conv_pw_13_relu"],
+        method_options={"drop_probability": 0.3, "high_threshold": 0.8},
     )
     layers = layers_of(model, DGDM)
     assert [x.drop_probability for x in layers] == [0.3, 0.3]

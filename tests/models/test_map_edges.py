@@ -123,7 +123,7 @@ def test_the_second_look_crops_the_box_of_the_filtered_map():
         (
             {"guided_filter_options": {"radius": 0}},
             ValueError,
-            "`radius` must be above",
+            "`radius` must be a number above",
         ),
         ({"guided_filter_options": {"step": 0.5}}, TypeError, "`step` must be an"),
     ],

@@ -60,7 +60,7 @@ def guided_filter(
     _check_shapes(maps, images)
     size = tuple(images.shape[1:3])
     grid = tuple(-(-side // step) for side in size)
-    mean = _box_mean(grid, max(1, round(radius * min(size) / step)))
+    mean = _box_mean(max(1, round(radius * min(size) / step)))
     slopes, offsets = _linear_models(
         _resized(ops.transpose(maps, (0, 2, 3, 1)), grid),
         _shrunk(images, grid),
@@ -163,16 +163,16 @@ def _dot(first: list[Any], second: list[Any]) -> Any:
     return sum(a * b for a, b in zip(first, second, strict=True))
 
 
-def _box_mean(grid: tuple[int, int], reach: int) -> Any:
+def _box_mean(reach: int) -> Any:
     """Returns the mean over windows that end at the edge, for `(B, h, w, C)`.
 
     Pooling, not a product with a matrix of windows, which GPUs round to ten bits: a
-    covariance is the small difference of two such means. Whether it counts cells beyond
-    the edge depends on the backend, so it is divided by what it makes of ones.
+    covariance is the small difference of two such means. With "same" and a stride of 1
+    no backend counts cells beyond the edge.
     """
     window = 2 * reach + 1
 
-    def pooled(values: Any) -> Any:
+    def mean(values: Any) -> Any:
         for shape in ((window, 1), (1, window)):
             values = ops.average_pool(
                 values,
@@ -183,8 +183,7 @@ def _box_mean(grid: tuple[int, int], reach: int) -> Any:
             )
         return values
 
-    inside = pooled(ops.ones((1, *grid, 1), "float32"))
-    return lambda values: pooled(values) / inside
+    return mean
 
 
 def _resized(values: Any, size: tuple[int, int]) -> Any:

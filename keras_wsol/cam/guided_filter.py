@@ -130,18 +130,20 @@ def _linear_models(
         together = mean(colours[i] * colours[j]) - means[i] * means[j]
         return together + epsilon if i == j else together
 
-    matrix = [[covariance(i, j) for j in range(3)] for i in range(3)]
-    slopes = _solve(matrix, with_map)
+    upper = [[covariance(i, j) for j in range(i, 3)] for i in range(3)]
+    slopes = _solve(upper, with_map)
     return slopes, mean_map - _dot(slopes, means)
 
 
-def _solve(matrix: list[list[Any]], right: list[Any]) -> list[Any]:
+def _solve(upper: list[list[Any]], right: list[Any]) -> list[Any]:
     """Solves symmetric positive definite systems, elementwise, by `L D L^T`.
+
+    Of the matrices it takes what is on the diagonal and right of it, row by row.
 
     By cofactors the determinant of a grey image would drown in rounding; a solver of
     the backend's own does not come through LiteRT.
     """
-    (rr, rg, rb), (_, gg, gb), (_, _, bb) = matrix
+    (rr, rg, rb), (gg, gb), (bb,) = upper
     g_r, b_r = rg / rr, rb / rr
     pivot_g, rest = gg - g_r * rg, gb - g_r * rb
     b_g = rest / pivot_g

@@ -1,7 +1,7 @@
 """Checks of constructor arguments: what was expected, then what came."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -94,6 +94,36 @@ def check_integer(name: str, value: Any, low: int = 1) -> int:
     if value < low:
         raise ValueError(f"{expected} Received: {name}={value!r}.")
     return _plain(value)
+
+
+def fill_options(
+    name: str, options: Mapping[str, Any] | None, defaults: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Returns `defaults` with those of `options` in their place.
+
+    Args:
+        name: Name of the argument.
+        options: What the caller passed; `None` is no option.
+        defaults: Every option there is.
+
+    Returns:
+        All options.
+
+    Raises:
+        TypeError: `options` is no dictionary.
+        ValueError: An option is unknown.
+    """
+    if options is not None and not isinstance(options, Mapping):
+        raise TypeError(
+            f"`{name}` must be a dictionary. Received: {options!r} (of type "
+            f"{type(options).__name__})."
+        )
+    filled = {**defaults, **(options or {})}
+    if set(filled) != set(defaults):
+        raise ValueError(
+            f"`{name}` may hold {sorted(defaults)}. Received: {sorted(options or {})}."
+        )
+    return filled
 
 
 def check_activation(name: str, value: Any) -> Callable[[Any], Any]:

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_wsol.cam import scale_to_unit
 from keras_wsol.cam.guided_filter import check_filter, guided_filter
-from keras_wsol.layers.arguments import check_number
+from keras_wsol.layers.arguments import check_number, fill_options
 
 DEFAULTS = {"strength": 0.5, "radius": 0.125, "epsilon": 1e-3, "step": 4}
 
@@ -30,17 +30,7 @@ def check_guided_filter(options: Mapping[str, float] | None) -> dict[str, float]
     >>> check_guided_filter({"strength": 1.0})["radius"]
     0.125
     """
-    if options is not None and not isinstance(options, Mapping):
-        raise TypeError(
-            "`guided_filter_options` must be a dictionary. Received: "
-            f"{options!r} (of type {type(options).__name__})."
-        )
-    filled = {**DEFAULTS, **(options or {})}
-    if set(filled) != set(DEFAULTS):
-        raise ValueError(
-            f"`guided_filter_options` may hold {sorted(DEFAULTS)}. Received: "
-            f"{sorted(options or {})}."
-        )
+    filled = fill_options("guided_filter_options", options, DEFAULTS)
     strength = check_number("strength", filled.pop("strength"))
     return {"strength": strength, **check_filter(**filled)}
 

@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 
 from keras_wsol.boxes import largest_boxes
-from keras_wsol.layers.arguments import check_number
+from keras_wsol.layers.arguments import check_number, fill_options
 
 DEFAULTS = {"cam_threshold": 0.2, "margin": 0.1}
 
@@ -34,17 +34,7 @@ def check_second_look(options: Mapping[str, float] | None) -> dict[str, float]:
     >>> check_second_look({"margin": 0})
     {'cam_threshold': 0.2, 'margin': 0.0}
     """
-    if options is not None and not isinstance(options, Mapping):
-        raise TypeError(
-            "`second_look_options` must be a dictionary. Received: "
-            f"{options!r} (of type {type(options).__name__})."
-        )
-    filled = {**DEFAULTS, **(options or {})}
-    if set(filled) != set(DEFAULTS):
-        raise ValueError(
-            f"`second_look_options` may hold {sorted(DEFAULTS)}. Received: "
-            f"{sorted(options)}."
-        )
+    filled = fill_options("second_look_options", options, DEFAULTS)
     for name, value in filled.items():
         check_number(f'second_look_options["{name}"]', value)
     if filled["cam_threshold"] == 1:  # above the maximum there is no cell

@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_wsol import evaluation
 from keras_wsol.boxes import largest_boxes
+from keras_wsol.evaluation import protocol
 from keras_wsol.evaluation.measure import MapReader
 from keras_wsol.models import Localizer, second_look
 from keras_wsol.models.second_look import ObjectCrop
@@ -219,6 +220,29 @@ def test_evaluation_counts_the_classes_of_both_looks():
         assert evaluation.evaluate(localizer, split).top1_cls == 1
     report = evaluation.evaluate(Localizer(model), split)
     assert report.top1_cls == pytest.approx((expected == once).mean())
+
+
+def test_evaluation_tunes_without_and_measures_with(monkeypatch):
+    looks = []
+
+    def reader(localizer, second_look=True):
+        looks.append(second_look)
+        return MapReader(localizer, second_look)
+
+    monkeypatch.setattr(protocol, "MapReader", reader)
+    test, held_out = (
+        [
+            {
+                "images": blob_images(4, SIZE, seed),
+                "class_ids": np.arange(4),
+                "boxes": np.tile(np.array([[[4.0, 4.0, 20.0, 20.0]]]), (4, 1, 1)),
+            }
+        ]
+        for seed in (0, 1)
+    )
+    localizer = Localizer(painted_classifier(), second_look=True)
+    evaluation.evaluate(localizer, test, tune_on=held_out)
+    assert sorted(looks) == [False, True]
 
 
 @pytest.mark.parametrize(

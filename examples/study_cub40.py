@@ -24,9 +24,10 @@ import study_boxes
 from smoke_data import write_cub
 from study_ablations import ABLATION_RUNS
 from study_reading import boxed_images, localizer_of
+from study_reads import Read
 from study_results import bits_of, missing_reads, write_row
 from study_rows import facts, figures
-from study_runs import STUDY, Read, Run
+from study_runs import STUDY, Run
 from study_training import BATCH_SIZE, build, trained
 
 from keras_wsol import data, evaluation
@@ -102,7 +103,7 @@ def upper_bound(
     """Learns the true boxes of the training images, which no method may see.
 
     In twelve epochs it does not become the bound that it was meant to be: 57.2
-    GT-known Loc, below the maps. `study_runs.BOUND` is another.
+    GT-known Loc, below the maps. `study_reads.BOUND` is another.
 
     Args:
         run: What is trained.

@@ -6,7 +6,8 @@ from typing import Any
 import keras
 import numpy as np
 import study_boxes
-from study_runs import Read, Run
+from study_reads import Read
+from study_runs import Run
 from study_training import BATCH_SIZE, TENSORFLOW
 
 from keras_wsol import data, models

@@ -5,7 +5,8 @@ import json
 from pathlib import Path
 
 import numpy as np
-from study_runs import Read, Run
+from study_reads import Read
+from study_runs import Run
 
 
 def bits_of(hits: np.ndarray) -> str:

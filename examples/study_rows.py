@@ -4,8 +4,9 @@ import platform
 from importlib.metadata import version
 
 import keras
+from study_reads import Read
 from study_results import bits_of
-from study_runs import Read, Run
+from study_runs import Run
 
 from keras_wsol import evaluation
 

@@ -1,0 +1,75 @@
+"""The lines of the tables of study_tables.py: means, differences and intervals."""
+
+from collections.abc import Iterable
+
+import numpy as np
+from study_results import hits_of
+
+from keras_wsol import evaluation
+
+Row = dict[str, str]
+MEASURES = ("top1_cls", "gt_known_loc", "top1_loc")
+HEAD = (
+    "| | seeds | Top-1 Cls | GT-known Loc | Top-1 Loc | Top-1 Loc, fixed 0.2 | "
+    "Top-1 Loc, oracle | MaxBoxAccV2 |"
+)
+RULE = "| --- |" + " ---: |" * 7
+
+
+def of(rows: Iterable[Row], run: str, read: str) -> list[Row]:
+    """Returns the rows of a run and read, by seed."""
+    found = [row for row in rows if row["run"] == run and row["read"] == read]
+    return sorted(found, key=lambda row: int(row["seed"]))
+
+
+def line(name: str, runs: list[Row], first: list[Row]) -> str:
+    """Returns the line of a table.
+
+    Args:
+        name: What stands in front.
+        runs: A row for each seed.
+        first: What they are compared with; nothing if empty.
+
+    Returns:
+        Markdown.
+    """
+    cells = [name, str(len(runs))]
+    for measure in MEASURES:
+        column = measure if measure == "top1_cls" else f"tuned_{measure}"
+        cells.append(mean(runs, column) + _difference(runs, first, measure))
+    cells += [
+        mean(runs, column)
+        for column in ("fixed_top1_loc", "oracle_top1_loc", "max_box_acc_v2")
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def hits(row: Row, measure: str) -> np.ndarray:
+    """Returns which images a row has right, boolean `(N,)`."""
+    count = int(row["num_images"])
+    right = {
+        "top1_cls": ["class_bits"],
+        "gt_known_loc": ["box_bits"],
+        "top1_loc": ["class_bits", "box_bits"],
+    }[measure]
+    return np.logical_and.reduce([hits_of(row[bits], count) for bits in right])
+
+
+def _difference(runs: list[Row], first: list[Row], measure: str) -> str:
+    if not first:
+        return ""
+    mine, theirs = (
+        np.stack([hits(row, measure) for row in each]) for each in (runs, first)
+    )
+    if mine.shape == theirs.shape and (mine == theirs).all():
+        return ""
+    low, high = evaluation.difference_interval(mine, theirs)
+    star = r"\*" if low > 0 or high < 0 else ""
+    middle = mine.mean() - theirs.mean()
+    return f" ({100 * middle:+.1f}; {100 * low:+.1f} to {100 * high:+.1f}{star})"
+
+
+def mean(runs: list[Row], column: str) -> str:
+    """Returns the mean of a column in per cent; `-` where no row has it."""
+    values = [float(row[column]) for row in runs if row.get(column)]
+    return f"{100 * np.mean(values):.1f}" if values else "-"

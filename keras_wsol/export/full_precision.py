@@ -5,6 +5,7 @@ from typing import Any
 import keras
 
 from keras_wsol.models import Localizer
+from keras_wsol.models.layer_weights import set_layer_weights
 
 # Names that stand for a policy where a configuration spells it out.
 _NARROW = ("float16", "bfloat16", "mixed_float16", "mixed_bfloat16")
@@ -45,8 +46,9 @@ def in_float32(localizer: Localizer) -> Localizer:
             "Layers with a dtype policy of their own, such as a quantized one, cannot "
             f"be made to compute in float32. Received: {narrow[:10]}."
         )
-    copy.model.set_weights(
-        [weight.astype("float32") for weight in localizer.model.get_weights()]
+    set_layer_weights(
+        copy.model,
+        [weight.astype("float32") for weight in localizer.model.get_weights()],
     )
     return copy
 

@@ -22,7 +22,12 @@ from keras_wsol.models.device_check import check_devices
 from keras_wsol.models.logits import Logits
 from keras_wsol.models.methods import METHODS, NORMALIZATION
 from keras_wsol.models.normalization import ImageNetNormalization
-from keras_wsol.models.own_backbone import own_backbone, own_places, own_weights
+from keras_wsol.models.own_backbone import (
+    own_backbone,
+    own_drop_after,
+    own_freeze,
+    own_weights,
+)
 from keras_wsol.models.splice import derive_seed
 from keras_wsol.models.weights import (
     carry_over,
@@ -101,8 +106,13 @@ def build_classifier(
         class_names: Optional names by class id. They stay with the model when it
             is saved and exported.
         freeze: What is not trained: `"batch_norm"` (statistics stay, too),
-            `"backbone"`, the name of a layer (it and all before it), or a
-            sequence of these. `None` trains everything.
+            `"backbone"` (all up to the features whose weights carried over), the
+            name of a layer (it and all before it, whatever their weights), or a
+            sequence of these. `None` trains everything. Under `"backbone"`, inserted
+            layers whose weights are drawn, such as the SE blocks of `"resnet50_se"`
+            with those of ImageNet, are trained; with `weights=None` nothing carried
+            over, and all up to the features is frozen. Layers of a model of one's own
+            are named as it names them.
         batch_norm_momentum: Number in [0, 1]: how much of its old statistics each batch
             normalization keeps a step. Default: the backbone's own, 0.99 in most and
             0.999 in MobileNetV2, whose statistics then need thousands of steps: with
@@ -136,7 +146,7 @@ def build_classifier(
     row(METHODS, "method", method)
     if isinstance(backbone, keras.Model):
         base = _of_a_model(backbone, features, weights, input_shape, backbone_options)
-        drop_after = _own_drop_after(base.source, drop_after)
+        drop_after = own_drop_after(base.source, drop_after)
     else:
         if features is not None:
             raise ValueError(
@@ -177,10 +187,14 @@ def build_classifier(
     )(pooled)
     model = keras.Model(images, logits, name=f"{base.name}_{method}")
     _check_inserted(model, factories, call.outputs, base.name)
+    drawn = set()  # of all weights being drawn, none is told apart
     if weights is not None:
         new = {*spec.inserted_blocks, *(f"{method}_{place}" for place in factories)}
-        carry_over(base.source if base.trained is None else base.trained, model, new)
-    freeze_layers(model, freeze, spec.features)
+        source = base.source if base.trained is None else base.trained
+        drawn = carry_over(source, model, new)
+    if isinstance(backbone, keras.Model):
+        freeze = own_freeze(base.source, model, freeze)
+    freeze_layers(model, freeze, spec.features, drawn)
     if batch_norm_momentum is not None:
         set_batch_norm_momentum(model, batch_norm_momentum)
     return model
@@ -235,20 +249,6 @@ def _of_a_model(
         input_shape=input_shape,
         changes={},
         head_convolutions=0,
-    )
-
-
-def _own_drop_after(
-    source: keras.Model, drop_after: Sequence[str] | None
-) -> Sequence[str] | None:
-    """The places by their stable names."""
-    if drop_after is None or isinstance(drop_after, str):
-        return drop_after
-    return tuple(
-        place
-        if place == NORMALIZATION
-        else own_places(source, [place], "drop_after")[0]
-        for place in drop_after
     )
 
 

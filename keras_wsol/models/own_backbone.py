@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from keras_wsol.models.backbone_spec import BackboneSpec
+from keras_wsol.models.methods import NORMALIZATION
 from keras_wsol.models.normalization import MODES
 from keras_wsol.models.splice import flat_layers, stable_names
 
@@ -78,6 +79,46 @@ def own_places(
             f"Its last layers are: {list(stable)[-20:]}."
         )
     return tuple(stable[name] for name in names)
+
+
+def own_drop_after(
+    model: keras.Model, drop_after: Sequence[str] | None
+) -> Sequence[str] | None:
+    """Returns the places for a method by their stable names."""
+    if drop_after is None or isinstance(drop_after, str):
+        return drop_after
+    return tuple(
+        place if place == NORMALIZATION else own_places(model, [place], "drop_after")[0]
+        for place in drop_after
+    )
+
+
+def own_freeze(
+    model: keras.Model, classifier: keras.Model, freeze: str | Sequence[str] | None
+) -> tuple[str, ...]:
+    """Returns what is not trained, with layers by their stable names.
+
+    Args:
+        model: The user's model.
+        classifier: What was built on it. The layers that it adds, such as
+            `"adl_conv2d_1"`, are named as it names them.
+        freeze: As in `build_classifier`, with layers as `model` names them.
+
+    Raises:
+        ValueError: Neither has a layer of that name.
+    """
+    added = {each.name for each in classifier.operations}
+    as_given = added - set(stable_names(model).values()) | {"batch_norm", "backbone"}
+    parts = [freeze] if isinstance(freeze, str) else freeze or ()
+    try:
+        return tuple(
+            part if part in as_given else own_places(model, [part], "freeze")[0]
+            for part in parts
+        )
+    except ValueError as error:
+        raise ValueError(
+            f'{error} `freeze` may also be "batch_norm" or "backbone".'
+        ) from None
 
 
 def own_weights(weights: str | Path | None) -> keras.Model | None:

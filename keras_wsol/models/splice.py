@@ -7,6 +7,8 @@ from zlib import crc32
 
 import keras
 
+from keras_wsol.models.layer_weights import set_layer_weights
+
 LayerFactory = Callable[[], keras.layers.Layer]
 
 
@@ -99,7 +101,7 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
     """
     for layer in source.layers:
         if layer.weights:
-            target.get_layer(layer.name).set_weights(layer.get_weights())
+            set_layer_weights(target.get_layer(layer.name), layer.get_weights())
 
 
 def flat_layers(model: keras.Model) -> Iterator[Any]:

@@ -8,6 +8,7 @@ import keras
 
 from keras_wsol.layers.arguments import check_number
 from keras_wsol.models.backbone_spec import BackboneSpec
+from keras_wsol.models.layer_weights import set_layer_weights
 from keras_wsol.models.logits import class_names_of
 from keras_wsol.models.splice import check_layer_names, flat_layers, stable_names
 
@@ -43,13 +44,16 @@ def source_model(
 
 def carry_over(
     source: keras.Model, model: keras.Model, new: Collection[str] = ()
-) -> None:
+) -> set[str]:
     """Copies the weights of the backbone, and of the head where it fits.
 
     Args:
         source: Backbone or classifier that has the weights.
         model: Classifier that gets them.
         new: Names of inserted layers: what the source lacks of these stays as drawn.
+
+    Returns:
+        The names of those inserted layers that stay as drawn.
 
     Raises:
         ValueError: The source lacks another layer, or the shapes do not fit.
@@ -75,23 +79,28 @@ def carry_over(
             f"The weights are of another backbone: `{source.name}` lacks the layers "
             f"{missing[:8]} of `{model.name}`."
         )
+    drawn = {layer.name for layer in own if layer.name in new} - set(saved)
     for layer in own:
-        if layer.name in new and layer.name not in saved:
+        if layer.name in drawn:
             continue
         weights = saved[layer.name].get_weights() if layer.name in saved else []
         expected = [tuple(weight.shape) for weight in layer.weights]
         received = [weight.shape for weight in weights]
         if received == expected:
-            layer.set_weights(weights)
+            set_layer_weights(layer, weights)
         elif not layer.name.startswith("head_"):
             raise ValueError(
                 f"The weights of layer {layer.name!r} must have the shapes {expected}; "
                 f"check `backbone_options`. Received: {received}."
             )
+    return drawn
 
 
 def freeze_layers(
-    model: keras.Model, freeze: str | Sequence[str] | None, features: str
+    model: keras.Model,
+    freeze: str | Sequence[str] | None,
+    features: str,
+    drawn: Collection[str] = (),
 ) -> None:
     """Excludes layers from training.
 
@@ -100,6 +109,8 @@ def freeze_layers(
         freeze: `"batch_norm"`, `"backbone"`, the name of a layer (it and all before
             it), a sequence of these, or `None`.
         features: Name of the last layer, or function, of the backbone.
+        drawn: Names of layers that stay trainable under `"backbone"`: theirs are new
+            weights among those that carried over.
 
     Raises:
         ValueError: A name is none of these.
@@ -121,7 +132,12 @@ def freeze_layers(
                     f'{error} `freeze` may also be "batch_norm" or "backbone".'
                 ) from None
             before = model.operations[: names.index(last) + 1]
-            frozen = [each for each in before if isinstance(each, keras.layers.Layer)]
+            kept = drawn if part == "backbone" else ()
+            frozen = [
+                each
+                for each in before
+                if isinstance(each, keras.layers.Layer) and each.name not in kept
+            ]
         for layer in frozen:
             layer.trainable = False
 

@@ -16,8 +16,9 @@ from keras_wsol.export.checking import (
 from keras_wsol.export.full_precision import in_float32
 from keras_wsol.models import Localizer, build_classifier
 from tests.contracts.saved_graph import operations
+from tests.models.adapted import SIZE, adapted_model, normalized
 from tests.models.painted import blob_images, painted_classifier
-from tests.models.small import dtype_policy
+from tests.models.small import dtype_policy, random_images
 
 pytestmark = [
     pytest.mark.export,
@@ -220,6 +221,17 @@ def test_a_mixed_model_computes_in_float32(policy, tmp_path):
     }
     assert types == {1}  # DT_FLOAT
     assert "AvgPool" in operations(path)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_an_adapted_normalization_stays_adapted_in_float32(policy):
+    with dtype_policy(policy):
+        model = build_classifier(adapted_model(), num_classes=5)
+    wide = in_float32(Localizer(model)).model
+    images = random_images(2, SIZE)
+    found = keras.Model(wide.input, wide.get_layer("scaled").output)(images)
+    # To more digits than the narrow type has.
+    np.testing.assert_allclose(found, normalized(images), rtol=1e-4, atol=1e-5)
 
 
 def test_a_float32_model_is_not_copied():

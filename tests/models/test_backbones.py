@@ -370,6 +370,22 @@ def test_weights_of_those_with_preprocessing_inside_carry_over(backbone, tmp_pat
     )
 
 
+def test_the_new_blocks_of_resnet50_se_are_trained_beside_a_frozen_backbone(tmp_path):
+    source = keras_backbone("resnet50")
+    path = tmp_path / "backbone.weights.h5"
+    source.save_weights(path)
+    model = small_classifier("resnet50_se", weights=path, freeze="backbone")
+    trained = [layer.name for layer in model.layers if layer.trainable_weights]
+    blocks = [3, 4, 6, 3]  # of the four stages: He et al., 2016, Table 1
+    assert trained == [
+        f"conv{stage}_block{block}_se"
+        for stage, count in enumerate(blocks, start=2)
+        for block in range(1, count + 1)
+    ] + ["head_logits"]
+    found, expected = weights_by_layer(model), weights_by_layer(source)
+    assert set(found) - set(expected) == set(trained)
+
+
 def test_a_backbone_that_draws_draws_from_the_seed(built):
     # EfficientNetV2 drops whole residuals.
     images = random_images(2, SHAPES["efficientnet_v2_b0"][:2])

@@ -228,6 +228,34 @@ def test_a_frozen_backbone_leaves_the_head():
     assert trainable_layers(model) == ["head_conv1", "head_logits"]
 
 
+@pytest.mark.parametrize("method", ["se", "cbam"])
+def test_a_frozen_backbone_leaves_inserted_layers_that_are_drawn(method, tmp_path):
+    _, path = saved_classifier(tmp_path)
+    model = small_classifier(method=method, weights=path, freeze="backbone")
+    new = [f"{method}_conv_pw_12_relu", f"{method}_conv_pw_13_relu"]
+    assert trainable_layers(model) == [*new, "head_logits"]
+    before = weights_by_layer(model)
+    fit_a_step(model)
+    after = weights_by_layer(model)
+    for name in before:
+        assert same(before[name], after[name]) == (name not in [*new, "head_logits"])
+    # By its name a layer is frozen, and all before it.
+    named = small_classifier(method=method, weights=path, freeze=["backbone", new[0]])
+    assert trainable_layers(named) == [*new[1:], "head_logits"]
+
+
+def test_a_frozen_backbone_includes_inserted_layers_that_carried_over(tmp_path):
+    _, path = saved_classifier(tmp_path, method="se")
+    model = small_classifier(method="se", weights=path, freeze="backbone")
+    # The one behind the features is no part of the backbone.
+    assert trainable_layers(model) == ["se_conv_pw_13_relu", "head_logits"]
+
+
+def test_a_frozen_backbone_that_is_all_drawn_is_frozen_whole():
+    model = small_classifier(method="se", freeze="backbone")
+    assert trainable_layers(model) == ["se_conv_pw_13_relu", "head_logits"]
+
+
 def test_frozen_up_to_a_layer():
     model = small_classifier(freeze="conv_pw_12")
     assert trainable_layers(model) == [

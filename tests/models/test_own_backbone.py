@@ -122,6 +122,63 @@ def test_it_is_frozen_saved_and_loaded_like_the_others(tmp_path):
     np.testing.assert_array_equal(outputs(revived, images), outputs(model, images))
 
 
+def test_freeze_names_layers_as_the_model_names_them():
+    keras.layers.Conv2D(1, 1)  # whatever was made before
+    own = own_model()
+    convolutions = [x.name for x in own.layers if isinstance(x, layers.Conv2D)]
+    trained = {
+        convolutions[0]: ["skip", "conv2d_2", "head_logits"],
+        convolutions[2]: ["head_logits"],
+    }
+    for name, expected in trained.items():
+        for freeze in (name, [name, "batch_norm"]):
+            model = build_classifier(own, num_classes=5, freeze=freeze)
+            found = [x.name for x in model.layers if x.trainable_weights]
+            assert found == expected
+
+
+def test_freeze_takes_the_name_that_the_model_gave_to_another_layer():
+    # `conv2d_1` is the second one here, but the first by its stable name.
+    images = keras.Input((*SIZE, 3))
+    x = layers.Conv2D(4, 3, name="conv2d")(images)
+    x = layers.Conv2D(4, 1, name="conv2d_1")(x)
+    own = keras.Model(images, layers.Conv2D(5, 3, name="conv2d_2")(x))
+    model = build_classifier(own, num_classes=5, freeze="conv2d_1")
+    trained = [x.name for x in model.layers if x.trainable_weights]
+    assert trained == ["conv2d_3", "head_logits"]
+    with pytest.raises(ValueError, match=r"Received: \['conv2d_3'\]"):
+        build_classifier(own, num_classes=5, freeze="conv2d_3")
+
+
+def test_freeze_names_what_the_classifier_adds_as_it_does():
+    for name in ("adl_skip", "skip"):
+        model = build_classifier(
+            own_model(), "adl", 5, drop_after=["skip"], freeze=[name]
+        )
+        trained = [x.name for x in model.layers if x.trainable_weights]
+        assert trained == ["conv2d_2", "head_logits"]
+
+
+@pytest.mark.parametrize("method", ["se", "cbam"])
+def test_a_frozen_backbone_leaves_what_is_drawn(method, tmp_path):
+    arguments = {"drop_after": ["skip", "top"], "num_classes": 5, "freeze": "backbone"}
+    model = build_classifier(own_model(), method, **arguments)
+    new = [f"{method}_skip", f"{method}_top"]
+    assert [x.name for x in model.layers if x.trainable_weights] == [
+        *new,
+        "head_logits",
+    ]
+    # What a file has is not drawn.
+    model.save(tmp_path / "trained.keras")
+    again = build_classifier(
+        own_model(), method, weights=tmp_path / "trained.keras", **arguments
+    )
+    assert [x.name for x in again.layers if x.trainable_weights] == [
+        *new[1:],
+        "head_logits",
+    ]
+
+
 def test_the_size_is_that_of_the_model_unless_given():
     free = own_model(size=(None, None))
     assert build_classifier(free).input_shape == (None, 224, 224, 3)
@@ -188,6 +245,11 @@ class Subclassed(keras.Model):
         (
             {"method": "adl", "features": "skip", "drop_after": ["top"]},
             r"Cannot insert after .* Received: \['top'\]",
+        ),
+        (
+            {"freeze": ["batch_norm", "tip"]},
+            r"`freeze` must name layers of `mine`. Received: \['tip'\]. .*'top'"
+            r'.* `freeze` may also be "batch_norm" or "backbone".',
         ),
         ({"backbone_options": {"alpha": 1}}, "may have 'normalization', one of"),
         (

@@ -27,6 +27,8 @@ def score_maps(cams: Any, size: tuple[int, int]) -> Any:
     [[0.0, 0.25], [0.5, 1.0]]
     """
     cams = ops.cast(cams, "float32")
+    if cams.shape[0] == 0:  # no image; eagerly, TensorFlow's `ops.max` refuses that
+        return ops.zeros((0, cams.shape[1], *size), dtype="float32")
     _, count, height, width = ops.shape(cams)
     maps = ops.reshape(cams, (-1, height, width, 1))
     # Resizing may leave rounding behind, which would be scaled up to a map.
@@ -56,6 +58,8 @@ def scale_to_unit(maps: Any) -> Any:
     [[0.0, 1.0, 0.5], [0.0, 0.0, 0.0]]
     """
     maps = ops.cast(maps, "float32")
+    if maps.shape[0] == 0:
+        return maps
     axes = tuple(range(1, len(maps.shape)))
     usable = _usable(maps, axes)
     low = ops.min(maps, axis=axes, keepdims=True)

@@ -71,27 +71,37 @@ def check_bool(name: str, value: Any) -> None:
         )
 
 
-def check_integer(name: str, value: Any, low: int = 1) -> int:
-    """Returns `value` if it is an integer of at least `low`, else raises.
+def check_integer(
+    name: str,
+    value: Any,
+    low: int = 1,
+    high: int | None = None,
+    expected: str | None = None,
+) -> int:
+    """Returns `value` if it is an integer in `[low, high]`, else raises.
 
     Args:
         name: Name of the argument.
         value: What the caller passed.
         low: Smallest allowed value.
+        high: Largest allowed value, or `None` for no limit.
+        expected: What the value must be, in the words of the error; `None` gives the
+            limits.
 
     Returns:
         The value as an integer of Python.
 
     Raises:
         TypeError: `value` is no integer.
-        ValueError: `value` is too small.
+        ValueError: `value` lies outside.
     """
-    expected = f"`{name}` must be an integer >= {low}."
+    limits = f">= {low}" if high is None else f"in [{low}, {high}]"
+    expected = f"`{name}` must be {expected or f'an integer {limits}'}."
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(
             f"{expected} Received: {name}={value!r} (of type {type(value).__name__})."
         )
-    if value < low:
+    if not low <= value <= (value if high is None else high):
         raise ValueError(f"{expected} Received: {name}={value!r}.")
     return _plain(value)
 

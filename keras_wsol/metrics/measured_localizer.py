@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_wsol.boxes import largest_boxes
 from keras_wsol.models import Localizer
+from keras_wsol.models.map_boxes import pixels_a_cell
 
 KEYS = ("images", "class_ids", "boxes")
 
@@ -80,6 +81,7 @@ class MeasuredLocalizer(keras.Model):
                 f"{type(localizer).__name__}."
             )
         self.localizer = localizer
+        self._compiled_threshold = localizer.cam_threshold
         self.num_classes = localizer.head.num_classes
         self.measures = _checked(metrics, self.num_classes)
         self.top_k = max(getattr(metric, "top_k", 1) for metric in self.measures)
@@ -104,7 +106,7 @@ class MeasuredLocalizer(keras.Model):
         box = largest_boxes(maps, self.localizer.cam_threshold)
         class_ids = ops.concatenate([best, true_ids], axis=1)
         of_true_class = class_ids == true_ids
-        box = box * self._pixels_a_cell(images)
+        box = box * pixels_a_cell(images, self.localizer.input_size)
         return {
             "class_ids": class_ids,
             "boxes": ops.where(of_true_class[..., None], box[:, None], 0.0),
@@ -127,6 +129,10 @@ class MeasuredLocalizer(keras.Model):
             TypeError: A batch is no dictionary.
             ValueError: A batch lacks a key.
         """
+        if self.localizer.cam_threshold != self._compiled_threshold:
+            # What an earlier call compiled holds the threshold of then.
+            self._compiled_threshold = self.localizer.cam_threshold
+            self.test_function = None
         return super().evaluate(_without_other_keys(x), **kwargs)
 
     def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
@@ -138,14 +144,6 @@ class MeasuredLocalizer(keras.Model):
         for metric in self.measures:
             metric.update_state(x, y_pred)
         return self.get_metrics_result()
-
-    def _pixels_a_cell(self, images: Any) -> Any:
-        """Scale of x0, y0, x1, y1 from cells of the map to pixels of the images."""
-        _, height, width, _ = ops.shape(images)
-        rows, columns = self.localizer.input_size
-        x = ops.cast(width, "float32") / columns
-        y = ops.cast(height, "float32") / rows
-        return ops.stack([x, y, x, y])
 
 
 def _checked(metrics: Any, num_classes: int) -> list[keras.metrics.Metric]:

@@ -5,6 +5,11 @@ from typing import Any
 
 import keras
 
+_EXPECTED = (
+    "A class activation map is read from a functional model that ends in "
+    "GlobalAveragePooling2D and one Dense layer"
+)
+
 
 @dataclass(frozen=True)
 class Head:
@@ -52,15 +57,7 @@ def find_head(model: keras.Model) -> Head:
     >>> tuple(find_head(model).kernel.shape)
     (4, 2)
     """
-    layers = list(getattr(model, "layers", []))
-    pool, dense = _pool_and_dense(layers)
-    if pool is None:
-        ends = [type(layer).__name__ for layer in layers[-4:]]
-        raise ValueError(
-            "A class activation map is read from a functional model that ends in "
-            "GlobalAveragePooling2D and one Dense layer. Received a model that ends "
-            f"in: {ends}."
-        )
+    pool, dense = _pool_and_dense(model)
     if len(model.inputs) != 1 or None in model.input_shape[1:]:
         raise ValueError(
             "The model must have one input of fixed height and width. Received: "
@@ -74,8 +71,14 @@ def find_head(model: keras.Model) -> Head:
     return Head(network=network, dense=dense)
 
 
-def _pool_and_dense(layers: list[keras.layers.Layer]) -> tuple[Any, Any]:
-    """Reads the end of a model backwards; `(None, None)` if it is another end."""
+def activation_name(activation: Any) -> str:
+    """Returns what an error calls an activation: a function, or a layer used as one."""
+    return getattr(activation, "__name__", type(activation).__name__)
+
+
+def _pool_and_dense(model: Any) -> tuple[Any, Any]:
+    """Reads the end of a model backwards, and raises if it is another end."""
+    layers = list(getattr(model, "layers", []))
     tail = list(layers)
     if tail and _is_softmax(tail[-1]):
         tail.pop()
@@ -83,15 +86,33 @@ def _pool_and_dense(layers: list[keras.layers.Layer]) -> tuple[Any, Any]:
     while tail and isinstance(tail[-1], keras.layers.Dropout):
         tail.pop()
     pool = tail.pop() if tail else None
-    fits = (
-        isinstance(dense, keras.layers.Dense)
-        and dense.activation in (keras.activations.linear, keras.activations.softmax)
-        and isinstance(pool, keras.layers.GlobalAveragePooling2D)
-        and not pool.keepdims
-        and hasattr(pool, "input")  # has been called on a symbolic tensor
-        and hasattr(dense, "input")
-    )
-    return (pool, dense) if fits else (None, None)
+    is_pool = isinstance(pool, keras.layers.GlobalAveragePooling2D)
+    if not (is_pool and isinstance(dense, keras.layers.Dense)):
+        ends = [type(layer).__name__ for layer in layers[-4:]]
+        raise ValueError(f"{_EXPECTED}. Received a model that ends in: {ends}.")
+    _check_pool_and_dense(model, pool, dense)
+    return pool, dense
+
+
+def _check_pool_and_dense(model: Any, pool: Any, dense: Any) -> None:
+    """Raises unless the map that is read is what the model decides by."""
+    linear, softmax = keras.activations.linear, keras.activations.softmax
+    if dense.activation not in (linear, softmax):
+        raise ValueError(
+            f"{_EXPECTED}, which gives one logit a class or their softmax. Received: "
+            f"{dense.name!r} with activation={activation_name(dense.activation)!r}."
+        )
+    if pool.keepdims:
+        raise ValueError(
+            f"{_EXPECTED}, the pooling with keepdims=False. Received: {pool.name!r} "
+            "with keepdims=True."
+        )
+    # Only what has been called on a symbolic tensor has an input.
+    if not (hasattr(pool, "input") and hasattr(dense, "input")):
+        raise ValueError(
+            f"{_EXPECTED}, called on a `keras.Input`. Received: {model.name!r} of type "
+            f"{type(model).__name__}, which is subclassed or not built."
+        )
 
 
 def _is_softmax(layer: keras.layers.Layer) -> bool:

@@ -7,10 +7,11 @@ import keras
 from keras import ops
 
 from keras_wsol.cam import score_maps
-from keras_wsol.layers.arguments import check_bool, check_number
+from keras_wsol.layers.arguments import check_bool
 from keras_wsol.models.head import Head
 from keras_wsol.models.input_size import resize_to_input
-from keras_wsol.models.map_boxes import map_boxes
+from keras_wsol.models.localizer_settings import changeable, fixed
+from keras_wsol.models.map_boxes import map_boxes, pixels_a_cell
 from keras_wsol.models.map_edges import check_guided_filter, follow_edges
 from keras_wsol.models.score_map_table import SCORE_MAPS, Evidence, find_source
 from keras_wsol.models.second_look import (
@@ -32,6 +33,9 @@ class Localizer(keras.Model):
 
     A saved localizer is loaded by `keras.saving.load_model` once this room has been
     imported (`from keras_wsol import models`), which tells Keras its classes.
+
+    Each argument but `model` is an attribute. `cam_threshold`, `top_k` and `max_boxes`
+    can be set again; for another of the rest, make another localizer.
 
     Args:
         model: A functional classifier with a fixed input size. If its last layers are
@@ -119,6 +123,17 @@ class Localizer(keras.Model):
     ((1, 2, 4), (1, 2, 64, 96))
     """
 
+    cam_threshold = changeable("cam_threshold")
+    top_k = changeable("top_k")
+    max_boxes = changeable("max_boxes")
+    score_map = fixed("score_map")
+    layer = fixed("layer")
+    map_options = fixed("map_options")
+    second_look = fixed("second_look")
+    second_look_options = fixed("second_look_options")
+    guided_filter = fixed("guided_filter")
+    guided_filter_options = fixed("guided_filter_options")
+
     def __init__(
         self,
         model: keras.Model,
@@ -137,52 +152,29 @@ class Localizer(keras.Model):
         # Images in [0, 255] do not survive a cast to float16 on the way in.
         super().__init__(**{"name": "localizer", **kwargs, "dtype": "float32"})
         map_options = dict(map_options or {})
-        source = find_source(model, score_map, layer, map_options)
-        cam_threshold = check_number("cam_threshold", cam_threshold)
-        if cam_threshold == 1:  # above the maximum there is no cell
-            raise ValueError(
-                "`cam_threshold` must be a number in [0, 1). Received: cam_threshold=1."
-            )
-        _check_count("top_k", top_k, source.num_classes)
-        _check_count("max_boxes", max_boxes)
+        self._source = find_source(model, score_map, layer, map_options)
         check_bool("second_look", second_look)
         look = check_second_look(second_look_options)
         check_bool("guided_filter", guided_filter)
-        filter_options = check_guided_filter(guided_filter_options)
         self.model = model
         self.cam_threshold = cam_threshold
         self.top_k = top_k
-        self.score_map = score_map
         self.max_boxes = max_boxes
-        self.layer = layer
-        self.map_options = map_options
-        self.guided_filter = guided_filter
-        self._filter_options = filter_options
-        self._look = look
+        self._score_map = score_map
+        self._layer = layer
+        self._map_options = map_options
+        self._second_look = second_look
+        self._second_look_options = look
+        self._guided_filter = guided_filter
+        self._guided_filter_options = check_guided_filter(guided_filter_options)
         # Not made where it is not used: XLA leaves out every model that holds one.
         self._crop = ObjectCrop(**look) if second_look else None
         self.input_size = tuple(model.input_shape[1:3])
-        self._source = source
         self.built = True
         if keras.backend.backend() == "tensorflow":
             # There, boxes come from an algorithm whose shapes depend on the values,
             # which XLA cannot compile; Keras would try on a GPU.
             self.jit_compile = False
-
-    @property
-    def second_look_options(self) -> dict[str, float]:
-        """Where the crop of a second look is cut, and its margin."""
-        return dict(self._look)
-
-    @property
-    def guided_filter_options(self) -> dict[str, float]:
-        """How the guided filter filters, and its share."""
-        return dict(self._filter_options)
-
-    @property
-    def second_look(self) -> bool:
-        """Whether there is a second look; it cannot be changed."""
-        return self._crop is not None
 
     @property
     def head(self) -> Head | SplitModel:
@@ -210,7 +202,7 @@ class Localizer(keras.Model):
                 maps,
                 self.cam_threshold if cam_threshold is None else cam_threshold,
                 self.max_boxes,
-                self._pixels_a_cell(images),
+                pixels_a_cell(images, self.input_size),
                 static_shapes,
             ),
         }
@@ -250,7 +242,7 @@ class Localizer(keras.Model):
             maps = score_maps(cams, self.input_size)
             if not self.guided_filter:
                 return maps
-            return follow_edges(maps, images, **self._filter_options)
+            return follow_edges(maps, images, **self.guided_filter_options)
 
         if self.second_look and second_look:
             best = ops.cast(ops.argmax(logits, axis=1, keepdims=True), "int32")
@@ -291,13 +283,6 @@ class Localizer(keras.Model):
         exists = ops.logical_and(class_ids >= 0, class_ids < self._source.num_classes)
         return ops.where(exists, class_ids, 0), exists
 
-    def _pixels_a_cell(self, images: Any) -> Any:
-        """Scale of x0, y0, x1, y1 from cells of the map to pixels of the image."""
-        _, height, width, _ = ops.shape(images)
-        x = ops.cast(width, "float32") / self.input_size[1]
-        y = ops.cast(height, "float32") / self.input_size[0]
-        return ops.stack([x, y, x, y])
-
     def get_config(self) -> dict[str, Any]:
         model = keras.saving.serialize_keras_object(self.model)
         # A localizer does not train: whoever loads it needs no optimizer of ours.
@@ -310,7 +295,7 @@ class Localizer(keras.Model):
             "score_map": self.score_map,
             "max_boxes": self.max_boxes,
             "layer": self.layer,
-            "map_options": keras.saving.serialize_keras_object(dict(self.map_options)),
+            "map_options": keras.saving.serialize_keras_object(self.map_options),
             "second_look": self.second_look,
             "second_look_options": self.second_look_options,
             "guided_filter": self.guided_filter,
@@ -329,16 +314,3 @@ class Localizer(keras.Model):
             if name in config  # files of the first version have no options
         }
         return cls(**{**config, **objects})
-
-
-def _check_count(name: str, value: Any, most: int | None = None) -> None:
-    if (
-        not isinstance(value, int)
-        or value < 1
-        or value > (value if most is None else most)
-    ):
-        limit = "" if most is None else f" and at most {most}, the number of classes"
-        raise ValueError(
-            f"`{name}` must be an integer of at least 1{limit}. Received: "
-            f"{name}={value!r}."
-        )

@@ -7,6 +7,27 @@ from keras import ops
 from keras_wsol.boxes import largest_boxes, top_boxes
 
 
+def pixels_a_cell(images: Any, size: tuple[int, int]) -> Any:
+    """Returns the scale from cells of a score map to pixels of the images.
+
+    Args:
+        images: `(B, H, W, C)`; the sizes may be unknown until the call.
+        size: Height and width of the score map.
+
+    Returns:
+        float32 `(4,)`, of x0, y0, x1 and y1.
+
+    Example:
+    >>> scale = pixels_a_cell(ops.zeros((1, 30, 20, 3)), (3, 4))
+    >>> ops.convert_to_numpy(scale).tolist()
+    [5.0, 10.0, 5.0, 10.0]
+    """
+    _, height, width, _ = ops.shape(images)
+    x = ops.cast(width, "float32") / size[1]
+    y = ops.cast(height, "float32") / size[0]
+    return ops.stack([x, y, x, y])
+
+
 def map_boxes(
     maps: Any,
     cam_threshold: Any,
@@ -20,7 +41,7 @@ def map_boxes(
         maps: float32 `(B, K, h, w)` in [0, 1].
         cam_threshold: As in `boxes.largest_boxes`.
         max_boxes: As in `Localizer`.
-        scale: `(4,)`, what x0, y0, x1, y1 in cells are multiplied by.
+        scale: `(4,)`, from `pixels_a_cell`.
         static_shapes: As in `boxes.largest_boxes`.
 
     Returns:

@@ -195,8 +195,8 @@ def find_source(
 
     Raises:
         TypeError: An option has another type than it must have.
-        ValueError: There is no such map, the model has no such layer or head, or an
-            option is unknown, missing or out of range.
+        ValueError: There is no such map, the model has no such layer or head or only
+            one logit, or an option is unknown, missing or out of range.
     """
     check_choice("score_map", score_map, tuple(SCORE_MAPS))
     row = SCORE_MAPS[score_map]
@@ -215,6 +215,12 @@ def find_source(
     for name, value in options.items():
         row.options[name](name, value)
     source = split_at(model, layer) if row.any_layer else find_head(model)
+    if source.num_classes == 1:
+        raise ValueError(
+            "The model needs one logit a class: for one class and the rest, train with "
+            f"two outputs. Received: {model.name!r} with one logit, whose softmax is "
+            "always 1."
+        )
     if "component" in options:
         check_channels(source.network.outputs[0], options["component"])
     if "discriminant" in options:

@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from keras_wsol.models.head import find_head
+from keras_wsol.models.head import activation_name, find_head
 from keras_wsol.models.splice import check_layer_names
 
 SOFTMAX = "Softmax"  # the class of the layer and of the operation
@@ -127,7 +127,8 @@ def _logits(model: keras.Model) -> Any:
     elif activation is not keras.activations.linear:
         raise ValueError(
             "The model must end in logits or in their softmax. Received a model that "
-            f"ends in {operation.name!r} with activation={activation.__name__!r}."
+            f"ends in {operation.name!r} with activation="
+            f"{activation_name(activation)!r}."
         )
     if len(output.shape) != 2 or output.shape[-1] is None:
         raise ValueError(

@@ -93,6 +93,14 @@ def test_a_span_that_float32_does_not_have_is_zero():
     np.testing.assert_array_equal(score_maps(cams, (3, 5)), 0.0)
 
 
+@pytest.mark.parametrize("size", [(3, 5), (6, 4)])
+def test_no_map_gives_none(size):
+    found = ops.convert_to_numpy(score_maps(np.zeros((0, 2, 3, 5), "float64"), size))
+    assert (found.shape, found.dtype) == ((0, 2, *size), "float32")
+    found = ops.convert_to_numpy(scale_to_unit(np.zeros((0, 3, 5), "float64")))
+    assert (found.shape, found.dtype) == ((0, 3, 5), "float32")
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float64", "int32"])
 def test_the_result_is_float32_whatever_comes(dtype):
     cams = ops.cast(np.arange(15).reshape(1, 1, 3, 5), dtype)

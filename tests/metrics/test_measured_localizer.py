@@ -53,6 +53,19 @@ def check(model, found, given):
     np.testing.assert_allclose([found[name] for name in names], expected, rtol=1e-5)
 
 
+def test_a_threshold_that_is_set_after_an_evaluation_is_used():
+    model = localizer("cam")
+    given = list(batches(model))
+    measured = MeasuredLocalizer(model, metrics())
+    before = measured.evaluate(given, verbose=0, return_dict=True)
+    model.cam_threshold = 0.9
+    found = measured.evaluate(given, verbose=0, return_dict=True)
+    assert found["mean_box_iou"] != before["mean_box_iou"]
+    np.testing.assert_allclose(
+        [found[metric.name] for metric in metrics()], counted(model, given), rtol=1e-5
+    )
+
+
 @pytest.mark.parametrize("score_map", ["cam", "grad_cam_pp"])
 def test_of_a_list_of_batches_with_a_short_last_one(score_map):
     model = localizer(score_map)

@@ -137,6 +137,50 @@ def test_a_head_that_would_be_misread_is_refused(name):
         Localizer(ending_in(*MISREAD[name]))
 
 
+def kept():
+    return keras.layers.GlobalAveragePooling2D(keepdims=True)
+
+
+@pytest.mark.parametrize(
+    ("end", "condition"),
+    [
+        (
+            [pool(), dense(1, activation="sigmoid", name="d")],
+            "one logit a class or their softmax. Received: 'd' with "
+            "activation='sigmoid'.",
+        ),
+        (
+            [pool(), dense(activation=keras.layers.LeakyReLU(), name="d")],
+            "Received: 'd' with activation='LeakyReLU'.",
+        ),
+        (
+            [pool(), dense(activation="relu", name="d"), keras.layers.Softmax()],
+            "Received: 'd' with activation='relu'.",
+        ),
+        (
+            [kept(), dense(name="d")],
+            "the pooling with keepdims=False. Received: 'global_average_pooling2d",
+        ),
+    ],
+)
+def test_a_head_of_the_right_layers_is_told_what_else_is_wrong(end, condition):
+    with pytest.raises(ValueError, match=re.escape(condition)) as refused:
+        Localizer(ending_in(*end))
+    assert "Received a model that ends in" not in str(refused.value)
+
+
+@pytest.mark.parametrize("activation", [None, "softmax"])
+@pytest.mark.parametrize(
+    "arguments", [{}, {"score_map": "grad_cam"}, {"score_map": "channel_mean"}]
+)
+def test_one_logit_is_refused(arguments, activation):
+    # Its softmax is 1 whatever the image.
+    model = ending_in(pool(), dense(1, activation=activation))
+    message = "needs one logit a class.*train with two outputs.*with one logit"
+    with pytest.raises(ValueError, match=message):
+        Localizer(model, **arguments)
+
+
 def test_an_unknown_size_is_refused():
     message = (
         r"one input of fixed height and width.*input_shape=\(None, None, None, 3\)"
@@ -164,9 +208,12 @@ class Subclassed(keras.Model):
 
 def test_a_model_that_is_not_functional_is_refused():
     message = "functional model that ends in GlobalAveragePooling2D and one Dense"
+    not_symbolic = "called on a `keras.Input`.* of type (Subclassed|Sequential), which"
     called = Subclassed()
     called(random_images(1, SIZE))
     unbuilt = keras.Sequential([keras.layers.Conv2D(4, 3), pool(), dense()])
-    for model in (called, unbuilt, keras.Sequential([keras.Input((*SIZE, 3)), called])):
-        with pytest.raises(ValueError, match=message):
+    for model in (called, unbuilt):
+        with pytest.raises(ValueError, match=f"{message}.*{not_symbolic}"):
             Localizer(model)
+    with pytest.raises(ValueError, match=rf"{message}.*ends in: \['Subclassed'\]"):
+        Localizer(keras.Sequential([keras.Input((*SIZE, 3)), called]))

@@ -101,6 +101,25 @@ def expected_maps(score_map, layer, model, images, class_ids):
     return np.array([[cam_numpy.score_map(x, SIZE) for x in each] for each in raw])
 
 
+@pytest.mark.parametrize("score_map", SCORE_MAPS)
+def test_no_image_gives_no_box(score_map):
+    # Eagerly, TensorFlow has no maximum of an empty tensor.
+    if score_map == "score_cam" and keras.backend.backend() == "jax":
+        pytest.skip("JAX traces the loop over images, and takes one of none")
+    model = painted_classifier()
+    options = options_of(score_map, model, "features", blob_images(3, (24, 36)))
+    localizer = Localizer(model, top_k=2, score_map=score_map, map_options=options)
+    found = localizer(np.zeros((0, 40, 50, 3), "float32"))
+    shapes = {name: tuple(value.shape) for name, value in found.items()}
+    assert shapes == {
+        "class_ids": (0, 2),
+        "scores": (0, 2),
+        "boxes": (0, 2, 4),
+        "score_maps": (0, 2, 24, 36),
+        "valid": (0, 2),
+    }
+
+
 def maps_of(localizer, images, class_ids=CLASS_IDS):
     return ops.convert_to_numpy(localizer.find_maps(images, class_ids)["score_maps"])
 

@@ -207,9 +207,17 @@ def of_any_size():
 
 
 def sigmoid():
+    return activated("sigmoid")
+
+
+def leaky():
+    return activated(keras.layers.LeakyReLU())
+
+
+def activated(activation):
     images, x = scaled()
     x = keras.layers.Flatten()(conv(4, "first")(x))
-    return keras.Model(images, dense(activation="sigmoid")(x))
+    return keras.Model(images, dense(activation=activation)(x))
 
 
 @pytest.mark.parametrize(
@@ -225,6 +233,7 @@ def sigmoid():
         (of_two, "scaled", "must be functional, with one output"),
         (of_any_size, "first", r"fixed height and width.*\(None, None, None, 3\)"),
         (sigmoid, "first", "logits or in their softmax.*activation='sigmoid'"),
+        (leaky, "first", "logits or in their softmax.*activation='LeakyReLU'"),
     ],
 )
 def test_what_cannot_be_split_is_refused(build, layer, message):

@@ -21,7 +21,7 @@ def export_litert(localizer: keras.Model, path: str | Path) -> Path:
 
     Args:
         localizer: A `Localizer`, or a classifier that one can be made of. Its score
-            map must be `"cam"`, `"channel_mean"` or `"ddt"`.
+            map must be `"cam"`, `"channel_mean"`, `"ddt"` or `"foreground"`.
         path: File to write, such as `birds.tflite`. A file that is there is replaced
             once the new one is complete.
 

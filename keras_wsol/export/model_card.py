@@ -11,6 +11,7 @@ from typing import Any
 import keras
 
 import keras_wsol
+from keras_wsol.cam import Discriminant, PrincipalComponent
 from keras_wsol.models import (
     BACKBONES,
     METHODS,
@@ -34,7 +35,10 @@ def model_card(
     Returns:
         Dictionary that JSON can hold: name, backbone, method (`None` if the model was
         not made by `build_classifier`), inserted layers with their configurations,
-        classes, input size, what the localizer reads, metrics, versions.
+        classes, input size, what the localizer reads, metrics, versions. What it
+        reads is the score map, its layer (`None` for what the head's pooling reads)
+        and its options; of a fitted component or discriminant, which has a number a
+        channel, only its share.
     """
     backbone, method = _backbone_and_method(localizer.model.name)
     names = class_names_of(localizer.model)
@@ -52,6 +56,10 @@ def model_card(
         "parameters": localizer.model.count_params(),
         "input_size": {"height": height, "width": width},
         "score_map": localizer.score_map,
+        "layer": localizer.layer,
+        "map_options": {
+            name: _as_json(value) for name, value in localizer.map_options.items()
+        },
         "cam_threshold": localizer.cam_threshold,
         "top_k": localizer.top_k,
         "max_boxes": localizer.max_boxes,
@@ -97,6 +105,15 @@ def _backbone_and_method(name: str) -> tuple[str | None, str | None]:
         if backbone != name and backbone in BACKBONES:
             return backbone, method
     return None, None
+
+
+def _as_json(option: Any) -> Any:
+    """An option of a map as JSON can hold it, but for a fit's number a channel."""
+    if isinstance(option, PrincipalComponent | Discriminant):
+        return {"share": float(option.share)}
+    if isinstance(option, tuple | list):  # a colour
+        return [float(value) for value in option]
+    return option
 
 
 def _version_of(*names: str) -> str | None:

@@ -37,7 +37,7 @@ def export_onnx(
 
     Args:
         localizer: A `Localizer`, or a classifier that one can be made of. Its score
-            map must be `"cam"`, `"channel_mean"` or `"ddt"`.
+            map must be `"cam"`, `"channel_mean"`, `"ddt"` or `"foreground"`.
         path: File to write, such as `birds.onnx`. A file that is there is replaced
             once the new one is complete.
         boxes: Must be false: see above. The argument says that they are missing to

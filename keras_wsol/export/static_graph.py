@@ -8,7 +8,7 @@ import keras
 from keras_wsol.models import Localizer
 
 # The others need gradients, a decomposition, or passes without number.
-FORWARD_MAPS = ("cam", "channel_mean", "ddt")
+FORWARD_MAPS = ("cam", "channel_mean", "ddt", "foreground")
 
 
 def as_localizer(model: keras.Model) -> Localizer:

@@ -7,6 +7,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from keras_wsol.export import export_litert
 from keras_wsol.models import Localizer
+from tests.extras.painted_maps import MAPS_BESIDE_CAM
 from tests.extras.saved_birds import SIZE, small_localizer
 from tests.models.painted import blob_images, painted_classifier
 
@@ -16,7 +17,9 @@ def run(path, image):
 
 
 @pytest.mark.parametrize(
-    "arguments", [{}, {"top_k": 2, "max_boxes": 3}, {"guided_filter": True}], ids=str
+    "arguments",
+    [{}, {"top_k": 2, "max_boxes": 3}, {"guided_filter": True}, *MAPS_BESIDE_CAM],
+    ids=str,
 )
 def test_outputs_are_those_of_the_localizer(arguments, tmp_path):
     localizer = Localizer(painted_classifier(), cam_threshold=0.4, **arguments)

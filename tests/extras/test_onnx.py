@@ -6,6 +6,7 @@ import pytest
 
 from keras_wsol.export import export_onnx
 from keras_wsol.models import Localizer
+from tests.extras.painted_maps import MAPS_BESIDE_CAM
 from tests.extras.saved_birds import SIZE, small_localizer
 from tests.models.painted import blob_images, painted_classifier
 
@@ -18,10 +19,12 @@ def run(path, images):
     return dict(zip(NAMES, session.run(NAMES, {"images": images}), strict=True))
 
 
-@pytest.mark.parametrize("guided_filter", [False, True])
+@pytest.mark.parametrize(
+    "arguments", [{}, {"guided_filter": True}, *MAPS_BESIDE_CAM], ids=str
+)
 @pytest.mark.parametrize("batch", [1, 3])
-def test_outputs_are_those_of_the_localizer(batch, guided_filter, tmp_path):
-    localizer = Localizer(painted_classifier(), top_k=2, guided_filter=guided_filter)
+def test_outputs_are_those_of_the_localizer(batch, arguments, tmp_path):
+    localizer = Localizer(painted_classifier(), top_k=2, **arguments)
     path = export_onnx(localizer, tmp_path / "models" / "blobs.onnx")
     images = blob_images(batch, localizer.input_size).astype("float32")
     found, expected = run(path, images), localizer(images)

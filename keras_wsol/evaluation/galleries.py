@@ -7,8 +7,9 @@ import numpy as np
 
 from keras_wsol import viz
 from keras_wsol.data import ImageDataset
+from keras_wsol.evaluation.image_results import name_of
 from keras_wsol.metrics import best_iou
-from keras_wsol.models import Localizer
+from keras_wsol.models import Localizer, class_names_of
 
 
 def compare_models(
@@ -21,7 +22,9 @@ def compare_models(
     """Draws what each model sees in some images: a row an image, a column a model.
 
     Score map, box and class are those of the model's own top class; true boxes are
-    red, predicted ones green.
+    red, predicted ones green. A predicted class has the model's own name for it; that
+    of the data set if the model carries no names and the data set has at least as many
+    classes; else its id.
 
     Args:
         models: Name of each column and its `Localizer`.
@@ -50,7 +53,7 @@ def compare_models(
             _cell(
                 localizer,
                 image,
-                dataset.class_names,
+                _class_names(localizer, dataset),
                 None if true_boxes is None else true_boxes[row],
             )
             for row, image in enumerate(images)
@@ -61,10 +64,20 @@ def compare_models(
     return viz.gallery(images, columns, true_boxes, captions, cell_size=cell_size)
 
 
+def _class_names(localizer: Localizer, dataset: ImageDataset) -> tuple[str, ...]:
+    """Names of the classes that a model predicts; none where they are not known."""
+    names = class_names_of(localizer.model)
+    if names is not None:
+        return tuple(names)
+    # A split of fewer classes numbers them in another way.
+    enough = dataset.num_classes >= localizer.head.num_classes
+    return tuple(dataset.class_names) if enough else ()
+
+
 def _cell(
     localizer: Localizer,
     image: np.ndarray,
-    class_names: Sequence[str],
+    class_names: tuple[str, ...],
     true_boxes: np.ndarray | None,
 ) -> viz.GalleryCell:
     found = {
@@ -79,6 +92,6 @@ def _cell(
         score_map=found["score_maps"][0, 0],
         box=box,
         iou=overlap,
-        class_name=class_names[found["class_ids"][0, 0]],
+        class_name=name_of(found["class_ids"][0, 0], class_names),
         score=float(found["scores"][0, 0]),
     )

@@ -66,8 +66,8 @@ class ImageResults:
             writer.writerow(
                 [
                     self.paths[n],
-                    _name(self.class_ids[n], class_names),
-                    _name(self.predicted_ids[n], class_names),
+                    name_of(self.class_ids[n], class_names),
+                    name_of(self.predicted_ids[n], class_names),
                     _number(self.scores[n]),
                     _number(self.iou[n]),
                     self.errors[n],
@@ -116,7 +116,20 @@ class ClassRow:
     top1_loc: float
 
 
-def _name(class_id: int, class_names: tuple[str, ...]) -> str:
+def name_of(class_id: int, class_names: tuple[str, ...]) -> str:
+    """Returns the name of a class.
+
+    Args:
+        class_id: Its number; below 0 for none.
+        class_names: Names of the classes that have one.
+
+    Returns:
+        The name; without one the number, and nothing for none.
+
+    Example:
+    >>> [name_of(class_id, ("ani", "auk")) for class_id in (1, 2, -1)]
+    ['auk', '2', '']
+    """
     if 0 <= class_id < len(class_names):
         return class_names[class_id]
     return "" if class_id < 0 else str(class_id)

@@ -8,7 +8,7 @@ from pathlib import PurePath
 
 import numpy as np
 
-from keras_wsol.evaluation.image_results import GalleryImage, ImageResults
+from keras_wsol.evaluation.image_results import GalleryImage, ImageResults, name_of
 from keras_wsol.evaluation.report import Report
 from keras_wsol.viz import heat_map
 from keras_wsol.viz.pixels import resize_rgb
@@ -61,8 +61,8 @@ def gallery(report: Report) -> str:
 
 def _figure(image: GalleryImage, report: Report) -> str:
     results, n = report.results, image.index
-    true_name = _name(results.class_ids[n], report.class_names)
-    predicted = _name(results.predicted_ids[n], report.class_names)
+    true_name = name_of(results.class_ids[n], report.class_names)
+    predicted = name_of(results.predicted_ids[n], report.class_names)
     iou, score = results.iou[n], results.scores[n]
     outcome = escape(str(results.errors[n]))
     path = str(results.paths[n])
@@ -119,12 +119,6 @@ def _heat(score_map: np.ndarray) -> bytes:
 
 def _data_url(jpeg: bytes) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
-
-
-def _name(class_id: int, class_names: tuple[str, ...]) -> str:
-    if 0 <= class_id < len(class_names):
-        return class_names[class_id]
-    return "" if class_id < 0 else str(class_id)
 
 
 def _number(value: float, digits: int = 4) -> str:

@@ -50,3 +50,40 @@ def test_each_cell_shows_what_the_model_says(with_boxes):
     )
     assert found.dtype == "uint8"
     np.testing.assert_array_equal(found, expected)
+
+
+SEVEN = tuple(f"bird {number}" for number in range(7))
+
+
+@pytest.mark.parametrize(
+    ("of_model", "of_split", "shown"),
+    [
+        (SEVEN, NAMES[:3], SEVEN),
+        (SEVEN, NAMES, SEVEN),
+        (None, NAMES, NAMES),
+        (None, (*NAMES, "one more"), NAMES),
+        (None, NAMES[:3], tuple("0123456")),
+    ],
+)
+@pytest.mark.parametrize("top", [1, 5])
+def test_predictions_have_the_names_of_the_model(
+    of_model, of_split, shown, top, monkeypatch
+):
+    split = split_of("test", 4)
+    split = dataclasses.replace(
+        split, class_names=of_split, class_ids=np.minimum(split.class_ids, 2)
+    )
+    model = painted_classifier(class_names=of_model)
+    kernel, bias = model.layers[-1].get_weights()
+    bias[:] = 1e6 * (np.arange(7) == top)
+    model.layers[-1].set_weights([kernel, bias])
+    drawn = []
+
+    def gallery(images, columns, boxes, captions, **options):
+        drawn.extend([columns["one"], captions])
+
+    monkeypatch.setattr(viz, "gallery", gallery)
+    compare_models({"one": Localizer(model)}, split, [0, 3])
+    cells, captions = drawn
+    assert [cell.class_name for cell in cells] == [shown[top]] * 2
+    assert captions == [of_split[split.class_ids[index]] for index in (0, 3)]

@@ -1,6 +1,7 @@
 """A folder that belongs to one training run."""
 
 import json
+import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from reprlib import repr  # a thousand class names are cut
@@ -54,5 +55,6 @@ def list_unreadable(folder: Path, paths: Collection[str]) -> None:
     """
     if paths:
         listed = folder / UNREADABLE
-        listed.write_text("".join(f"{path}\n" for path in sorted(paths)), "utf-8")
+        # As the disk has them: a name need not be UTF-8.
+        listed.write_bytes(b"".join(os.fsencode(f"{path}\n") for path in sorted(paths)))
         say(f"Left out {len(paths)} files that cannot be read; see {listed}.")

@@ -1,5 +1,6 @@
 """Data sets to batches with `tf.data`. Needs TensorFlow."""
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -178,7 +179,8 @@ def _stand_in(images: Any, indices: Any, read: Any, paths: Any) -> tuple[Any, An
     def replaced() -> tuple[Any, Any]:
         size = tf.size(read)
         check = tf.debugging.Assert(
-            tf.reduce_any(read), ["None of the images of a batch can be read:", paths]
+            tf.reduce_any(read),
+            ["None of the images of a batch can be read:", _as_text(paths)],
         )
         slots = tf.range(size)
         ahead = (slots[None] - slots[:, None]) % size
@@ -189,11 +191,19 @@ def _stand_in(images: Any, indices: Any, read: Any, paths: Any) -> tuple[Any, An
     return tf.cond(tf.reduce_all(read), lambda: (images, indices), replaced)
 
 
+def _as_text(paths: Any) -> tf.Tensor:
+    """Paths with U+FFFD for what is not UTF-8, as an error's message has to be."""
+    return tf.strings.unicode_transcode(paths, "UTF-8", "UTF-8", errors="replace")
+
+
 class _Source:
     """The stored images of a data set, readable in a graph."""
 
     def __init__(self, dataset: "ImageDataset", unreadable: str) -> None:
-        self.paths = tf.constant(dataset.paths.astype(str))
+        # The bytes that the disk has: a name need not be UTF-8, as TensorFlow wants
+        # text to be.
+        paths = [os.fsencode(path) for path in dataset.paths.astype(str).tolist()]
+        self.paths = tf.constant(np.array(paths, "object"), tf.string)
         self._orientation = dataset.orientation
         self._records = dataset.records
         self._images = None if dataset.images is None else tf.constant(dataset.images)
@@ -216,5 +226,7 @@ class _Source:
         unread = tf.boolean_mask(tf.gather(self.paths, indices), ~read)
         if self._skipped is not None:
             return self._skipped.insert(unread, tf.ones_like(unread, tf.int64))
-        message = ["Cannot read the image (pass unreadable='skip' to go on):", unread]
-        return tf.debugging.Assert(tf.equal(tf.size(unread), 0), message)
+        message = "Cannot read the image (pass unreadable='skip' to go on):"
+        return tf.debugging.Assert(
+            tf.equal(tf.size(unread), 0), [message, _as_text(unread)]
+        )

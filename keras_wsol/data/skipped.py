@@ -1,5 +1,6 @@
 """The files that could not be read, gathered while batches are made."""
 
+import os
 from typing import Any
 
 
@@ -43,7 +44,7 @@ class SkippedFiles:
         """The paths gathered so far, sorted."""
         found = set(self._paths)
         if self._table is not None:
-            found |= {key.decode() for key in self._table.export()[0].numpy()}
+            found |= set(map(os.fsdecode, self._table.export()[0].numpy()))
         return tuple(sorted(found))
 
     def __len__(self) -> int:

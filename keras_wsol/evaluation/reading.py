@@ -1,6 +1,7 @@
 """A data set, or batches of one, as NumPy batches in the view that is evaluated."""
 
 import importlib.util
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -133,7 +134,7 @@ def _with_text_paths(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     if "paths" not in batch:
         return batch
     texts = [
-        path.decode(errors="replace") if isinstance(path, bytes) else str(path)
+        os.fsdecode(path) if isinstance(path, bytes) else str(path)
         for path in batch["paths"].tolist()
     ]
     return {**batch, "paths": np.array(texts)}

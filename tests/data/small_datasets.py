@@ -1,8 +1,11 @@
 """Tiny data sets whose images can be told apart, in memory and as files."""
 
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from keras_wsol.data import ImageDataset
@@ -46,6 +49,18 @@ def as_files(folder, images, **changes):
         Image.fromarray(image).save(path)
     changes = {"paths": np.array([str(path) for path in paths]), **changes}
     return replace(in_memory(images, **changes), images=None)
+
+
+def renamed(dataset, index, name):
+    """The same with another file name, bytes, for one image."""
+    paths = dataset.paths.tolist()
+    path = Path(paths[index]).with_name(os.fsdecode(name))
+    try:
+        Path(paths[index]).rename(path)
+    except OSError:
+        pytest.skip("This file system takes no such name.")
+    paths[index] = str(path)
+    return replace(dataset, paths=np.array(paths))
 
 
 def arrays(batches):

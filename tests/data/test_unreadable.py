@@ -1,5 +1,6 @@
 """Files that are missing or broken: an error that names them, or skipped and listed."""
 
+import os
 import re
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from PIL import Image
 
 from keras_wsol.data.read_each import read_each
 from keras_wsol.data.skipped import SkippedFiles
-from tests.data.small_datasets import as_files, gradient, noise
+from tests.data.small_datasets import as_files, gradient, noise, renamed
 
 SIZE = (14, 21)
 BROKEN = [1, 2, 6]
@@ -142,6 +143,47 @@ def test_skipped_files_are_a_sorted_set_from_both_sources():
     skipped.add("a")
     assert skipped.paths == ("a", "c", "ü b")
     assert len(skipped) == 3
+
+
+@pytest.fixture
+def oddly_named(tmp_path):
+    """Three files, the second with a name that is not UTF-8."""
+    dataset = as_files(tmp_path, noise(3), boxes=BOXES[:3])
+    return renamed(dataset, 1, b"\xff \xc3\xbc.png")
+
+
+def test_a_name_that_is_not_utf8_is_read(oddly_named):
+    [pillow] = oddly_named.numpy_batches(3, image_size=SIZE)
+    [batch] = oddly_named.batches(3, with_boxes=True, image_size=SIZE)
+    assert batch["class_ids"].numpy().tolist() == [0, 1, 2]
+    np.testing.assert_allclose(batch["images"], pillow["images"], atol=2e-3)
+    assert list(map(os.fsdecode, batch["paths"].numpy())) == pillow["paths"].tolist()
+    [(_, ids)] = oddly_named.batches(3, training=True, image_size=SIZE)
+    assert sorted(ids.numpy().tolist()) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "Cannot read the image"),
+        ({"training": True}, "Cannot read the image"),
+        ({"training": True, "unreadable": "skip"}, "None of the images of a batch"),
+    ],
+    ids=str,
+)
+def test_an_error_names_a_file_whose_name_is_not_utf8(oddly_named, options, message):
+    Path(oddly_named.paths[1]).write_bytes(b"no image")
+    batches = oddly_named.take([1], "one").batches(1, image_size=SIZE, **options)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message) as error:
+        list(batches)
+    assert "/\ufffd ü.png]" in str(error.value)
+
+
+def test_a_name_that_is_not_utf8_is_listed(oddly_named):
+    Path(oddly_named.paths[1]).write_bytes(b"no image")
+    [(_, ids)] = oddly_named.batches(3, image_size=SIZE, unreadable="skip")
+    assert ids.numpy().tolist() == [0, -1, 2]
+    assert oddly_named.skipped.paths == (oddly_named.paths[1],)
 
 
 def failing(broken):

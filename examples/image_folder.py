@@ -23,7 +23,7 @@ def main() -> None:
     )
     parser.add_argument("--data", help="folder with one folder of images a class")
     parser.add_argument("--out", help="folder to write; version 1 goes inside")
-    parser.add_argument("--method", default="adl", choices=list(models.METHODS))
+    parser.add_argument("--method", default="dgdm", choices=list(models.METHODS))
     parser.add_argument("--weights", default="imagenet", help='"imagenet" or a path')
     parser.add_argument("--alpha", type=float, default=0.5, help="width of MobileNet")
     parser.add_argument("--epochs", type=int, default=10)

@@ -65,7 +65,7 @@ validation images, that is best.keras and the localizer's.
 Into --out go localizer.keras, log.csv, config.json, checkpoint.npz and, where files
 cannot be read, unreadable.txt. Interrupted, the same command goes on where it was,
 ten minutes before at most; other options in the same folder are refused.""",
-    example="keras-wsol train --data birds --method adl --epochs 12 --out runs/birds",
+    example="keras-wsol train --data birds --method dgdm --epochs 12 --out runs/birds",
     interrupted="The same command goes on where it was, ten minutes before at most.",
     add_arguments=add_arguments,
     run=_run,

@@ -2,10 +2,11 @@
 
 import argparse
 import dataclasses
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from keras_wsol.commands.command import say
-from keras_wsol.commands.train_arguments import DEFAULTS
+from keras_wsol.commands.train_arguments import BACKBONES, DEFAULTS
 
 if TYPE_CHECKING:
     from keras_wsol.training import Recipe
@@ -13,12 +14,25 @@ if TYPE_CHECKING:
 # The command without --recipe: its schedule, multipliers and view are these.
 BASE = "ours-mobilenet-small"
 
+# Multipliers that name new layers alone mean the same on every backbone.
+_OF_THE_HEAD = {"head_*": 10.0}
+# All pretrained layers of VGG16 have such names, and no new one has.
+_OF_ALL_PRETRAINED = {"block*": 0.1}
+# Multipliers that name stages mean the same on backbones whose stages have these names.
+_SAME_STAGES = ("resnet50", "resnet50_se", "resnet101")
+# Trained layers that no weights are loaded for, beside the head's, by the method or the
+# backbone that brings them.
+_NEW_LAYERS = {"se": "se_*", "cbam": "cbam_*", "resnet50_se": "*_se"}
+
 
 def settle(options: argparse.Namespace) -> None:
     """Fills in what the command line leaves open: the recipe's settings, or defaults.
 
     Args:
         options: The command line. It is changed.
+
+    Raises:
+        ValueError: The recipe's multipliers cannot be carried over to the backbone.
     """
     settings: dict[str, Any] = dict(DEFAULTS)
     if options.recipe is not None:
@@ -31,6 +45,8 @@ def settle(options: argparse.Namespace) -> None:
     for name, value in settings.items():
         if getattr(options, name) is None:
             setattr(options, name, value)
+    if options.recipe is not None:
+        _say_what_is_carried_over(recipe, options)
 
 
 def recipe_of(options: argparse.Namespace, num_images: int) -> "Recipe":
@@ -45,13 +61,14 @@ def recipe_of(options: argparse.Namespace, num_images: int) -> "Recipe":
         images seen once an epoch and a cosine.
 
     Raises:
-        ValueError: A number is out of range.
+        ValueError: A number is out of range, or the recipe's multipliers cannot be
+            carried over to the backbone.
     """
     base = _named(options.recipe or BASE)
     changes: dict[str, Any] = {
-        name: getattr(options, name)
-        for name in ("backbone", "method", "epochs", "rate")
+        name: getattr(options, name) for name in ("backbone", "method", "epochs")
     }
+    changes["rate"], changes["multipliers"] = _rate_and_multipliers(base, options)
     changes["weights"] = None if options.weights == "none" else options.weights
     changes["image_size"] = (options.image_size, options.image_size)
     changes["batch_size"] = min(options.batch_size, num_images)
@@ -67,6 +84,52 @@ def recipe_of(options: argparse.Namespace, num_images: int) -> "Recipe":
     method_options = dict(base.method_options) if same_method else {}
     changes["method_options"] = {**method_options, **(options.method_options or {})}
     return dataclasses.replace(base, **changes)
+
+
+def _say_what_is_carried_over(recipe: "Recipe", options: argparse.Namespace) -> None:
+    rate, multipliers = _rate_and_multipliers(recipe, options)
+    if multipliers != recipe.multipliers:
+        say(
+            f"The multipliers of {recipe.name}, {dict(recipe.multipliers)}, name "
+            f"layers of {recipe.backbone}. On {options.backbone}, new layers learn at "
+            f"the rate of {options.rate:g} and all others at a tenth: rate {rate:g} "
+            f"with {multipliers}."
+        )
+
+
+def _rate_and_multipliers(
+    base: "Recipe", options: argparse.Namespace
+) -> tuple[float, Mapping[str, float]]:
+    """Carries the rates of a recipe's layers over to the backbone of a command line."""
+    given = base.multipliers
+    if options.backbone in _meant_alike(base):
+        return options.rate, given
+    if given != _OF_ALL_PRETRAINED:
+        raise ValueError(_not_carried_over(base, options.backbone))
+    # The same for SGD as 1 and 0.1, in names that every backbone has.
+    added = [_NEW_LAYERS.get(name) for name in (options.method, options.backbone)]
+    patterns = [*_OF_THE_HEAD, *filter(None, added)]
+    return options.rate / 10, dict.fromkeys(patterns, 10.0)
+
+
+def _meant_alike(base: "Recipe") -> tuple[str, ...]:
+    """The backbones on which a recipe's multipliers mean what they mean on its own."""
+    if base.multipliers == _OF_THE_HEAD:
+        return BACKBONES
+    return _SAME_STAGES if base.backbone in _SAME_STAGES else (base.backbone,)
+
+
+def _not_carried_over(base: "Recipe", backbone: str) -> str:
+    from keras_wsol.training import RECIPES
+
+    carried = (_OF_THE_HEAD, _OF_ALL_PRETRAINED)
+    others = [name for name, one in RECIPES.items() if one.multipliers in carried]
+    return (
+        f"`backbone` must be one of {list(_meant_alike(base))} with --recipe "
+        f"{base.name}, whose multipliers {dict(base.multipliers)} name stages of "
+        f"these. Received: {backbone!r}. Leave out --backbone, or --recipe; or choose "
+        f"a recipe that fits any backbone, one of {others}."
+    )
 
 
 def _named(name: str) -> "Recipe":

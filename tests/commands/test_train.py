@@ -41,7 +41,7 @@ def test_train_goes_on_after_the_last_whole_epoch(trained, pets):
 def test_train_takes_its_options(trained, pets):
     localizer = load_localizer(trained.out / "localizer.keras")
     classifier = localizer.model
-    assert classifier.name == "mobilenet_adl"
+    assert classifier.name == "mobilenet_dgdm"
     assert localizer.input_size == (64, 64)
     assert classifier.get_layer("conv1").filters == 8  # a quarter of 32
     frozen = [layer.name for layer in classifier.layers if not layer.trainable]
@@ -86,7 +86,7 @@ def test_train_again_does_no_epoch_twice(trained, train, pets, monkeypatch):
         ({"seed": 1}, "holds a run with other options: seed was 0, not 1. Choose"),
         (
             {"method": "cam", "epochs": 3},
-            "options: epochs was 2, not 3; method was 'adl', not 'cam'.",
+            "options: epochs was 2, not 3; method was 'dgdm', not 'cam'.",
         ),
     ],
 )

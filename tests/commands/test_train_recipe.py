@@ -20,7 +20,7 @@ def test_names_and_defaults_are_those_of_the_recipes():
     assert tuple(training.RECIPES) == train_arguments.RECIPES
     base = training.RECIPES[train_recipe.BASE]
     defaults = dict(train_arguments.DEFAULTS)
-    assert defaults.pop("method") == "adl"
+    assert defaults.pop("method") == "dgdm"
     assert defaults.pop("image_size") == base.image_size[0] == base.image_size[1]
     assert all(getattr(base, name) == value for name, value in defaults.items())
     # Without --recipe: the optimizer of examples/train_cub.py, no drawn-out epochs.
@@ -74,9 +74,122 @@ def test_options_of_a_recipe_do_not_follow_to_another_method_or_backbone():
     assert found.method_options["min_multiple"] == 3.0
 
 
+VGG_RECIPES = [
+    name
+    for name, recipe in training.RECIPES.items()
+    if recipe.multipliers == {"block*": 0.1}
+]
+
+
+def factors(name, backbone, method):
+    """Rate times multiplier of each trained layer, by its name."""
+    _, found = given(recipe=name, backbone=backbone, method=method)
+    model = found.build(num_classes=3, weights=None, input_shape=(64, 96, 3))
+    optimizer = found.optimizer(32_000)
+    optimizer.build(model.trainable_variables)
+    return {
+        variable.path.split("/")[0]: found.rate * optimizer._factor(variable.path)
+        for variable in model.trainable_variables
+    }
+
+
+def test_multipliers_of_the_recipe_part_new_layers_of_vgg_from_pretrained_ones():
+    assert VGG_RECIPES == ["adl-vgg16-cub", "adl-vgg16-ilsvrc", "dgdm-vgg16-cub"]
+    for layer, factor in factors("adl-vgg16-cub", "vgg16", "cbam").items():
+        new = layer.startswith(("head_", "cbam_"))
+        assert new != layer.startswith("block")
+        assert factor == pytest.approx(0.01 if new else 0.001), layer
+
+
+@pytest.mark.parametrize(
+    ("backbone", "method", "new"),
+    [
+        ("mobilenet_v2", "adl", ("head_",)),  # which has layers block_1_..., too
+        ("resnet50", "cbam", ("head_", "cbam_")),
+        ("resnet50_se", "se", ("head_", "se_", "_se")),
+    ],
+)
+def test_on_another_backbone_new_layers_have_the_rate_and_others_a_tenth(
+    backbone, method, new
+):
+    found = factors("adl-vgg16-cub", backbone, method)
+    assert "head_logits" in found
+    for layer, factor in found.items():
+        is_new = layer.startswith(new) or layer.endswith(new)
+        assert factor == pytest.approx(0.01 if is_new else 0.001), layer
+    assert {layer for layer in found if layer.startswith(method)} or method == "adl"
+
+
+@pytest.mark.parametrize("name", VGG_RECIPES)
+def test_what_is_carried_over_is_said(name, capsys):
+    _, found = given(recipe=name, backbone="mobilenet", rate=0.02)
+    assert (found.rate, found.multipliers) == (0.002, {"head_*": 10.0})
+    said = capsys.readouterr().err
+    assert said.endswith(
+        f"The multipliers of {name}, {{'block*': 0.1}}, name layers of vgg16. On "
+        "mobilenet, new layers learn at the rate of 0.02 and all others at a tenth: "
+        "rate 0.002 with {'head_*': 10.0}.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "backbone"),
+    [
+        ("wsolevaluation-vgg16-cub", "resnet50"),
+        ("ours-mobilenet-small", "convnext_tiny"),
+        ("dfm-resnet50-cub", "resnet101"),
+        ("adl-resnet50_se-cub", "resnet50"),
+        ("adl-vgg16-cub", "vgg16"),
+    ],
+)
+def test_multipliers_that_mean_the_same_are_kept(name, backbone, capsys):
+    _, found = given(recipe=name, backbone=backbone)
+    recipe = training.RECIPES[name]
+    assert (found.rate, found.multipliers) == (recipe.rate, recipe.multipliers)
+    assert "The multipliers of" not in capsys.readouterr().err
+
+
+def test_methods_and_backbones_with_new_layers_are_those_of_the_tables():
+    trained = set()
+    for method, make in models.METHODS.items():
+        layer = make and make(**({"size": 2} if method == "cutout" else {}))
+        if layer is not None:
+            layer.build((2, 4, 6, 32))
+            trained |= {method} if layer.trainable_weights else set()
+    trained |= {name for name, spec in models.BACKBONES.items() if spec.inserted_blocks}
+    assert trained == set(train_recipe._NEW_LAYERS)
+    alike = {
+        name
+        for name, spec in models.BACKBONES.items()
+        if spec.features == models.BACKBONES["resnet50"].features
+    }
+    assert alike == set(train_recipe._SAME_STAGES)
+
+
+@pytest.mark.parametrize("backbone", ["mobilenet", "vgg16", "resnet18"])
+def test_multipliers_of_stages_are_refused_on_other_backbones(backbone, pets, tmp_path):
+    shown = call(
+        "train", "--data", pets.images, "--out", tmp_path / "x",
+        "--recipe", "dfm-resnet50-cub", "--backbone", backbone,
+    )  # fmt: skip
+    assert shown.status == 2
+    fitting = [
+        name
+        for name, recipe in training.RECIPES.items()
+        if recipe.multipliers in ({"block*": 0.1}, {"head_*": 10.0})
+    ]
+    assert shown.err.endswith(
+        "error: --backbone must be one of ['resnet50', 'resnet50_se', 'resnet101'] "
+        "with --recipe dfm-resnet50-cub, whose multipliers {'conv[1-4]_*': 0.1} name "
+        f"stages of these. Received: {backbone!r}. Leave out --backbone, or --recipe; "
+        f"or choose a recipe that fits any backbone, one of {fitting}.\n"
+    )
+    assert not (tmp_path / "x").exists()
+
+
 def test_without_a_recipe_it_is_the_defaults():
     options, found = given(alpha=0.5)
-    assert (found.backbone, found.method) == ("mobilenet", "adl")
+    assert (found.backbone, found.method) == ("mobilenet", "dgdm")
     assert (found.backbone_options, found.method_options) == ({"alpha": 0.5}, {})
     assert vars(options).items() >= train_arguments.DEFAULTS.items()
 
@@ -194,7 +307,7 @@ def test_wrong_options_are_said_in_the_words_of_the_command_line(pets, tmp_path)
     common = ["train", "--data", pets.images, "--weights", "none", "--out", tmp_path]
     shown = call(*common, "--method-options", '{"speed": 1}')
     assert shown.status == 2
-    assert "--method-options of 'adl' may have" in shown.err
+    assert "--method-options of 'dgdm' may have" in shown.err
     shown = call(*common, "--map-size", 15)
     assert "--map-size of 'mobilenet'" in shown.err
     assert "must be one of [14, 28, 7]. Received: map_size=15" in shown.err

@@ -23,9 +23,10 @@ TITLES = {
     "rates": "All at the rate that was CAM's best, against CAM at that rate",
     "decisions": "Options, one at a time, against the same method in the first tables",
     "places": "Places, against the same method in the first tables",
-    "mobilenet_v2": "MobileNetV2 1.0, one seed, momentum 0.9 but for the last",
+    "mobilenet_v2": "MobileNetV2 1.0, momentum 0.9 but for `cam-v2-slow-statistics`; "
+    "against `cam-v2`",
 }
-# Of another backbone, or untrained: not compared with the runs of `main`.
+# Of another backbone, or untrained: none is compared with the runs of `main`.
 SEPARATE = ("mobilenet_v2", "reference")
 
 
@@ -174,8 +175,8 @@ def group_table(rows: list[Row], group: str) -> list[str]:
         runs = of(mine, name, read)
         seeds = {row["seed"] for row in runs}
         # Compared where backbone and data are the same, of the same seeds.
-        base = AGAINST.get(name, method)
-        first = [] if group in SEPARATE else of(rows, base, read)
+        base = AGAINST.get(name, None if group in SEPARATE else method)
+        first = of(rows, base, read) if base else []
         if group == "improved":  # with the class activation map of the same models
             first = of(mine, name, "cam") if read != "cam" else []
         first = [row for row in first if row["seed"] in seeds]

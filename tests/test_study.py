@@ -1,6 +1,7 @@
 """The table of the study of examples/: every run can be made, every row is of a run."""
 
 import dataclasses
+import functools
 
 import keras
 import pytest
@@ -86,23 +87,24 @@ def test_each_option_of_a_run_changes_its_layer(run):
         assert changed != stated
 
 
-@pytest.fixture(scope="module")
-def mobilenet():
+@functools.cache
+def layers_of(backbone):
+    options = {"mobilenet": {"alpha": 0.25}, "mobilenet_v2": {"alpha": 0.35}}
     return models.build_classifier(
-        "mobilenet",
+        backbone,
         weights=None,
         input_shape=(64, 64, 3),
         num_classes=2,
-        backbone_options={"alpha": 0.25},
-    )
+        backbone_options=options[backbone],
+    ).layers
 
 
 @pytest.mark.parametrize(
     "run", [run for run in RUNS if run.places], ids=lambda r: r.key
 )
-def test_places_are_layers_of_the_backbone_in_its_order(run, mobilenet):
-    names = [layer.name for layer in mobilenet.layers]
+def test_places_are_layers_of_the_backbone_in_its_order(run):
+    layers = layers_of(run.backbone)
+    names = [layer.name for layer in layers]
     order = [names.index(place) for place in run.places]
     assert order == sorted(set(order))
-    for place in run.places:
-        assert isinstance(mobilenet.get_layer(place), keras.layers.ReLU)
+    assert all(isinstance(layers[index], keras.layers.ReLU) for index in order)

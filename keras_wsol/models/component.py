@@ -5,10 +5,10 @@ from operator import length_hint
 from typing import Any
 
 import keras
-from keras import ops
 
 from keras_wsol.cam import PrincipalComponent, principal_component
 from keras_wsol.data.progress_line import ProgressLine, tracked
+from keras_wsol.models.image_batches import image_batches, images_of
 from keras_wsol.models.input_size import resize_to_input
 from keras_wsol.models.tail import split_at
 
@@ -28,9 +28,10 @@ def fit_component(
 
     Args:
         model: A classifier, as in `Localizer`.
-        batches: Images `(B, H, W, 3)` in [0, 255] of any size, or tuples that begin
-            with them, or dictionaries with `"images"`, such as the batches of an
-            `ImageDataset`.
+        batches: An `ImageDataset`, whose unreadable files are left out. Or images
+            `(B, H, W, 3)` in [0, 255] of any size, or tuples that begin with them, or
+            dictionaries with `"images"`, such as its batches; an image whose class id
+            is -1 is left out.
         layer: Name of the layer whose features are read, as in `Localizer`.
         verbose: Whether to say on standard error how far the work is and how long the
             rest will take; `"auto"`: in a terminal or notebook.
@@ -40,7 +41,9 @@ def fit_component(
         map_options={"component": component})`.
 
     Raises:
-        ValueError: The layer cannot be read, or its features do not vary.
+        TypeError: `batches` is no such thing.
+        ValueError: The layer cannot be read, its features do not vary, or the batches
+            never end.
 
     Example:
     >>> images = keras.Input((2, 3, 2))
@@ -70,14 +73,10 @@ def read_features(
     """
     network = split_at(model, layer).network
     size = tuple(model.input_shape[1:3])
+    batches = image_batches(batches, size)
     line = ProgressLine("Reading features", verbose, unit="batches")
     # 0 where the number of batches is not known.
     for batch in tracked(batches, line, length_hint(batches) or None):
-        images = ops.convert_to_tensor(_images_of(batch))
-        yield network(resize_to_input(images, size), training=False)[0]
-
-
-def _images_of(batch: Any) -> Any:
-    if isinstance(batch, dict):
-        return batch["images"]
-    return batch[0] if isinstance(batch, tuple) else batch
+        images = images_of(batch)
+        if len(images):
+            yield network(resize_to_input(images, size), training=False)[0]

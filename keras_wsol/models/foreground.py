@@ -17,6 +17,7 @@ from keras_wsol.cam import (
 )
 from keras_wsol.layers.arguments import check_integer
 from keras_wsol.models.component import read_features
+from keras_wsol.models.image_batches import image_batches
 
 
 def fit_foreground(
@@ -56,7 +57,7 @@ def fit_foreground(
         map_options={"discriminant": discriminant})`.
 
     Raises:
-        TypeError: `batches` can be read once only.
+        TypeError: `batches` can be read once only, or is no such thing.
         ValueError: The layer cannot be read, its features do not vary, or an argument
             is out of range.
 
@@ -71,10 +72,11 @@ def fit_foreground(
     0.33
     """
     check_integer("rounds", rounds)
+    batches = image_batches(batches, tuple(model.input_shape[1:3]))
     if iter(batches) is batches:
         raise TypeError(
             "`batches` must be a collection of batches that can be read several "
-            "times, such as a list or an `ImageDataset`'s batches. Received an "
+            "times, such as a list, or an `ImageDataset`. Received an "
             f"iterator: {batches!r}."
         )
 

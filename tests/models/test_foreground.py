@@ -1,8 +1,11 @@
 """From images to the foreground map, by DDT's first guess."""
 
+import keras
 import numpy as np
 import pytest
+from PIL import Image
 
+from keras_wsol import data
 from keras_wsol.models import fit_component, fit_foreground
 from tests.models.painted import CELL, blob_images, painted_classifier
 from tests.reference import score_map_numpy
@@ -39,6 +42,59 @@ def test_the_largest_part_alone_is_taken():
     component = fit_component(painted_classifier(), [images])
     mean, vector = np.array(component.mean), np.array(component.vector)
     assert (features_of(images) @ vector > mean @ vector).sum() == 3 * 4 + 1
+
+
+def a_split(folder, images):
+    """A data set of PNG files, the last of which is broken."""
+    for number, image in enumerate(images):
+        Image.fromarray(image).save(folder / f"{number}.png")
+    (folder / "broken.png").write_bytes(b"no image")
+    return data.image_files(folder)
+
+
+def test_a_data_set_is_read_as_its_images(tmp_path):
+    model, images = painted_classifier(), blob_images(5, SIZE, seed=2)
+    split = a_split(tmp_path, images)
+    expected = fit_foreground(model, [images])
+    found = fit_foreground(model, split)
+    np.testing.assert_allclose(found.weights, expected.weights, rtol=1e-3)
+    assert found.share == expected.share
+    component = fit_component(model, split)
+    np.testing.assert_allclose(
+        component.mean, fit_component(model, [images]).mean, rtol=1e-5
+    )
+
+
+def test_images_that_could_not_be_read_do_not_count():
+    model, images = painted_classifier(), blob_images(3, SIZE, seed=2)
+    black = np.zeros_like(images[:1])
+    expected = fit_component(model, [images])
+    ids = np.array([0, 1, 1, -1])
+    both = np.concatenate([images, black])
+    for batches in (
+        [(both, ids)],
+        [{"images": both, "class_ids": ids}],
+        [images, (black, ids[3:])],
+    ):
+        assert fit_component(model, batches).mean == pytest.approx(expected.mean)
+    # Other labels are no class ids.
+    assert fit_component(model, [(both, np.eye(4) - 1)]).mean != expected.mean
+
+
+class Endless(keras.utils.PyDataset):
+    num_batches = None
+
+    def __getitem__(self, index):
+        return np.zeros((1, *SIZE, 3))
+
+
+def test_what_is_no_batches_is_refused():
+    model = painted_classifier()
+    for fit in (fit_component, fit_foreground):
+        with pytest.raises(ValueError, match="`batches` must end"):
+            fit(model, Endless())
+        with pytest.raises(TypeError, match="must be an `ImageDataset` or batches"):
+            fit(model, 3)
 
 
 def test_bad_arguments():

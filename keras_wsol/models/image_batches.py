@@ -77,12 +77,16 @@ class _DatasetBatches:
     def __init__(self, dataset: ImageDataset, image_size: tuple[int, int]) -> None:
         self._dataset = dataset
         self._options = {"image_size": image_size, "unreadable": "skip"}
+        self._batches: Any = None
+        if importlib.util.find_spec("tensorflow") is not None:
+            # Made once: its graph takes seconds.
+            self._batches = dataset.batches(BATCH_SIZE, **self._options)
 
     def __iter__(self) -> Iterator[Any]:
-        if importlib.util.find_spec("tensorflow") is None:
+        if self._batches is None:
             yield from self._dataset.numpy_batches(BATCH_SIZE, **self._options)
             return
-        for images, class_ids in self._dataset.batches(BATCH_SIZE, **self._options):
+        for images, class_ids in self._batches:
             yield np.asarray(images), np.asarray(class_ids)
 
     def __len__(self) -> int:

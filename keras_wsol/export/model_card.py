@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 import keras_wsol
 from keras_wsol.cam import Discriminant, PrincipalComponent
@@ -113,7 +114,7 @@ def _as_json(option: Any) -> Any:
         return {"share": float(option.share)}
     if isinstance(option, tuple | list):  # a colour
         return [float(value) for value in option]
-    return option
+    return option.item() if isinstance(option, np.generic) else option
 
 
 def _version_of(*names: str) -> str | None:

@@ -76,7 +76,14 @@ def read_features(
     batches = image_batches(batches, size)
     line = ProgressLine("Reading features", verbose, unit="batches")
     # 0 where the number of batches is not known.
+    count = 0
     for batch in tracked(batches, line, length_hint(batches) or None):
         images = images_of(batch)
+        count += len(images)
         if len(images):
             yield network(resize_to_input(images, size), training=False)[0]
+    if not count:
+        raise ValueError(
+            "`batches` must hold images that can be read. Received none: there are "
+            "none, or the class id of each is -1."
+        )

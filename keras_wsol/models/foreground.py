@@ -18,6 +18,7 @@ from keras_wsol.cam import (
 from keras_wsol.layers.arguments import check_integer
 from keras_wsol.models.component import read_features
 from keras_wsol.models.image_batches import image_batches
+from keras_wsol.models.tail import split_at
 
 
 def fit_foreground(
@@ -72,6 +73,7 @@ def fit_foreground(
     0.33
     """
     check_integer("rounds", rounds)
+    split_at(model, layer)  # says what is wrong with a model that has no size, too
     batches = image_batches(batches, tuple(model.input_shape[1:3]))
     if iter(batches) is batches:
         raise TypeError(

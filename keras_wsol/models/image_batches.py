@@ -27,10 +27,11 @@ def image_batches(source: Any, image_size: tuple[int, int]) -> Iterable[Any]:
     """
     if isinstance(source, ImageDataset):
         return _DatasetBatches(source, image_size)
-    if isinstance(source, keras.utils.PyDataset) and source.num_batches is None:
+    if _never_ends(source):
         raise ValueError(
-            "`batches` must end. Received a `PyDataset` without `num_batches`, such as "
-            "a training sequence: pass the `ImageDataset` itself."
+            "`batches` must end. Received one that repeats, such as batches for "
+            f"training (of type {type(source).__name__}): pass the `ImageDataset` "
+            "itself."
         )
     if not isinstance(source, Iterable) and not hasattr(source, "__getitem__"):
         raise TypeError(
@@ -45,8 +46,9 @@ def images_of(batch: Any) -> Any:
 
     Args:
         batch: Images `(B, H, W, 3)`, or a tuple that begins with them, or a dictionary
-            with `"images"`. The second entry or `"class_ids"`, if it is `(B,)`, is -1
-            where an image could not be read.
+            with `"images"`. The second entry or `"class_ids"`, if it is an array of
+            integers `(B,)`, is -1 where an image could not be read; others do not
+            count.
 
     Returns:
         A tensor of images.
@@ -63,12 +65,19 @@ def images_of(batch: Any) -> Any:
     else:
         images, class_ids = batch, None
     images = ops.convert_to_tensor(images)
-    if class_ids is None:
+    if not hasattr(class_ids, "shape"):  # boxes, names, or nothing
         return images
-    ids = ops.convert_to_numpy(ops.convert_to_tensor(class_ids))
-    if ids.ndim != 1 or ids.min(initial=0) >= 0:
+    ids = ops.convert_to_numpy(class_ids)
+    if ids.shape != (len(images),) or ids.dtype.kind not in "iu" or -1 not in ids:
         return images
-    return ops.convert_to_tensor(ops.convert_to_numpy(images)[ids >= 0])
+    return ops.convert_to_tensor(ops.convert_to_numpy(images)[ids != -1])
+
+
+def _never_ends(source: Any) -> bool:
+    if isinstance(source, keras.utils.PyDataset):
+        return source.num_batches is None
+    cardinality = getattr(source, "cardinality", None)  # of a `tf.data.Dataset`
+    return callable(cardinality) and int(cardinality()) == -1
 
 
 class _DatasetBatches:

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from keras_wsol.export import model_card
@@ -30,6 +31,11 @@ _, DDT, FOREGROUND = MAPS_BESIDE_CAM
             },
             None,
             {"batch_size": 8, "baseline": [1.0, 2.5, 3.0]},
+        ),
+        (
+            {"score_map": "score_cam", "map_options": {"baseline": np.float32(5)}},
+            None,
+            {"baseline": 5.0},
         ),
         (DDT, None, {"component": {"share": 0.5}}),
         (

@@ -77,8 +77,18 @@ def test_images_that_could_not_be_read_do_not_count():
         [images, (black, ids[3:])],
     ):
         assert fit_component(model, batches).mean == pytest.approx(expected.mean)
-    # Other labels are no class ids.
-    assert fit_component(model, [(both, np.eye(4) - 1)]).mean != expected.mean
+    # What else may be there is no class ids.
+    everything = fit_component(model, [both]).mean
+    assert everything != pytest.approx(expected.mean)
+    for other in (
+        np.eye(4) - 1,
+        np.array(["a", "b", "c", "d"]),
+        [[1], [2, 3], [], []],
+        {"boxes": ids},
+        -ids.astype("float32"),
+        ids[:3],
+    ):
+        assert fit_component(model, [(both, other)]).mean == everything
 
 
 class Endless(keras.utils.PyDataset):
@@ -91,10 +101,20 @@ class Endless(keras.utils.PyDataset):
 def test_what_is_no_batches_is_refused():
     model = painted_classifier()
     for fit in (fit_component, fit_foreground):
-        with pytest.raises(ValueError, match="`batches` must end"):
+        with pytest.raises(ValueError, match=r"`batches` must end.*type Endless"):
             fit(model, Endless())
         with pytest.raises(TypeError, match="must be an `ImageDataset` or batches"):
             fit(model, 3)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tf.data")
+def test_tf_data_that_repeats_is_refused():
+    import tensorflow as tf
+
+    once = tf.data.Dataset.from_tensors(blob_images(2, SIZE))
+    with pytest.raises(ValueError, match="`batches` must end"):
+        fit_component(painted_classifier(), once.repeat())
+    assert fit_component(painted_classifier(), once.repeat(2))
 
 
 def test_bad_arguments():
@@ -105,5 +125,9 @@ def test_bad_arguments():
         fit_foreground(model, [images], rounds=0)
     with pytest.raises(ValueError, match="`shrinkage` must be above 0"):
         fit_foreground(model, [images], shrinkage=0.0)
-    with pytest.raises(ValueError, match="finite features"):
+    with pytest.raises(ValueError, match="images that can be read"):
         fit_foreground(model, [])
+    with pytest.raises(ValueError, match="images that can be read"):
+        fit_foreground(model, [(images, np.full(2, -1))])
+    with pytest.raises(ValueError, match="functional"):
+        fit_foreground(keras.Model(), [images])

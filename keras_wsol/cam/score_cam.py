@@ -60,6 +60,8 @@ def score_cam(
     """
     images = ops.cast(images, "float32")
     channels = ops.transpose(ops.cast(features, "float32"), (0, 3, 1, 2))
+    if images.shape[0] == 0:  # JAX traces the loop's step, which takes an image
+        return ops.zeros((0, class_ids.shape[1], *channels.shape[2:]), "float32")
     scores = _scores(network, images, channels, class_ids, batch_size, baseline)
     weights = ops.softmax(scores, axis=-1)
     maps = ops.einsum("bchw,bkc->bkhw", channels, weights)

@@ -7,9 +7,13 @@ import pytest
 from keras_wsol.evaluation.reading import view_batches
 from tests.data.small_datasets import as_files, noise, renamed
 
+NEEDS_TF_DATA = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="tf.data"
+)
 
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tf.data")
-@pytest.mark.parametrize("given", [False, True])
+
+# A data set is read without TensorFlow, too.
+@pytest.mark.parametrize("given", [False, pytest.param(True, marks=NEEDS_TF_DATA)])
 def test_paths_are_those_of_the_data_set_though_not_utf8(given, tmp_path):
     boxes = np.tile(np.array([4, 6, 20, 18], "float32"), (3, 1, 1))
     dataset = renamed(as_files(tmp_path, noise(3), boxes=boxes), 1, b"\xff \xfe.png")

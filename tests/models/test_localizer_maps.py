@@ -104,8 +104,6 @@ def expected_maps(score_map, layer, model, images, class_ids):
 @pytest.mark.parametrize("score_map", SCORE_MAPS)
 def test_no_image_gives_no_box(score_map):
     # Eagerly, TensorFlow has no maximum of an empty tensor.
-    if score_map == "score_cam" and keras.backend.backend() == "jax":
-        pytest.skip("JAX traces the loop over images, and takes one of none")
     model = painted_classifier()
     options = options_of(score_map, model, "features", blob_images(3, (24, 36)))
     localizer = Localizer(model, top_k=2, score_map=score_map, map_options=options)

@@ -24,7 +24,12 @@ from keras_wsol.cam import (
 )
 from keras_wsol.cam.ddt import check_channels
 from keras_wsol.cam.foreground import check_weights
-from keras_wsol.layers.arguments import check_bool, check_choice, check_number
+from keras_wsol.layers.arguments import (
+    check_bool,
+    check_choice,
+    check_integer,
+    check_number,
+)
 from keras_wsol.models.head import Head, find_head
 from keras_wsol.models.tail import SplitModel, split_at
 
@@ -113,13 +118,6 @@ def _by_features(rule: Callable[..., Any]) -> Callable[..., Any]:
     return maps
 
 
-def _check_batch_size(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(
-            f"`{name}` must be an integer of at least 1. Received: {name}={value!r}."
-        )
-
-
 def _check_colour(name: str, value: Any) -> None:
     values = value if isinstance(value, tuple | list) else [value]
     if len(values) not in (1, 3):
@@ -161,7 +159,7 @@ SCORE_MAPS: dict[str, ScoreMap] = {
     "hires_cam": ScoreMap(maps=_by_gradients(hires_cam), options=_RELU),
     "score_cam": ScoreMap(
         maps=_by_scores,
-        options={**_RELU, "batch_size": _check_batch_size, "baseline": _check_colour},
+        options={**_RELU, "batch_size": check_integer, "baseline": _check_colour},
     ),
     "eigen_cam": ScoreMap(maps=_by_features(eigen_cam)),
     "channel_mean": ScoreMap(maps=_by_features(channel_mean)),

@@ -16,7 +16,14 @@ import tensorflow as tf
 
 from keras_wsol import data
 from keras_wsol.data.record_files import FORMATS
-from tests.data.small_datasets import arrays, as_files, assert_same, in_memory, noise
+from tests.data.small_datasets import (
+    arrays,
+    as_files,
+    assert_same,
+    in_memory,
+    noise,
+    renamed,
+)
 
 SIZE = (14, 21)
 BOXES = np.array([[[4, 6, 20, 18], [-1, -1, -1, -1]], [[0, 0, 9, 9], [1, 2, 3, 4]]] * 5)
@@ -69,6 +76,20 @@ def test_evaluation_batches_are_those_of_the_files(copied, dataset):
         for mine, theirs in pairs:
             for key in ("images", "class_ids", "boxes", "sizes"):
                 np.testing.assert_array_equal(mine[key], theirs[key])
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_names_that_are_not_utf8_stay_as_they_are(dataset, tmp_path, kind):
+    if kind == "array_record":
+        pytest.importorskip("array_record")
+    named = renamed(dataset, 3, b"caf\xe9.png")
+    data.write_records(named, tmp_path, format=kind, images_a_shard=4)
+    copied = data.records(tmp_path, "train", verify=True)
+    assert [Path(path).name for path in copied.paths][3] == os.fsdecode(b"caf\xe9.png")
+    assert copied.encoded(3) == Path(named.paths[3]).read_bytes()
+    assert_same(
+        arrays(copied.batches(3, **TRAINING)), arrays(named.batches(3, **TRAINING))
+    )
 
 
 def test_some_of_the_images_and_another_process(copied):

@@ -180,7 +180,7 @@ def test_options_of_score_cam_reach_it(model, images):
         options = {"map_options": options, "score_map": "score_cam", "layer": "hidden"}
         return maps_of(Localizer(model, **options), images)
 
-    np.testing.assert_allclose(found(batch_size=3), found(), atol=1e-4)
+    np.testing.assert_allclose(found(batch_size=np.int64(3)), found(), atol=1e-4)
     assert np.abs(found(baseline=0) - found()).max() > 1e-3
 
 
@@ -351,7 +351,7 @@ COMPONENT = cam.PrincipalComponent(mean=(0.0,) * 4, vector=(0.5,) * 4, share=0.5
         (
             {"score_map": "score_cam", "map_options": {"batch_size": 0}},
             ValueError,
-            "`batch_size` must be an integer of at least 1",
+            "`batch_size` must be an integer >= 1",
         ),
         (
             {"score_map": "score_cam", "map_options": {"baseline": (1, 2)}},

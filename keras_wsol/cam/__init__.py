@@ -2,7 +2,12 @@
 
 from keras_wsol.cam.channel_mean import channel_mean
 from keras_wsol.cam.class_activation import class_activation_maps
-from keras_wsol.cam.ddt import PrincipalComponent, ddt, principal_component
+from keras_wsol.cam.ddt import (
+    PrincipalComponent,
+    ddt,
+    principal_component,
+    principal_components,
+)
 from keras_wsol.cam.eigen_cam import eigen_cam
 from keras_wsol.cam.foreground import Discriminant, foreground, linear_discriminant
 from keras_wsol.cam.gradient_weights import (
@@ -33,6 +38,7 @@ __all__ = [
     "layer_cam",
     "linear_discriminant",
     "principal_component",
+    "principal_components",
     "scale_to_unit",
     "score_cam",
     "score_maps",

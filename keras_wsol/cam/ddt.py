@@ -67,22 +67,59 @@ def principal_component(batches: Iterable[Any]) -> PrincipalComponent:
         - [Wei et al., 2017](https://arxiv.org/abs/1705.02758) (DDT)
         - [Wei et al., 2019](https://arxiv.org/abs/1707.06397), its longer version
     """
+    return principal_components(batches, 1)[0]
+
+
+def principal_components(
+    batches: Iterable[Any], count: int
+) -> tuple[PrincipalComponent, ...]:
+    """Finds the first few principal components, each as `principal_component` does.
+
+    Args:
+        batches: As in `principal_component`.
+        count: Integer in [1, C], how many.
+
+    Returns:
+        The components by their share of the variance, the largest first.
+
+    Raises:
+        ValueError: As in `principal_component`, or `count` is out of range.
+
+    Example:
+    >>> features = np.array([[[[0.0, 0.0], [0.0, 1.0], [3.0, 0.0], [3.0, 1.0]]]])
+    >>> first, second = principal_components([features], 2)
+    >>> first.vector, second.vector
+    ((1.0, 0.0), (0.0, 1.0))
+    >>> round(first.share, 2), round(second.share, 2)
+    (0.9, 0.1)
+    """
+    if count < 1:
+        raise ValueError(f"`count` must be at least 1. Received: count={count!r}.")
     found = NOTHING
     for batch in batches:
         cells = np.asarray(ops.convert_to_numpy(batch), "float64")
         found = joined(found, cells.reshape(-1, cells.shape[-1]))
-    count, mean, scatter = found
+    number, mean, scatter = found
     if not np.isfinite(scatter).all() or not np.trace(scatter) > 0:
         raise ValueError(
             "`batches` must hold finite features that differ from cell to cell. "
-            f"Received {count} cells with variance {np.trace(scatter)}."
+            f"Received {number} cells with variance {np.trace(scatter)}."
+        )
+    if count > len(mean):
+        raise ValueError(
+            f"`count` must be at most {len(mean)}, the number of channels. Received: "
+            f"count={count!r}."
         )
     values, vectors = np.linalg.eigh(scatter)
-    vector = vectors[:, -1] * (-1.0 if vectors[:, -1].sum() < 0 else 1.0)
-    return PrincipalComponent(
-        mean=tuple(np.float32(mean).tolist()),
-        vector=tuple(np.float32(vector).tolist()),
-        share=min(float(values[-1] / np.trace(scatter)), 1.0),
+    shares = np.clip(values / np.trace(scatter), 0.0, 1.0)
+    vectors = np.where(vectors.sum(axis=0) < 0, -vectors, vectors)
+    return tuple(
+        PrincipalComponent(
+            mean=tuple(np.float32(mean).tolist()),
+            vector=tuple(np.float32(vectors[:, -place]).tolist()),
+            share=float(shares[-place]),
+        )
+        for place in range(1, count + 1)
     )
 
 

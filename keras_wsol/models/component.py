@@ -6,8 +6,9 @@ from typing import Any
 
 import keras
 
-from keras_wsol.cam import PrincipalComponent, principal_component
+from keras_wsol.cam import PrincipalComponent, principal_components
 from keras_wsol.data.progress_line import ProgressLine, tracked
+from keras_wsol.layers.arguments import check_integer
 from keras_wsol.models.image_batches import image_batches, images_of
 from keras_wsol.models.input_size import resize_to_input
 from keras_wsol.models.tail import split_at
@@ -18,6 +19,7 @@ def fit_component(
     batches: Iterable[Any],
     layer: str | None = None,
     *,
+    number: int = 1,
     verbose: bool | str = "auto",
 ) -> PrincipalComponent:
     """Fits DDT's principal component to the features of images.
@@ -33,6 +35,10 @@ def fit_component(
             dictionaries with `"images"`, such as its batches; an image whose class id
             is -1 is left out.
         layer: Name of the layer whose features are read, as in `Localizer`.
+        number: Integer in [1, C], which component. Default 1 [paper]. Of a network
+            whose first component is the edge of the images, the second may be the
+            object [ours: train-fullsup of CUB-40, a MobileNetV1 0.75 trained at a rate
+            of 0.01, GT-known Loc 4.5 with the first and 78.0 with the second].
         verbose: Whether to say on standard error how far the work is and how long the
             rest will take; `"auto"`: in a terminal or notebook.
 
@@ -42,8 +48,8 @@ def fit_component(
 
     Raises:
         TypeError: `batches` is no such thing.
-        ValueError: The layer cannot be read, its features do not vary, or the batches
-            never end.
+        ValueError: The layer cannot be read, its features do not vary, `number` is out
+            of range, or the batches never end.
 
     Example:
     >>> images = keras.Input((2, 3, 2))
@@ -54,7 +60,10 @@ def fit_component(
     >>> component.mean
     (3.0, 4.0)
     """
-    return principal_component(read_features(model, batches, layer, verbose))
+    features, _ = split_at(model, layer).network.output
+    check_integer("number", number, high=features.shape[-1])
+    seen = read_features(model, batches, layer, verbose)
+    return principal_components(seen, number)[number - 1]
 
 
 def read_features(

@@ -69,6 +69,24 @@ def test_the_component_of_batches_is_that_of_all_at_once(far):
     assert sum(found.vector) > 0
 
 
+def test_the_further_components_are_those_of_all_at_once():
+    batches = [random_features(seed=seed) for seed in (3, 4)]
+    found = cam.principal_components(iter(batches), 3)
+    assert found[0] == cam.principal_component(batches)
+    assert len(found) == 3
+    for place, component in enumerate(found):
+        mean, vector, share = score_map_numpy.principal_component(batches, place)
+        np.testing.assert_allclose(component.mean, mean, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(component.vector, vector, atol=1e-5)
+        np.testing.assert_allclose(component.share, share, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("count", "limit"), [(0, "at least 1"), (5, "at most 4")])
+def test_as_many_components_as_channels(count, limit):
+    with pytest.raises(ValueError, match=f"`count` must be {limit}.*count={count}"):
+        cam.principal_components([random_features()], count)
+
+
 def test_ddt_equals_the_loops():
     batches = [random_features(seed=seed) for seed in (3, 4)]
     component = cam.principal_component(batches)

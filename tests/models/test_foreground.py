@@ -32,6 +32,49 @@ def test_equals_the_loops(rounds):
     assert other[2] != expected[2]  # rounds count
 
 
+def images_with_a_sky(count, everywhere=False):
+    """Blobs in blue, and above them a red band whose brightness varies more."""
+    images = blob_images(count, SIZE, seed=3)
+    images[..., :2] //= 8
+    bright = np.linspace(60, 255, count).astype("uint8")[:, None, None]
+    images[:, : 2 * CELL, :, 0] = bright
+    if everywhere:
+        images[..., 1] = 0
+        images[:, -2 * CELL :, :, 1] = bright
+        images[..., 2] = 0
+        images[:, :, : 2 * CELL, 2] = bright
+    return images
+
+
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_what_lies_along_the_edge_is_not_the_object(rounds):
+    model, images = painted_classifier(), images_with_a_sky(6)
+    features = features_of(images)
+    assert fit_component(model, [images]).vector[0] > 0.9  # the band
+    expected = score_map_numpy.foreground(features, rounds, 0.1)
+    found = fit_foreground(model, [images[:3], images[3:]], rounds=rounds)
+    np.testing.assert_allclose(found.weights, expected[0], rtol=1e-3)
+    np.testing.assert_allclose(found.bias, expected[1], rtol=1e-3)
+    assert found.share == expected[2]
+    assert found.weights[2] > 3 * abs(found.weights[0])  # blue, not red
+
+
+def test_an_object_along_the_edge_is_said_to_be_so():
+    images = images_with_a_sky(6, everywhere=True)
+    expected = score_map_numpy.foreground(features_of(images), 2, 0.1)
+    with pytest.warns(UserWarning, match=r"first 3 principal.*layer 'features'.*edge"):
+        found = fit_foreground(painted_classifier(), [images], "features")
+    np.testing.assert_allclose(found.weights, expected[0], rtol=1e-3)
+
+
+def test_maps_without_an_inside_are_taken_as_they_are():
+    flat = blob_images(4, (8, 36), seed=1)
+    model = painted_classifier((8, 36))
+    found = fit_foreground(model, [flat], rounds=1)
+    component = fit_component(model, [flat])
+    assert np.dot(found.weights, component.vector) > 0
+
+
 def test_the_largest_part_alone_is_taken():
     # A large blob and a small one apart from it, on noise.
     images = np.random.default_rng(0).integers(0, 20, (1, *SIZE, 3), "uint8")
@@ -42,6 +85,18 @@ def test_the_largest_part_alone_is_taken():
     component = fit_component(painted_classifier(), [images])
     mean, vector = np.array(component.mean), np.array(component.vector)
     assert (features_of(images) @ vector > mean @ vector).sum() == 3 * 4 + 1
+
+
+def test_a_further_component():
+    model, images = painted_classifier(), blob_images(3, SIZE, seed=2)
+    for number in (1, 3):
+        _, vector, _ = score_map_numpy.principal_component(
+            features_of(images), number - 1
+        )
+        found = fit_component(model, [images], number=number)
+        np.testing.assert_allclose(found.vector, vector, atol=1e-4)
+    with pytest.raises(ValueError, match=r"`number` must be an integer in \[1, 3\]"):
+        fit_component(model, [images], number=4)
 
 
 def a_split(folder, images):

@@ -102,14 +102,14 @@ def eigen_cam(features):
     return np.array(maps)
 
 
-def principal_component(features):
+def principal_component(features, place=0):
     """Wei et al., 2017: mean (C,), vector (C,), all at once by SVD."""
     every = np.concatenate([each.reshape(-1, each.shape[-1]) for each in features])
     every = every.astype("float64")
     mean = every.mean(axis=0)
     _, sizes, right = np.linalg.svd(every - mean)
-    vector = right[0] * (-1 if right[0].sum() < 0 else 1)
-    return mean, vector, sizes[0] ** 2 / (sizes**2).sum()
+    vector = right[place] * (-1 if right[place].sum() < 0 else 1)
+    return mean, vector, sizes[place] ** 2 / (sizes**2).sum()
 
 
 def ddt(features, mean, vector):
@@ -158,11 +158,25 @@ def discriminant(features, is_object, shrinkage):
 
 
 def foreground(features, rounds, shrinkage):
-    """DDT's largest positive part, then the discriminant's, over and over."""
-    mean, vector, _ = principal_component(features)
-    maps = ddt(features, mean, vector)[:, 0]
-    for _ in range(rounds):
-        is_object = np.array([largest_component(each > 0) for each in maps])
-        weights, bias, share = discriminant(features, is_object, shrinkage)
-        maps = features.astype("float64") @ weights + bias
-    return weights, bias, share
+    """A component's largest positive part, then the discriminant's, over and over.
+
+    Of the first three components, the first whose last guess is no likelier in the
+    outermost cells than inside; the first of all if there is none.
+    """
+    every = []
+    for place in range(min(3, features.shape[-1])):
+        mean, vector, _ = principal_component(features, place)
+        maps = ddt(features, mean, vector)[:, 0]
+        for _ in range(rounds):
+            is_object = np.array([largest_component(each > 0) for each in maps])
+            found = discriminant(features, is_object, shrinkage)
+            maps = features.astype("float64") @ found[0] + found[1]
+        every.append(found)
+        height, width = features.shape[1:3]
+        outermost, inside = [], []
+        for y, x in itertools.product(range(height), range(width)):
+            is_edge = y in (0, height - 1) or x in (0, width - 1)
+            (outermost if is_edge else inside).append(is_object[:, y, x].mean())
+        if np.mean(outermost) <= np.mean(inside):
+            return found
+    return every[0]

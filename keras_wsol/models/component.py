@@ -38,7 +38,7 @@ def fit_component(
         number: Integer in [1, C], which component. Default 1 [paper]. Of a network
             whose first component is the edge of the images, the second may be the
             object [ours: train-fullsup of CUB-40, a MobileNetV1 0.75 trained at a rate
-            of 0.01, GT-known Loc 4.5 with the first and 78.0 with the second].
+            of 0.01, GT-known Loc 0.0 with the first and 78.5 with the second].
         verbose: Whether to say on standard error how far the work is and how long the
             rest will take; `"auto"`: in a terminal or notebook.
 

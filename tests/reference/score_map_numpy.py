@@ -160,8 +160,8 @@ def discriminant(features, is_object, shrinkage):
 def foreground(features, rounds, shrinkage):
     """A component's largest positive part, then the discriminant's, over and over.
 
-    Of the first three components, the first whose last guess is no likelier in the
-    outermost cells than inside; the first of all if there is none.
+    Of the first three components, the first whose last guess is at most 0.75 times as
+    likely in the outermost cells as inside; the first of all if there is none.
     """
     every = []
     for place in range(min(3, features.shape[-1])):
@@ -177,6 +177,6 @@ def foreground(features, rounds, shrinkage):
         for y, x in itertools.product(range(height), range(width)):
             is_edge = y in (0, height - 1) or x in (0, width - 1)
             (outermost if is_edge else inside).append(is_object[:, y, x].mean())
-        if np.mean(outermost) <= np.mean(inside):
+        if np.mean(outermost) <= 0.75 * np.mean(inside):
             return found
     return every[0]

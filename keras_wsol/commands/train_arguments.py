@@ -36,8 +36,8 @@ RECIPES = (
 # What is taken where neither the command line nor a recipe says otherwise. At this rate
 # and length, with a width of 0.75 and the first layers frozen, DGDM has 7.5 points of
 # Top-1 Loc more than CAM (95 % interval +4.8 to +10.2, three seeds; row dgdm-grow-last
-# of examples/results/study-cub40.csv), and ADL 0.9 more (-1.0 to +3.1). Over CAM at
-# twice the rate (row cam-rate-0.01) DGDM has 2.9 more (-1.1 to +6.9).
+# of examples/results/study-cub40.csv), and ADL 0.9 more (-1.0 to +3.1). At twice the
+# rate, CAM's best, DGDM has 2.2 more (-3.5 to +7.9; row dgdm-rate-0.01).
 DEFAULTS = MappingProxyType(
     {
         "backbone": "mobilenet",

@@ -1,6 +1,6 @@
 """SGD whose rate differs by layer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -100,13 +100,10 @@ class LayerwiseSGD(keras.optimizers.SGD):
         self.rate_free_velocity = rate_free_velocity
 
     def build(self, variables: list) -> None:
-        layers = {name for variable in variables for name in _layers(variable.path)}
-        unused = [
-            pattern
-            for pattern in self.multipliers
-            if not any(fnmatchcase(layer, pattern) for layer in layers)
-        ]
+        fitting = patterns_that_fit(self.multipliers, variables)
+        unused = [pattern for pattern in self.multipliers if pattern not in fitting]
         if unused:
+            layers = {name for variable in variables for name in _layers(variable.path)}
             raise ValueError(
                 f"`multipliers` has patterns that fit no trained layer: {unused}. The "
                 f"last trained layers are: {sorted(layers)[-8:]}."
@@ -170,6 +167,24 @@ class LayerwiseSGD(keras.optimizers.SGD):
             "l2_weights": self.l2_weights,
             "rate_free_velocity": self.rate_free_velocity,
         }
+
+
+def patterns_that_fit(patterns: Iterable[str], variables: Iterable[Any]) -> set[str]:
+    """Returns those patterns that fit the layer of a variable.
+
+    Args:
+        patterns: As the keys of `multipliers`.
+        variables: Variables of Keras.
+
+    Returns:
+        Some of the patterns.
+    """
+    layers = {name for variable in variables for name in _layers(variable.path)}
+    return {
+        pattern
+        for pattern in patterns
+        if any(fnmatchcase(layer, pattern) for layer in layers)
+    }
 
 
 def _replicas() -> int:

@@ -12,7 +12,11 @@ import keras
 from keras_wsol.data.views import check_view
 from keras_wsol.layers.arguments import check_choice, check_integer, check_number
 from keras_wsol.models import build_classifier
-from keras_wsol.training.layerwise_sgd import KERNELS, LayerwiseSGD
+from keras_wsol.training.layerwise_sgd import (
+    KERNELS,
+    LayerwiseSGD,
+    patterns_that_fit,
+)
 from keras_wsol.training.progress import Progress
 from keras_wsol.training.run_folder import resume
 from keras_wsol.training.schedules import SCHEDULES, learning_rate
@@ -211,14 +215,23 @@ class Recipe:
     def compile(self, model: keras.Model, num_images: int, **options: Any) -> None:
         """Compiles a model with optimizer, loss and accuracy.
 
+        Multipliers that fit frozen layers alone are left out.
+
         Args:
             model: A classifier that gives logits.
             num_images: Size of the training split.
             **options: Further arguments of `keras.Model.compile`, such as
                 `jit_compile`.
         """
+        optimizer = self.optimizer(num_images)
+        trained, frozen = (
+            patterns_that_fit(self.multipliers, variables)
+            for variables in (model.trainable_variables, model.non_trainable_variables)
+        )
+        for pattern in frozen - trained:
+            del optimizer.multipliers[pattern]
         model.compile(
-            optimizer=self.optimizer(num_images),
+            optimizer=optimizer,
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             metrics=["accuracy"],
             **options,

@@ -323,6 +323,20 @@ def test_multipliers_reach_the_layers_of_the_real_backbone(name):
         assert factors[layer] == {factor}, layer
 
 
+def test_multipliers_of_frozen_layers_are_left_out():
+    chosen, model = small(multipliers={"conv": 0.1, "head_*": 3.0}), small_model()
+    chosen.compile(model, 12)
+    assert model.optimizer.multipliers == {"conv": 0.1, "head_*": 3.0}
+    model.get_layer("conv").trainable = False
+    chosen.compile(model, 12)
+    assert model.optimizer.multipliers == {"head_*": 3.0}
+    model.optimizer.build(model.trainable_variables)
+    # What fits no layer at all is still a mistake.
+    small(multipliers={"block*": 0.1}).compile(model, 12)
+    with pytest.raises(ValueError, match=r"fit no trained layer: \['block\*'\]"):
+        model.optimizer.build(model.trainable_variables)
+
+
 def batches_of(dataset, count):
     taken = dataset.take(count)
     return [(images.numpy(), ids.numpy()) for images, ids in taken]

@@ -76,11 +76,11 @@ def intro(rows: list[Row]) -> str:
             f"A centred Gaussian has {_spread(centre)} GT-known Loc at the tuned "
             f"threshold, the box of the whole image {_spread(whole)}.",
             "",
-            "All rows of `dgdm` but `dgdm-grow`, `dgdm-grow-last`, `dgdm-v2` and "
-            "those of 6 epochs are with `grow_background=False`, the default until "
-            "`dgdm-grow` decided otherwise, and all but `dgdm-last`, `dgdm-three`, "
-            "`dgdm-grow-last` and `dgdm-rate-0.01` are at two places, the default "
-            "until `dgdm-grow-last` did; in MobileNetV2 it still is.",
+            "All rows of `dgdm` but `dgdm-grow`, `dgdm-grow-last`, `dgdm-rate-0.01`, "
+            "`dgdm-v2` and those of 6 epochs are with `grow_background=False`, the "
+            "default until `dgdm-grow` decided otherwise, and all but `dgdm-last`, "
+            "`dgdm-three`, `dgdm-grow-last` and `dgdm-rate-0.01` are at two places, the "
+            "default until `dgdm-grow-last` did; in MobileNetV2 it still is.",
             "",
             "What the maps look like, in words: [gallery.md](gallery.md).",
         ]

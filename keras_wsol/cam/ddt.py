@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from numbers import Integral
 from typing import Any
 
 import keras
@@ -75,6 +76,9 @@ def principal_components(
 ) -> tuple[PrincipalComponent, ...]:
     """Finds the first few principal components, each as `principal_component` does.
 
+    Of the further ones, too, the vector's sum is not negative. Where it is near 0, that
+    says little about which side the object is on.
+
     Args:
         batches: As in `principal_component`.
         count: Integer in [1, C], how many.
@@ -83,6 +87,7 @@ def principal_components(
         The components by their share of the variance, the largest first.
 
     Raises:
+        TypeError: `count` is no integer.
         ValueError: As in `principal_component`, or `count` is out of range.
 
     Example:
@@ -93,6 +98,11 @@ def principal_components(
     >>> round(first.share, 2), round(second.share, 2)
     (0.9, 0.1)
     """
+    if isinstance(count, bool) or not isinstance(count, Integral):
+        raise TypeError(
+            f"`count` must be an integer. Received: count={count!r} (of type "
+            f"{type(count).__name__})."
+        )
     if count < 1:
         raise ValueError(f"`count` must be at least 1. Received: count={count!r}.")
     found = NOTHING

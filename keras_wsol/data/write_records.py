@@ -180,7 +180,7 @@ def _example(entry: Entry) -> bytes:
     boxes = [edge for box in entry.boxes for edge in box]
     feature = {
         "image/encoded": of_bytes(entry.content),
-        "image/path": of_bytes(os.fsencode(entry.path)),
+        "image/path": of_bytes(entry.path.encode("utf-8", "surrogateescape")),
         "image/class/label": of_int(entry.class_id),
         "image/height": of_int(entry.size[0]),
         "image/width": of_int(entry.size[1]),

@@ -6,6 +6,7 @@ from numbers import Integral, Real
 from typing import Any
 
 import keras
+import numpy as np
 
 
 def check_number(
@@ -34,7 +35,7 @@ def check_number(
         )
     if not (math.isfinite(value) and low <= value <= (value if high is None else high)):
         raise ValueError(f"{expected} Received: {name}={value!r}.")
-    return _plain(value)
+    return plain(value)
 
 
 def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
@@ -103,7 +104,7 @@ def check_integer(
         )
     if not low <= value <= (value if high is None else high):
         raise ValueError(f"{expected} Received: {name}={value!r}.")
-    return _plain(value)
+    return plain(value)
 
 
 def fill_options(
@@ -180,9 +181,16 @@ def check_block_size(value: Any) -> int | str:
         )
     if value != "adaptive" and (isinstance(value, str) or value < 1):
         raise ValueError(f"{expected} Received: block_size={value!r}.")
-    return _plain(value)
+    return plain(value)
 
 
-def _plain(value: Any) -> Any:
-    """Turns a scalar of NumPy into one of Python."""
-    return value.item() if hasattr(value, "item") else value
+def plain(value: Any) -> Any:
+    """Turns a scalar of NumPy into one of Python.
+
+    Args:
+        value: Anything.
+
+    Returns:
+        The scalar; whatever is none, as it is.
+    """
+    return value.item() if isinstance(value, np.generic) else value

@@ -28,6 +28,15 @@ def set_layer_weights(layer: keras.layers.Layer, weights: Sequence[Any]) -> None
     1.0
     """
     layer.set_weights(weights)
+    refresh_normalizations(layer)
+
+
+def refresh_normalizations(layer: keras.layers.Layer) -> None:
+    """Makes the constants of every `Normalization` anew, after its weights were set.
+
+    Args:
+        layer: A built layer, or a model, whose own layers count, at any depth.
+    """
     for inner in layer._flatten_layers():
         if isinstance(inner, keras.layers.Normalization):
             inner.finalize_state()

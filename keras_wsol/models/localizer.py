@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_wsol.cam import score_maps
-from keras_wsol.layers.arguments import check_bool
+from keras_wsol.layers.arguments import check_bool, plain
 from keras_wsol.models.head import Head
 from keras_wsol.models.input_size import resize_to_input
 from keras_wsol.models.localizer_settings import changeable, fixed
@@ -151,7 +151,8 @@ class Localizer(keras.Model):
     ) -> None:
         # Images in [0, 255] do not survive a cast to float16 on the way in.
         super().__init__(**{"name": "localizer", **kwargs, "dtype": "float32"})
-        map_options = dict(map_options or {})
+        options = dict(map_options or {})
+        map_options = {name: plain(value) for name, value in options.items()}
         self._source = find_source(model, score_map, layer, map_options)
         check_bool("second_look", second_look)
         look = check_second_look(second_look_options)

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_wsol.layers.arguments import check_integer, check_number
+from keras_wsol.models.layer_weights import refresh_normalizations
 from keras_wsol.training import safe_file
 from keras_wsol.training.progress import Progress
 from keras_wsol.training.replicas import average_replicas, check_fit, scope_of
@@ -163,6 +164,7 @@ class Checkpoint(keras.callbacks.Callback):
         check_same(path, arrays, names, variables, own)
         with scope_of(model):
             assign(variables, arrays)
+        refresh_normalizations(model)
         self._resumed = self.kept = progress
         self.kept_path = path
         self._metrics = metrics

@@ -87,6 +87,12 @@ def test_as_many_components_as_channels(count, limit):
         cam.principal_components([random_features()], count)
 
 
+@pytest.mark.parametrize("count", [1.5, "2", True])
+def test_how_many_components_is_an_integer(count):
+    with pytest.raises(TypeError, match="`count` must be an integer"):
+        cam.principal_components([random_features()], count)
+
+
 def test_ddt_equals_the_loops():
     batches = [random_features(seed=seed) for seed in (3, 4)]
     component = cam.principal_component(batches)

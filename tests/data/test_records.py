@@ -86,6 +86,9 @@ def test_names_that_are_not_utf8_stay_as_they_are(dataset, tmp_path, kind):
     data.write_records(named, tmp_path, format=kind, images_a_shard=4)
     copied = data.records(tmp_path, "train", verify=True)
     assert [Path(path).name for path in copied.paths][3] == os.fsdecode(b"caf\xe9.png")
+    assert any(
+        b"caf\xe9.png" in path.read_bytes() for path in tmp_path.glob(f"*.{kind}")
+    )
     assert copied.encoded(3) == Path(named.paths[3]).read_bytes()
     assert_same(
         arrays(copied.batches(3, **TRAINING)), arrays(named.batches(3, **TRAINING))

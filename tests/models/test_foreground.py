@@ -1,5 +1,7 @@
 """From images to the foreground map, by DDT's first guess."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -52,7 +54,7 @@ def test_what_lies_along_the_edge_is_not_the_object(rounds):
     features = features_of(images)
     assert fit_component(model, [images]).vector[0] > 0.9  # the band
     expected = score_map_numpy.foreground(features, rounds, 0.1)
-    found = fit_foreground(model, [images[:3], images[3:]], rounds=rounds)
+    found = fit_foreground(model, [images[:2], images[2:]], rounds=rounds)
     np.testing.assert_allclose(found.weights, expected[0], rtol=1e-3)
     np.testing.assert_allclose(found.bias, expected[1], rtol=1e-3)
     assert found.share == expected[2]
@@ -62,15 +64,49 @@ def test_what_lies_along_the_edge_is_not_the_object(rounds):
 def test_an_object_along_the_edge_is_said_to_be_so():
     images = images_with_a_sky(6, everywhere=True)
     expected = score_map_numpy.foreground(features_of(images), 2, 0.1)
-    with pytest.warns(UserWarning, match=r"first 3 principal.*layer 'features'.*edge"):
+    with pytest.warns(UserWarning, match=r"edge") as warned:
         found = fit_foreground(painted_classifier(), [images], "features")
+    assert "(3 tried, layer='features')" in str(warned[0].message)
+    assert warned[0].filename == __file__
     np.testing.assert_allclose(found.weights, expected[0], rtol=1e-3)
+
+
+def test_components_that_part_nothing_are_not_tried():
+    images = images_with_a_sky(6)
+    images[..., 1:] = 0  # the band alone
+    with pytest.warns(UserWarning, match=r"\(1 tried"):
+        found = fit_foreground(painted_classifier(), [images], rounds=1)
+    assert found.weights[0] > 0
+
+
+@pytest.mark.parametrize(("outermost", "warned"), [(9, False), (10, True)])
+def test_how_much_of_the_edge_the_object_may_have(outermost, warned):
+    # Of 6 x 9 cells 26 are outermost and 28 inside, of which the object has 14:
+    # it has 0.69 or 0.77 times as large a part of the outermost cells.
+    cells = np.zeros((6, 9), bool)
+    cells[:, 1:4] = True  # 6 outermost, 12 inside
+    cells[1:3, 4] = True
+    cells[1 : 1 + outermost - 6, 0] = True
+    assert cells[1:-1, 1:-1].sum() == 14
+    assert cells.sum() == 14 + outermost
+    image = np.zeros((6, CELL, 9, CELL, 3), "uint8")
+    noise = np.random.default_rng(0).integers(0, 9, (6, 1, 9, 1))
+    image[..., 0] = 200 * cells[:, None, :, None] + noise
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always", UserWarning)
+        found = fit_foreground(
+            painted_classifier(), [image.reshape(1, *SIZE, 3)], rounds=1
+        )
+    assert found.share == cells.mean()
+    assert any("along their edge" in str(each.message) for each in seen) == warned
 
 
 def test_maps_without_an_inside_are_taken_as_they_are():
     flat = blob_images(4, (8, 36), seed=1)
     model = painted_classifier((8, 36))
-    found = fit_foreground(model, [flat], rounds=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = fit_foreground(model, [flat], rounds=1)
     component = fit_component(model, [flat])
     assert np.dot(found.weights, component.vector) > 0
 
@@ -97,6 +133,18 @@ def test_a_further_component():
         np.testing.assert_allclose(found.vector, vector, atol=1e-4)
     with pytest.raises(ValueError, match=r"`number` must be an integer in \[1, 3\]"):
         fit_component(model, [images], number=4)
+
+
+def test_a_layer_that_is_added_to_another():
+    images = keras.Input((*SIZE, 3))
+    x = keras.layers.AveragePooling2D(CELL)(images)
+    branch = keras.layers.Identity(name="branch")(x)
+    x = keras.layers.Add()([x, branch])
+    x = keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(x))
+    model, batch = keras.Model(images, x), blob_images(3, SIZE, seed=2)
+    for fit in (fit_component, fit_foreground):
+        expected = fit(painted_classifier(), [batch])
+        assert fit(model, [batch], "branch").share == pytest.approx(expected.share)
 
 
 def a_split(folder, images):

@@ -181,6 +181,9 @@ def test_options_of_score_cam_reach_it(model, images):
         return maps_of(Localizer(model, **options), images)
 
     np.testing.assert_allclose(found(batch_size=np.int64(3)), found(), atol=1e-4)
+    options = {"score_map": "score_cam", "layer": "hidden"}
+    localizer = Localizer(model, map_options={"batch_size": np.int64(3)}, **options)
+    assert type(localizer.map_options["batch_size"]) is int
     assert np.abs(found(baseline=0) - found()).max() > 1e-3
 
 

@@ -70,6 +70,24 @@ def uninterrupted():
     return state(train(make_model(), 3))
 
 
+def test_a_normalization_is_adapted_as_it_was(tmp_path):
+    def model_of(normalization):
+        layers = [keras.Input((2,)), normalization, keras.layers.Dense(1)]
+        model = keras.Sequential(layers)
+        model.compile("sgd", "mse")
+        return model
+
+    x = np.array([[1.0, 5.0], [3.0, 9.0]], "float32")
+    normalization = keras.layers.Normalization()
+    model = model_of(normalization)
+    normalization.adapt(x)
+    path = tmp_path / "state.npz"
+    model.fit(x, x[:, :1], callbacks=[Checkpoint(path)], verbose=0)
+    other = model_of(keras.layers.Normalization())
+    Checkpoint(path).restore(other)
+    np.testing.assert_array_equal(other.predict_on_batch(x), model.predict_on_batch(x))
+
+
 def test_interrupted_and_resumed_is_uninterrupted(tmp_path, uninterrupted):
     path = tmp_path / "runs" / "checkpoint.npz"
     train(make_model(), 1, Checkpoint(path))

@@ -79,8 +79,8 @@ def intro(rows: list[Row]) -> str:
             "All rows of `dgdm` but `dgdm-grow`, `dgdm-grow-last`, `dgdm-rate-0.01`, "
             "`dgdm-v2` and those of 6 epochs are with `grow_background=False`, the "
             "default until `dgdm-grow` decided otherwise, and all but `dgdm-last`, "
-            "`dgdm-three`, `dgdm-grow-last` and `dgdm-rate-0.01` are at two places, the "
-            "default until `dgdm-grow-last` did; in MobileNetV2 it still is.",
+            "`dgdm-three`, `dgdm-grow-last` and `dgdm-rate-0.01` are at two places, "
+            "the default until `dgdm-grow-last` did; in MobileNetV2 it still is.",
             "",
             "What the maps look like, in words: [gallery.md](gallery.md).",
         ]

@@ -118,12 +118,7 @@ def fit_foreground(
     ]
     first: Discriminant | None = None
     for component in components:
-        try:
-            found, preference = _refined(features, component, rounds, shrinkage)
-        except ValueError:
-            if first is None:
-                raise
-            continue  # it parts no cells from the others
+        found, preference = _refined(features, component, rounds, shrinkage)
         if preference <= _MOST_AT_EDGE:
             return found
         first = first or found

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_wsol.boxes import blocks
+from keras_wsol.boxes import components_tiles
 
 
 def label_components(masks: Any, *, static_shapes: bool = False) -> Any:
@@ -149,10 +149,10 @@ def top_boxes(
 
 def _algorithm(static_shapes: bool) -> ModuleType:
     if keras.backend.backend() != "tensorflow" or static_shapes:
-        return blocks
-    from keras_wsol.boxes import runs_tensorflow
+        return components_tiles
+    from keras_wsol.boxes import components_runs
 
-    return runs_tensorflow
+    return components_runs
 
 
 def _peaks(maps: Any) -> Any:

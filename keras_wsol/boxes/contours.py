@@ -1,211 +1,130 @@
-"""All borders of all levels of a picture, as OpenCV's `findContours` follows them.
+"""Boxes as the published evaluator (wsolevaluation, Choe et al., 2020) finds them.
 
-A border runs through the centres of the cells of a component, around it (an outer
-border) or around a hole in it. Components are 8-connected, holes 4-connected. Here a
-border takes as many steps as it is long, and nothing is drawn or searched in between,
-as OpenCV does for each threshold. This file loads Numba: `wsolevaluation.py` loads it
-when it is first needed.
-
-Reference: Suzuki and Abe, 1985, "Topological structural analysis of digitized binary
-images by border following".
+Its rules, from the score map on. The map, in [0, 1], is cut down to whole grey values
+of 255 (`int(255 * score)`), in float64. At the threshold t the mask is what lies above
+the grey value `int(t * maximum)`. Contours of the mask are those of OpenCV's
+`findContours` with `RETR_TREE`: around 8-connected components and around 4-connected
+holes in them, through the centres of cells. Their area is that of the polygon: 0 for a
+line, however long. A box's far edge lies one cell behind the contour, but no farther
+than the map's last cell; a mask without a cell above has the box 0, 0, 0, 0. True boxes
+are cut down to whole cells, and the overlap counts both far edges as inside.
 """
+
+from typing import Any
 
 import numpy as np
 
-from keras_wsol.boxes.compiler import compiled
+CONVENTIONS = ("default", "wsolevaluation")
 
-# Directions, counter-clockwise on the screen: right, up and right, up, ...
-_X = (1, 1, 0, -1, -1, -1, 0, 1)
-_Y = (0, -1, -1, -1, 0, 1, 1, 1)
-# Sides of a cell, as numbers of `passed`; times four they are directions.
-_RIGHT, _LEFT = 0, 1
+# A true box in float32 has been scaled there. What is so near to a whole number, in
+# its own units, would have been whole in float64.
+_NEARLY = 2.0**-21
 
 
-@compiled
-def _starts(
-    levels: np.ndarray, width: int, with_holes: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Finds, for every border of every level, a place to begin, and some more.
-
-    The first cell of a component, in row-major order, has none of it above or on its
-    left. The first cell of a hole has cells of the border above it and on its left.
-
-    Returns:
-        Twice the cell, plus 1 for its left side, on which background is; and the
-        first level, and the one after the last, at which that is so.
-    """
-    sides = np.empty(2 * levels.size, np.int32)
-    begins = np.empty(2 * levels.size, np.int16)
-    ends = np.empty(2 * levels.size, np.int16)
-    count = 0
-    for cell in range(width + 1, levels.size - width - 1):
-        above = max(levels[cell - width], levels[cell - width + 1])
-        begin = max(levels[cell - 1], levels[cell - width - 1], above)
-        if begin < levels[cell]:
-            sides[count] = 2 * cell + _LEFT
-            begins[count], ends[count] = begin, levels[cell]
-            count += 1
-        end = min(levels[cell], levels[cell - width + 1])
-        if with_holes and levels[cell + 1] < end:
-            sides[count] = 2 * cell + _RIGHT
-            begins[count], ends[count] = levels[cell + 1], end
-            count += 1
-    return sides[:count], begins[:count], ends[:count]
-
-
-@compiled
-def _chains(begins: np.ndarray, num_levels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Chains what begins at the same level: the first of each, then each one's next."""
-    firsts = np.full(num_levels, -1, np.int32)
-    following = np.empty(len(begins), np.int32)
-    for start in range(len(begins)):
-        following[start] = firsts[begins[start]]
-        firsts[begins[start]] = start
-    return firsts, following
-
-
-@compiled
-def _update(
-    active: np.ndarray,
-    count: int,
-    level: int,
-    ends: np.ndarray,
-    first: int,
-    following: np.ndarray,
-) -> int:
-    """Keeps starts that are not over yet, adds a chain of new ones; their number."""
-    kept = 0
-    for n in range(count):
-        if ends[active[n]] > level:
-            active[kept] = active[n]
-            kept += 1
-    while first >= 0:
-        active[kept] = first
-        kept, first = kept + 1, following[first]
-    return kept
-
-
-@compiled
-def _before(
-    levels: np.ndarray, steps: np.ndarray, cell: int, gap: int, level: int
-) -> int:
-    """Direction of the next cell above the level, clockwise; `gap` if there is none."""
-    for turn in range(1, 8):
-        direction = (gap - turn) & 7
-        if levels[cell + steps[direction]] > level:
-            return direction
-    return gap
-
-
-@compiled
-def _follow(
-    levels: np.ndarray,
-    steps: np.ndarray,
-    start: int,
-    side: int,
-    level: int,
-    passed: np.ndarray,
-) -> tuple[int, int, int, int, int, int]:
-    """Follows a border once around, counter-clockwise if it is an outer one.
-
-    Returns:
-        Twice the area inside, negative for a hole; the first cell in row-major order;
-        and how far the border goes to the left, up, to the right and down from the
-        cell where it starts.
-    """
-    passed[side, start] = level + 1
-    back = _before(levels, steps, start, 4 * side, level)
-    area = x = y = left = up = right = down = 0
-    if back == 4 * side:
-        return area, start, left, up, right, down
-    last = start + steps[back]
-    cell = first = start
-    while True:
-        ahead = back + 1
-        while levels[cell + steps[ahead & 7]] <= level:
-            ahead += 1
-        # What lies between `back` and `ahead` is background.
-        if ahead > 8:
-            passed[_RIGHT, cell] = level + 1
-        if back < 4 < ahead or ahead > 12:
-            passed[_LEFT, cell] = level + 1
-        ahead &= 7
-        area += y * _X[ahead] - x * _Y[ahead]
-        x, y = x + _X[ahead], y + _Y[ahead]
-        left, right = min(left, x), max(right, x)
-        up, down = min(up, y), max(down, y)
-        at_last, cell = cell == last, cell + steps[ahead]
-        first = min(first, cell)
-        if at_last and cell == start:
-            return area, first, left, up, right, down
-        back = (ahead + 4) & 7
-
-
-@compiled
-def _best_overlap(box: np.ndarray, true_boxes: np.ndarray) -> float:
-    """Best overlap of a box with a true box; boxes hold their far edges."""
-    best = 0.0
-    for true in true_boxes:
-        width = min(box[2], true[2]) - max(box[0], true[0]) + 1
-        height = min(box[3], true[3]) - max(box[1], true[1]) + 1
-        if width > 0 and height > 0:
-            both = width * height
-            area = (box[2] - box[0] + 1) * (box[3] - box[1] + 1)
-            area += (true[2] - true[0] + 1) * (true[3] - true[1] + 1)
-            best = max(best, both / (area - both))
-    return best
-
-
-@compiled
-def border_boxes(
-    levels: np.ndarray, num_levels: int, true_boxes: np.ndarray, with_holes: bool
+def border_sweep(
+    score_map: np.ndarray,
+    thresholds: np.ndarray,
+    true_boxes: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Follows the borders of the cells above each level.
+    """Follows the contours of one map at every threshold.
+
+    There are 255 different masks at most, whatever the number of thresholds.
 
     Args:
-        levels: uint8 (H + 2, W + 2), a picture with a frame of zeros.
-        num_levels: The largest value in `levels`. Level i, from 0 on, is the mask
-            `levels > i`.
-        true_boxes: int64 (M, 4), boxes that hold their far edges.
-        with_holes: Whether to follow the borders of holes, too.
+        score_map: float64 `(H, W)` in [0, 1].
+        thresholds: float64 `(T,)`, ascending, in [0, 1).
+        true_boxes: Whole numbers `(M, 4)`, to compare the boxes of all contours with;
+            `None` to look for the largest contour only.
 
     Returns:
-        For each level, int64 (num_levels, 4), the box of the outer border with the
-        largest area, of equal ones that whose first cell in row-major order comes
-        last; and float64 (num_levels,), the best overlap of any border's box with a
-        true box. Boxes are x0, y0, x1, y1 in cells without the frame; x1 and y1 are
-        one behind the border, unless the map ends there.
+        int64 `(T, 4)`, the box of the contour with the largest area; of equal ones
+        OpenCV's first, which is the last in row-major order. And float64 `(T,)`, the
+        best overlap of any contour's box with a true box.
     """
-    height, width = levels.shape
-    flat = levels.ravel()
-    steps = np.empty(8, np.int64)
-    for n in range(8):
-        steps[n] = _Y[n] * width + _X[n]
-    sides, begins, ends = _starts(flat, width, with_holes)
-    firsts, following = _chains(begins, num_levels)
-    active = np.empty(len(sides), np.int32)
-    # At which level, plus one, a border last passed the right or left of a cell.
-    passed = np.zeros((2, flat.size), np.int16)
-    boxes = np.zeros((num_levels, 4), np.int64)
-    best = np.zeros(num_levels)
-    box = np.empty(4, np.int64)
-    count = 0
-    for level in range(num_levels):
-        count = _update(active, count, level, ends, firsts[level], following)
-        largest = (-1, -1)
-        for n in range(count):
-            cell, side = divmod(np.int64(sides[active[n]]), 2)
-            if passed[side, cell] > level:
-                continue
-            area, first, left, up, right, down = _follow(
-                flat, steps, cell, side, level, passed
-            )
-            row, column = divmod(cell, width)
-            box[0], box[1] = column - 1 + left, row - 1 + up
-            box[2] = min(column + right, width - 3)
-            box[3] = min(row + down, height - 3)
-            best[level] = max(best[level], _best_overlap(box, true_boxes))
-            if (area, first) > largest:
-                largest = (area, first)
-                boxes[level] = box
-    return boxes, best
+    from keras_wsol.boxes.numba_loops import border_boxes  # loads Numba
+
+    grey = (score_map * 255).astype(np.uint8)
+    cuts = (thresholds * grey.max(initial=0)).astype(np.int64)
+    # Masks in which the same cells are above, though the cuts differ, are one.
+    present = np.bincount(grey.ravel(), minlength=256) > 0
+    present[0] = True
+    number = np.cumsum(present) - 1
+    mask_of_cut = number[cuts]
+    masks, place = np.unique(mask_of_cut, return_inverse=True)
+    # How many of the masks asked for a grey value lies in.
+    levels = np.searchsorted(masks, number).astype(np.uint8)
+    framed = np.pad(levels[grey], 1)
+    count = int(framed.max())
+    if true_boxes is None:
+        true_boxes, with_holes = np.zeros((0, 4), np.int64), False
+    else:
+        true_boxes, with_holes = true_boxes.astype(np.int64), True
+    if count:
+        boxes, best = border_boxes(framed, count, true_boxes, with_holes)
+    else:  # the one mask of a black map is empty
+        boxes = np.zeros((1, 4), np.int64)
+        best = inclusive_iou(boxes, true_boxes).max(axis=1, initial=0)
+    return boxes[place], best[place]
+
+
+def whole_boxes(true_boxes: Any) -> np.ndarray:
+    """Cuts true boxes down to whole cells, as the published evaluator does.
+
+    There, boxes in whole pixels are scaled to the map in float64. Boxes in float32
+    have been scaled in it, and a whole number may have come out a little too low:
+    they count as the next whole number if they are that near to it.
+
+    Args:
+        true_boxes: `(..., 4)` in cells of the map, padded with -1.
+
+    Returns:
+        int64 `(..., 4)`.
+
+    Raises:
+        ValueError: A box that is no padding has a negative side or coordinate.
+
+    Example:
+    >>> whole_boxes(np.array([[15.999999, 2.5, 30.0, 40.9]], "float32")).tolist()
+    [[16, 2, 30, 40]]
+    """
+    boxes = np.asarray(true_boxes)
+    exact = boxes.astype(np.float64)
+    if boxes.dtype == np.float32:
+        exact = np.where(
+            np.abs(exact - np.rint(exact)) <= np.abs(exact) * _NEARLY,
+            np.rint(exact),
+            exact,
+        )
+    whole = np.trunc(exact).astype(np.int64)
+    inverted = (exact[..., :2] > exact[..., 2:]).any(axis=-1)
+    wrong = ((exact < 0).any(axis=-1) | inverted) & ~(exact < 0).all(axis=-1)
+    if wrong.any():
+        raise ValueError(
+            "True boxes must be x0, y0, x1, y1 with 0 <= x0 <= x1 and 0 <= y0 <= y1, "
+            f"or padding of -1. Received: {boxes[wrong][0].tolist()}."
+        )
+    return whole
+
+
+def inclusive_iou(boxes_a: np.ndarray, boxes_b: np.ndarray) -> np.ndarray:
+    """Overlap of boxes in whole cells that hold their far edges.
+
+    Args:
+        boxes_a: Whole numbers `(A, 4)`, at least 0.
+        boxes_b: Whole numbers `(B, 4)`; padding of -1 overlaps nothing.
+
+    Returns:
+        float64 `(A, B)` in [0, 1].
+
+    Example:
+    >>> inclusive_iou(np.array([[1, 2, 5, 6]]), np.array([[3, 1, 4, 5]])).round(3)
+    array([[0.296]])
+    """
+
+    def area(near: np.ndarray, far: np.ndarray) -> np.ndarray:
+        return np.maximum(far - near + 1, 0).prod(axis=-1)
+
+    a, b = boxes_a[:, None], boxes_b[None]
+    near_a, far_a, near_b, far_b = a[..., :2], a[..., 2:], b[..., :2], b[..., 2:]
+    both = area(np.maximum(near_a, near_b), np.minimum(far_a, far_b))
+    return both / (area(near_a, far_a) + area(near_b, far_b) - both)

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from keras_wsol.boxes.contours import CONVENTIONS, border_sweep, whole_boxes
 from keras_wsol.boxes.iou import pairwise_iou
-from keras_wsol.boxes.wsolevaluation import CONVENTIONS, border_sweep, whole_boxes
 
 
 def sweep_largest_boxes(
@@ -135,15 +135,15 @@ class _Sweep(NamedTuple):
 
 
 def _sweep(score_map: np.ndarray, thresholds: np.ndarray) -> _Sweep:
-    from keras_wsol.boxes import component_history  # loads Numba
+    from keras_wsol.boxes import numba_loops  # loads Numba
 
     if not 0 < score_map.max() < np.inf:
         # No cell is above a share of this.
         empty = np.zeros((0, 6), np.int32)
         return _Sweep(empty, empty[:, 0], np.zeros(len(thresholds), np.int64))
     cuts = thresholds * score_map.max()
-    order, joined = component_history.cells_by_level(score_map, cuts)
-    return _Sweep(*component_history.component_history(order, *score_map.shape), joined)
+    order, joined = numba_loops.cells_by_level(score_map, cuts)
+    return _Sweep(*numba_loops.component_history(order, *score_map.shape), joined)
 
 
 def _for_each(fill: Callable[[int], None], count: int, jobs: int | None) -> None:

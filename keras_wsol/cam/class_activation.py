@@ -1,8 +1,83 @@
-"""Features and class weights to class activation maps."""
+"""Class activation maps, and the scaling of any map to [0, 1]."""
 
 from typing import Any
 
 from keras import ops
+
+from keras_wsol.masks import spatial_attention
+
+
+def score_maps(cams: Any, size: tuple[int, int]) -> Any:
+    """Resizes maps to `size`, then scales each to [0, 1].
+
+    Bilinear with half-pixel centres; antialias is off, which matters only where
+    a map is larger than `size`. Then the minimum of each map becomes 0 and its
+    maximum 1, in float32. A map that is constant, or holds NaN or infinity,
+    becomes all zeros.
+
+    Args:
+        cams: Float tensor `(B, K, h, w)`.
+        size: Height and width of the result in pixels.
+
+    Returns:
+        float32 tensor `(B, K, height, width)` in [0, 1].
+
+    Example:
+    >>> import numpy as np
+    >>> cams = np.array([[-1.0, 0.0], [1.0, 3.0]], "float32")[None, None]
+    >>> ops.convert_to_numpy(score_maps(cams, (2, 2)))[0, 0].tolist()
+    [[0.0, 0.25], [0.5, 1.0]]
+    """
+    cams = ops.cast(cams, "float32")
+    if cams.shape[0] == 0:  # no image; eagerly, TensorFlow's `ops.max` refuses that
+        return ops.zeros((0, cams.shape[1], *size), dtype="float32")
+    _, count, height, width = ops.shape(cams)
+    maps = ops.reshape(cams, (-1, height, width, 1))
+    # Resizing may leave rounding behind, which would be scaled up to a map.
+    usable = ops.reshape(_usable(cams, axes=(2, 3)), (-1, 1, 1, 1))
+    maps = ops.where(usable, maps, ops.zeros_like(maps))
+    if (height, width) != tuple(size):
+        maps = ops.image.resize(
+            maps, size, interpolation="bilinear", data_format="channels_last"
+        )
+    return ops.reshape(scale_to_unit(maps), (-1, count, *size))
+
+
+def scale_to_unit(maps: Any) -> Any:
+    """Scales each map so that its minimum is 0 and its maximum 1.
+
+    Args:
+        maps: Float tensor `(B, ...)`.
+
+    Returns:
+        float32 tensor of the same shape in [0, 1]; zeros for a map that is
+        constant or holds a value that is not finite.
+
+    Example:
+    >>> import numpy as np
+    >>> maps = np.array([[2.0, 4.0, 3.0], [7.0, 7.0, 7.0]], "float32")
+    >>> ops.convert_to_numpy(scale_to_unit(maps)).tolist()
+    [[0.0, 1.0, 0.5], [0.0, 0.0, 0.0]]
+    """
+    maps = ops.cast(maps, "float32")
+    if maps.shape[0] == 0:
+        return maps
+    axes = tuple(range(1, len(maps.shape)))
+    usable = _usable(maps, axes)
+    low = ops.min(maps, axis=axes, keepdims=True)
+    span = ops.max(maps, axis=axes, keepdims=True) - low
+    scaled = (maps - low) / ops.where(usable, span, ops.ones_like(span))
+    return ops.where(usable, scaled, ops.zeros_like(scaled))
+
+
+def _usable(maps: Any, axes: tuple[int, ...]) -> Any:
+    """Whether a map is finite and not constant."""
+    span = ops.max(maps, axis=axes, keepdims=True) - ops.min(
+        maps, axis=axes, keepdims=True
+    )
+    # Not through `span` alone: XLA's maximum passes over NaN.
+    finite = ops.all(ops.isfinite(maps), axis=axes, keepdims=True)
+    return ops.logical_and(finite, ops.logical_and(span > 0, ops.isfinite(span)))
 
 
 def class_activation_maps(
@@ -45,3 +120,28 @@ def class_activation_maps(
     weights = ops.take(ops.transpose(ops.cast(kernel, "float32")), class_ids, axis=0)
     weights = weights if negative_weights else ops.relu(weights)
     return ops.einsum("bhwc,bkc->bkhw", ops.cast(features, "float32"), weights)
+
+
+def channel_mean(features: Any) -> Any:
+    """Averages features over channels: where the network responds, to whatever class.
+
+    SCDA's aggregation map up to a constant (SCDA adds the channels up). SCDA keeps
+    the cells above the mean of this map and their largest component; here, the
+    threshold is that of the score map.
+
+    Args:
+        features: Float tensor `(B, h, w, C)`, after the activation.
+
+    Returns:
+        float32 tensor `(B, 1, h, w)`: one map an image, the same for every class.
+
+    Example:
+    >>> import numpy as np
+    >>> features = np.array([[[[1.0, 3.0]], [[0.0, 0.5]]]], "float32")
+    >>> ops.convert_to_numpy(channel_mean(features)).tolist()
+    [[[[2.0], [0.25]]]]
+
+    Reference:
+        - [Wei et al., 2017](https://arxiv.org/abs/1604.04994) (SCDA)
+    """
+    return ops.transpose(spatial_attention(features), (0, 3, 1, 2))

@@ -5,7 +5,7 @@ from typing import Any
 
 from keras import ops
 
-from keras_wsol.cam.score_map import score_maps
+from keras_wsol.cam.class_activation import score_maps
 
 
 def score_cam(

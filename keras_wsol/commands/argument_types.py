@@ -7,70 +7,26 @@ from typing import Any
 
 
 def folder(text: str) -> Path:
-    """Returns the path of a folder that exists.
-
-    Args:
-        text: The path.
-
-    Returns:
-        The path.
-
-    Raises:
-        ArgumentTypeError: There is no such folder.
-    """
+    """Returns the path of a folder that exists."""
     if not Path(text).is_dir():
         raise ArgumentTypeError(f"must be a folder. Nothing is at: {text}")
     return Path(text)
 
 
 def file(text: str) -> Path:
-    """Returns the path of a file that exists.
-
-    Args:
-        text: The path.
-
-    Returns:
-        The path.
-
-    Raises:
-        ArgumentTypeError: There is no such file.
-    """
+    """Returns the path of a file that exists."""
     if not Path(text).is_file():
         raise ArgumentTypeError(f"must be a file. No file is at: {text}")
     return Path(text)
 
 
 def file_or_folder(text: str) -> Path:
-    """Returns the path of a file or folder that exists.
-
-    Args:
-        text: The path.
-
-    Returns:
-        The path.
-
-    Raises:
-        ArgumentTypeError: There is neither.
-    """
+    """Returns the path of a file or folder that exists."""
     return Path(text) if Path(text).is_dir() else file(text)
 
 
 def count(text: str) -> int:
-    """Returns an integer of at least 1.
-
-    Args:
-        text: Its digits.
-
-    Returns:
-        The integer.
-
-    Raises:
-        ArgumentTypeError: It is none.
-
-    Example:
-    >>> count("12")
-    12
-    """
+    """Returns an integer of at least 1."""
     try:
         if int(text) >= 1:
             return int(text)
@@ -80,21 +36,7 @@ def count(text: str) -> int:
 
 
 def share(text: str) -> float:
-    """Returns a number in [0, 1).
-
-    Args:
-        text: The number.
-
-    Returns:
-        The number.
-
-    Raises:
-        ArgumentTypeError: It is none.
-
-    Example:
-    >>> share("0.25")
-    0.25
-    """
+    """Returns a number in [0, 1)."""
     try:
         if 0 <= float(text) < 1:
             return float(text)
@@ -104,21 +46,7 @@ def share(text: str) -> float:
 
 
 def positive(text: str) -> float:
-    """Returns a number above 0.
-
-    Args:
-        text: The number.
-
-    Returns:
-        The number.
-
-    Raises:
-        ArgumentTypeError: It is none.
-
-    Example:
-    >>> positive("0.5")
-    0.5
-    """
+    """Returns a number above 0."""
     try:
         if 0 < float(text) < float("inf"):
             return float(text)
@@ -128,21 +56,7 @@ def positive(text: str) -> float:
 
 
 def json_object(text: str) -> dict[str, Any]:
-    """Returns a JSON object.
-
-    Args:
-        text: The object.
-
-    Returns:
-        The dictionary.
-
-    Raises:
-        ArgumentTypeError: It is none.
-
-    Example:
-    >>> json_object('{"drop_rate": 0.5}')
-    {'drop_rate': 0.5}
-    """
+    """Returns a JSON object."""
     try:
         value = json.loads(text)
     except ValueError:
@@ -155,15 +69,7 @@ def json_object(text: str) -> dict[str, Any]:
 
 
 def check_free(path: Path, overwrite: bool) -> None:
-    """Refuses to replace what exists.
-
-    Args:
-        path: What is to be written.
-        overwrite: Whether it may be replaced.
-
-    Raises:
-        FileExistsError: It exists and may not.
-    """
+    """Refuses to replace what exists."""
     if path.exists() and not overwrite:
         raise FileExistsError(
             f"{path} exists. Choose another --out, or pass --overwrite."

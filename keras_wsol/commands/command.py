@@ -31,9 +31,5 @@ class Command:
 
 
 def say(message: str) -> None:
-    """Tells how far a command is, without mixing that with its results.
-
-    Args:
-        message: A line for standard error.
-    """
+    """Tells how far a command is, without mixing that with its results."""
     print(message, file=sys.stderr, flush=True)

@@ -16,34 +16,14 @@ _ASIDE = ("Graph execution error", "Detected at node", "  ", "<stack", "Hint:")
 
 
 def is_expected(error: Exception) -> bool:
-    """Tells a wrong file or argument, or a machine too small, from a bug.
-
-    Args:
-        error: What was raised.
-
-    Returns:
-        Whether the message says all that is to be said.
-    """
+    """Tells a wrong file or argument, or a machine too small, from a bug."""
     # Keras raises a plain `Exception` where a download fails.
     download = type(error) is Exception and isinstance(error.__context__, OSError)
     return download or isinstance(error, EXPECTED) or _of_tensorflow(error)
 
 
 def message_of(error: Exception, options: argparse.Namespace) -> str:
-    r"""Returns what an error says, in one line and in the words of the command line.
-
-    Args:
-        error: What was raised.
-        options: The command line, whose names stand for those of Python's arguments.
-
-    Returns:
-        The line.
-
-    Example:
-    >>> message_of(ValueError("`min_score` must be a\nnumber."),
-    ...            argparse.Namespace(min_score=2))
-    '--min-score must be a number.'
-    """
+    r"""Returns what an error says, in one line and in the words of the command line."""
 
     def option(match: re.Match[str]) -> str:
         name = match[1]
@@ -65,12 +45,7 @@ def _of_tensorflow(error: Exception) -> bool:
 
 
 def _gist(message: str) -> str:
-    """The sentence in what TensorFlow says of a failed operation.
-
-    Example:
-    >>> _gist("{{function_node f}} OOM when allocating [Op:Fill] name: ")
-    'OOM when allocating'
-    """
+    """The sentence in what TensorFlow says of a failed operation."""
     lines = [
         _AROUND.sub("", line).strip()
         for line in message.splitlines()

@@ -16,19 +16,7 @@ if TYPE_CHECKING:
 
 
 def build(options: argparse.Namespace, train: "ImageDataset") -> "keras.Model":
-    """Builds and compiles the classifier.
-
-    Args:
-        options: The command line.
-        train: The images to learn from.
-
-    Returns:
-        The compiled model.
-
-    Raises:
-        ValueError: An option does not fit the backbone or the method.
-        FileNotFoundError: There is no such file of weights.
-    """
+    """Builds and compiles the classifier."""
     if options.deterministic:
         import tensorflow as tf
 
@@ -49,19 +37,7 @@ def fit(
     val: "ImageDataset",
     options: argparse.Namespace,
 ) -> None:
-    """Trains from where an earlier run of the same command stopped.
-
-    Args:
-        model: The compiled model. It ends as the last one, or as that with the lowest
-            error on `val` if the recipe keeps it.
-        train: The images to learn from.
-        val: Images to measure the accuracy on after each epoch; there may be none.
-        options: The command line.
-
-    Raises:
-        RuntimeError: The loss is no number any more, or memory ran out.
-        ValueError: No image of a whole batch can be read.
-    """
+    """Trains from where an earlier run of the same command stopped."""
     import tensorflow as tf
 
     from keras_wsol import training

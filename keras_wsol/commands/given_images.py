@@ -13,22 +13,7 @@ if TYPE_CHECKING:
 def given_images(
     paths: Sequence[Path], by_class: bool, class_names: Sequence[str] | None
 ) -> "ImageDataset":
-    """Opens images and folders of images.
-
-    Args:
-        paths: Files and folders that exist.
-        by_class: Whether they are one folder that holds a folder of images for each
-            class.
-        class_names: Names by class id, if the model knows them; used by `by_class`.
-
-    Returns:
-        The images: those of a folder sorted by path, else in the order given; JPEG
-        files upright as their EXIF tag says.
-
-    Raises:
-        ValueError: A folder holds no image, or not one folder of images by class is
-            given where classes are known.
-    """
+    """Opens images and folders of images."""
     from keras_wsol import data
 
     if by_class:

@@ -9,18 +9,7 @@ if TYPE_CHECKING:
 
 
 def load_localizer(path: Path, cam_threshold: float | None = None) -> "Localizer":
-    """Loads a localizer, or makes one of a classifier.
-
-    Args:
-        path: A `.keras` file of either.
-        cam_threshold: Threshold to use instead of the one saved.
-
-    Returns:
-        The localizer.
-
-    Raises:
-        ValueError: The file is no Keras model, or not one that has score maps.
-    """
+    """Loads a localizer, or makes one of a classifier."""
     import keras
 
     from keras_wsol import models  # tells Keras the classes of this package

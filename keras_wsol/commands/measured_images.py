@@ -15,19 +15,7 @@ NOTHING = "none"
 def cub_splits(
     root: Path, tune_on: str | None
 ) -> "tuple[ImageDataset, ImageDataset | None]":
-    """Opens CUB-200-2011.
-
-    Args:
-        root: Its folder.
-        tune_on: Name of a split; `"none"`; or `None` for `"train-fullsup"`.
-
-    Returns:
-        The test split, and the one to choose a threshold on.
-
-    Raises:
-        FileNotFoundError: A file is missing.
-        ValueError: There is no such split.
-    """
+    """Opens CUB-200-2011."""
     from keras_wsol import data
 
     test = data.cub200(root, "test")
@@ -43,24 +31,7 @@ def folder_splits(
     tune_on: str | None,
     only_val: bool = False,
 ) -> "tuple[ImageDataset, ImageDataset | None]":
-    """Opens a folder of images by class.
-
-    Args:
-        root: The folder.
-        class_names: Names by class id, if the model knows them.
-        boxes: CSV file of the boxes to measure.
-        tune_on: CSV file of boxes to choose a threshold on; `"none"` or `None`.
-        only_val: Whether to measure only images that `keras-wsol train` did not learn
-            from.
-
-    Returns:
-        The images to measure, and those to choose a threshold on.
-
-    Raises:
-        FileNotFoundError: A file is missing.
-        ValueError: A file or folder is wrong, or no image with a box is in the
-            validation split.
-    """
+    """Opens a folder of images by class."""
     from keras_wsol import data
 
     images = data.image_folder(root, class_names=class_names)

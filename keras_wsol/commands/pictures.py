@@ -22,20 +22,7 @@ def write_pictures(
     min_score: float,
     at_most: int,
 ) -> int:
-    """Draws score maps and boxes over the first images that can be read.
-
-    Args:
-        localizer: The localizer.
-        images: The images.
-        folder: Folder to write; it is made.
-        known: Whether the class of an image is that of the data set, not that which
-            the model takes for the most probable.
-        min_score: Probability of the class below which no box is drawn.
-        at_most: How many pictures.
-
-    Returns:
-        The number of pictures.
-    """
+    """Draws score maps and boxes over the first images that can be read."""
     import keras
 
     from keras_wsol import viz

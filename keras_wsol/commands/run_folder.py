@@ -16,18 +16,7 @@ UNREADABLE = "unreadable.txt"
 
 
 def claim(folder: Path, configuration: Mapping[str, Any]) -> None:
-    """Notes the configuration of a run, or refuses a folder that holds another run.
-
-    A run that has saved nothing yet left nothing to go on from, so that its folder
-    may be taken.
-
-    Args:
-        folder: The folder; it is made.
-        configuration: What the result depends on, as JSON can hold it.
-
-    Raises:
-        ValueError: The folder holds a run of another configuration.
-    """
+    """Notes the configuration of a run, or refuses a folder that holds another run."""
     path = folder / CONFIGURATION
     given = json.loads(json.dumps(dict(configuration)))
     if (folder / CHECKPOINT).is_file():
@@ -47,12 +36,7 @@ def claim(folder: Path, configuration: Mapping[str, Any]) -> None:
 
 
 def list_unreadable(folder: Path, paths: Collection[str]) -> None:
-    """Writes the paths of files that could not be read, if there are any.
-
-    Args:
-        folder: The folder of the run.
-        paths: Their paths.
-    """
+    """Writes the paths of files that could not be read, if there are any."""
     if paths:
         listed = folder / UNREADABLE
         # As the disk has them: a name need not be UTF-8.

@@ -56,11 +56,7 @@ def _weights(text: str) -> str:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds them to a parser.
-
-    Args:
-        parser: The parser.
-    """
+    """Adds them to a parser."""
     add = parser.add_argument
 
     def default(name: str) -> str:

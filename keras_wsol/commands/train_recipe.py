@@ -26,14 +26,7 @@ _NEW_LAYERS = {"se": "se_*", "cbam": "cbam_*", "resnet50_se": "*_se"}
 
 
 def settle(options: argparse.Namespace) -> None:
-    """Fills in what the command line leaves open: the recipe's settings, or defaults.
-
-    Args:
-        options: The command line. It is changed.
-
-    Raises:
-        ValueError: The recipe's multipliers cannot be carried over to the backbone.
-    """
+    """Fills in what the command line leaves open."""
     settings: dict[str, Any] = dict(DEFAULTS)
     if options.recipe is not None:
         say("Loading Keras ...")
@@ -50,20 +43,7 @@ def settle(options: argparse.Namespace) -> None:
 
 
 def recipe_of(options: argparse.Namespace, num_images: int) -> "Recipe":
-    """Makes the recipe that a command line asks for.
-
-    Args:
-        options: The command line, settled.
-        num_images: Size of the training split; a batch is no larger.
-
-    Returns:
-        The recipe of `--recipe` with what else is given in its place; without it,
-        images seen once an epoch and a cosine.
-
-    Raises:
-        ValueError: A number is out of range, or the recipe's multipliers cannot be
-            carried over to the backbone.
-    """
+    """Makes the recipe that a command line asks for."""
     base = _named(options.recipe or BASE)
     changes: dict[str, Any] = {
         name: getattr(options, name) for name in ("backbone", "method", "epochs")

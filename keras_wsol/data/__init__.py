@@ -1,15 +1,11 @@
 """Files to images, class ids and boxes."""
 
-from keras_wsol.data.boxes_coco import boxes_from_coco
-from keras_wsol.data.boxes_csv import boxes_from_csv
-from keras_wsol.data.boxes_voc import boxes_from_voc
-from keras_wsol.data.check import check
-from keras_wsol.data.check_report import CheckReport, Finding
+from keras_wsol.data.boxes_from import boxes_from_coco, boxes_from_csv, boxes_from_voc
+from keras_wsol.data.check import CheckReport, Finding, check
 from keras_wsol.data.cub200 import cub200
 from keras_wsol.data.dataset import ImageDataset
 from keras_wsol.data.ilsvrc2012 import ilsvrc2012
-from keras_wsol.data.image_files import image_files
-from keras_wsol.data.image_folder import image_folder
+from keras_wsol.data.image_folder import image_files, image_folder
 from keras_wsol.data.records import records
 from keras_wsol.data.segmentations import (
     Segmentation,

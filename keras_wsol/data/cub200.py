@@ -5,8 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_wsol.data.dataset import ImageDataset, existing_folder
-from keras_wsol.data.splits import images_a_class
+from keras_wsol.data.dataset import ImageDataset, existing_folder, images_a_class
 
 SPLITS = ("train", "train-weaksup", "train-fullsup", "test")
 FULLSUP_A_CLASS = 5
@@ -119,18 +118,7 @@ def _flags(path: Path) -> dict[int, int]:
 
 
 def readable_name(name: str) -> str:
-    """Returns the name of a class from that of its folder.
-
-    Args:
-        name: Such as `001.Black_footed_Albatross`.
-
-    Returns:
-        What stands behind the number, with blanks.
-
-    Example:
-    >>> readable_name("001.Black_footed_Albatross")
-    'Black footed Albatross'
-    """
+    """Returns the name of a class from that of its folder."""
     return name.split(".", 1)[-1].replace("_", " ")
 
 

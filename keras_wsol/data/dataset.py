@@ -1,23 +1,152 @@
 """A split of a data set: which images, which classes, which boxes."""
 
 import io
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from keras_wsol.data.batch_arguments import (
-    check_boxes_of_batches,
-    check_start,
-    check_threads,
-    check_view_of_batches,
-)
-from keras_wsol.data.keras_boxes import bounding_box_batch
-from keras_wsol.data.orientation import check_orientation
+from keras_wsol.data.images import check_orientation, check_view
 from keras_wsol.data.record_files import RecordFiles
-from keras_wsol.data.skipped import SkippedFiles
+
+
+class SkippedFiles:
+    """A set of paths that a running pipeline adds to."""
+
+    def __init__(self) -> None:
+        self._paths: set[str] = set()
+        self._table: Any = None
+
+    def table(self) -> Any:
+        """Returns the table that a graph inserts paths into. Needs TensorFlow."""
+        if self._table is None:
+            import tensorflow as tf
+
+            self._table = tf.lookup.experimental.MutableHashTable(
+                tf.string, tf.int64, default_value=0
+            )
+        return self._table
+
+    def add(self, path: str) -> None:
+        """Adds one path."""
+        self._paths.add(str(path))
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The paths gathered so far, sorted."""
+        found = set(self._paths)
+        if self._table is not None:
+            found |= set(map(os.fsdecode, self._table.export()[0].numpy()))
+        return tuple(sorted(found))
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+
+def padded_boxes(boxes: Sequence[Sequence[Sequence[float]]]) -> np.ndarray:
+    """Puts lists of boxes into one array."""
+    most = max(map(len, boxes), default=0)
+    padded = np.full((len(boxes), max(most, 1), 4), -1.0, "float32")
+    for row, some in enumerate(boxes):
+        if len(some):
+            padded[row, : len(some)] = some
+    return padded
+
+
+# What each calls the class of a box.
+CLASSES = {"keras": "labels", "keras_cv": "classes"}
+
+
+def bounding_box_batch(batch: dict[str, Any], layout: str) -> dict[str, Any]:
+    """Makes a batch that layers with a `bounding_box_format` take, in a graph."""
+    import tensorflow as tf
+
+    boxes = batch["boxes"]
+    none = tf.convert_to_tensor(boxes[..., 2] < 0)
+    class_ids = tf.cast(batch["class_ids"], tf.int32)[:, None]
+    return {
+        "images": batch["images"],
+        "bounding_boxes": {
+            "boxes": boxes,
+            CLASSES[layout]: tf.where(none, -1, class_ids),
+        },
+    }
+
+
+UNREADABLE = ("raise", "skip")
+_MAX_THREADS = 16
+
+
+def check_integer(name: str, value: Any, low: int | None = 1) -> None:
+    """Raises unless `value` is an integer of at least `low`."""
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or (low is not None and value < low):
+        least = "" if low is None else f" of at least {low}"
+        raise ValueError(
+            f"`{name}` must be an integer{least}. Received: {name}={value!r}."
+        )
+
+
+def check_view_of_batches(
+    batch_size: Any, image_size: Any, view: Any, unreadable: Any
+) -> None:
+    """Raises unless batches can be made so."""
+    check_integer("batch_size", batch_size)
+    if np.shape(image_size) != (2,) or min(image_size) < 1:
+        raise ValueError(
+            "`image_size` must be (height, width), both at least 1. Received: "
+            f"image_size={image_size!r}."
+        )
+    check_view(view)
+    if unreadable not in UNREADABLE:
+        raise ValueError(
+            f"`unreadable` must be one of {list(UNREADABLE)}. Received: "
+            f"unreadable={unreadable!r}."
+        )
+
+
+def check_boxes_of_batches(
+    dataset: "ImageDataset", with_boxes: Any, training: bool
+) -> None:
+    """Raises if boxes are asked for that are not there or not given."""
+    if with_boxes and dataset.boxes is None:
+        raise ValueError(
+            f"The split {dataset.split!r} of {dataset.name!r} has no boxes: use "
+            "`with_boxes=False`."
+        )
+    if not isinstance(with_boxes, bool) and with_boxes not in CLASSES:
+        raise ValueError(
+            f"`with_boxes` must be a boolean or one of {list(CLASSES)}. Received: "
+            f"with_boxes={with_boxes!r}."
+        )
+    if training and with_boxes:
+        raise ValueError("Training sees no boxes: use `with_boxes=False`.")
+
+
+def check_start(start_step: Any, steps: int, deterministic: bool) -> None:
+    """Raises unless training can go on there."""
+    check_integer("start_step", start_step, low=0)
+    if not deterministic and start_step % max(1, steps):
+        raise ValueError(
+            "Without a fixed order, training goes on at the end of a pass only: "
+            f"`start_step` must be a multiple of {steps}, or `deterministic` true. "
+            f"Received: start_step={start_step}."
+        )
+
+
+def check_threads(threads: Any) -> None:
+    """Raises unless so many images can be read at once."""
+    if threads is not None:
+        check_integer("threads", threads)
+
+
+def default_threads() -> int:
+    """Returns how many images are read at once where nobody says so."""
+    return min(os.cpu_count() or 1, _MAX_THREADS)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -192,7 +321,7 @@ class ImageDataset:
             tf.errors.InvalidArgumentError: While batches are taken: a file cannot be
                 read, named in the message; or, when skipping, a whole batch.
         """
-        from keras_wsol.data import pipeline  # needs TensorFlow
+        from keras_wsol.data import tf_pipeline  # needs TensorFlow
 
         check_view_of_batches(batch_size, image_size, view, unreadable)
         check_boxes_of_batches(self, with_boxes, training)
@@ -202,7 +331,7 @@ class ImageDataset:
             check_start(start_step, steps, deterministic)
         options = {"unreadable": unreadable, "threads": threads}
         if training:
-            return pipeline.training_batches(
+            return tf_pipeline.training_batches(
                 self,
                 batch_size,
                 seed,
@@ -211,7 +340,7 @@ class ImageDataset:
                 deterministic=deterministic,
                 **options,
             )
-        batches = pipeline.evaluation_batches(
+        batches = tf_pipeline.evaluation_batches(
             self, batch_size, bool(with_boxes), tuple(image_size), view, **options
         )
         if isinstance(with_boxes, str):
@@ -241,10 +370,10 @@ class ImageDataset:
         Raises:
             ValueError: An argument is out of range, or a file is unreadable.
         """
-        from keras_wsol.data import reading
+        from keras_wsol.data import numpy_pipeline
 
         check_view_of_batches(batch_size, image_size, view, unreadable)
-        return reading.evaluation_batches(
+        return numpy_pipeline.evaluation_batches(
             self, batch_size, tuple(image_size), view, unreadable
         )
 
@@ -258,7 +387,7 @@ class ImageDataset:
         Returns:
             The `TrainingBatches`, for `fit` on JAX and PyTorch.
         """
-        from keras_wsol.data.training_batches import TrainingBatches
+        from keras_wsol.data.numpy_pipeline import TrainingBatches
 
         return TrainingBatches(self, batch_size, **options)
 
@@ -274,15 +403,17 @@ class ImageDataset:
         Raises:
             ValueError: The file is no readable image; the message names it.
         """
-        from keras_wsol.data import reading
+        from keras_wsol.data import numpy_pipeline
 
         if self.images is not None:
             return self.images[index]
         if self.records is None:
-            return reading.read_image(self.paths[index], orientation=self.orientation)
+            return numpy_pipeline.read_image(
+                self.paths[index], orientation=self.orientation
+            )
         try:
             content = io.BytesIO(self.encoded(index))
-            return reading.decode_image(content, self.orientation)
+            return numpy_pipeline.decode_image(content, self.orientation)
         except (OSError, ValueError) as error:
             message = f"Cannot read the image: {self.paths[index]} ({error})."
             raise ValueError(message) from error
@@ -311,18 +442,32 @@ class ImageDataset:
 
 
 def existing_folder(root: str | Path) -> Path:
-    """Returns `root` as a path, or says that no folder is there.
-
-    Args:
-        root: Path of a folder.
-
-    Returns:
-        The path.
-
-    Raises:
-        FileNotFoundError: There is no such folder.
-    """
+    """Returns `root` as a path, or says that no folder is there."""
     root = Path(root)
     if not root.is_dir():
         raise FileNotFoundError(f"`root` must be a folder. Nothing is at: {root}.")
     return root
+
+
+def images_a_class(
+    class_ids: np.ndarray, allowed: np.ndarray, count: int, seed: int
+) -> np.ndarray:
+    """Draws the same number of images from each class."""
+    random = np.random.default_rng(seed)
+    drawn = np.zeros(len(class_ids), bool)
+    for class_id in np.unique(class_ids):
+        members = np.flatnonzero((class_ids == class_id) & allowed)
+        take = max(0, min(count, len(members) - 1))
+        drawn[random.permutation(members)[:take]] = True
+    return drawn
+
+
+def share_a_class(class_ids: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Draws a share of the images of each class, rounded, never all of them."""
+    random = np.random.default_rng(seed)
+    drawn = np.zeros(len(class_ids), bool)
+    for class_id in np.unique(class_ids):
+        members = np.flatnonzero(class_ids == class_id)
+        take = min(round(share * len(members)), len(members) - 1)
+        drawn[random.permutation(members)[:take]] = True
+    return drawn

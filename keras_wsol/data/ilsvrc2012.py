@@ -1,15 +1,85 @@
-"""ILSVRC 2012 (ImageNet-1k, classification and localization) from its archives."""
+"""ILSVRC 2012 (ImageNet)."""
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from keras_wsol.data.dataset import ImageDataset, existing_folder
-from keras_wsol.data.ilsvrc2012_boxes import with_annotations
-from keras_wsol.data.matlab import read_matlab, struct_fields
+from keras_wsol.data.boxes_from import read_voc_file
+from keras_wsol.data.dataset import ImageDataset, existing_folder, padded_boxes
+from keras_wsol.data.numpy_pipeline import read_size
 from keras_wsol.data.progress_line import ProgressLine
+from keras_wsol.data.stanford_cars import read_matlab, struct_fields
+
+# How far the shapes of the annotated and the stored image may differ: a whole pixel
+# of the shorter side when a large image was scaled down.
+_SHAPE_TOLERANCE = 0.02
+_THREADS = 8
+
+
+def boxes_of_image(
+    annotation: Path, image: str, wnid: str
+) -> list[tuple[float, ...]] | None:
+    """Reads the boxes of an image's own class."""
+    file = read_voc_file(annotation)
+    corners = [corners for name, corners in file.objects if name == wnid]
+    height, width = read_size(image)
+    drawn_height, drawn_width = file.size if min(file.size) > 0 else (height, width)
+    ratio = width * drawn_height / (height * drawn_width)
+    if not abs(ratio - 1) <= _SHAPE_TOLERANCE:
+        return None
+    x, y = width / drawn_width, height / drawn_height
+    return [
+        (
+            min(xmin, xmax) * x,
+            min(ymin, ymax) * y,
+            (max(xmin, xmax) + 1) * x,
+            (max(ymin, ymax) + 1) * y,
+        )
+        for xmin, ymin, xmax, ymax in corners
+    ]
+
+
+def with_annotations(
+    whole: ImageDataset,
+    folder: str | Path,
+    progress: Callable[[int, int], None] | None = None,
+) -> ImageDataset:
+    """Gives images their boxes."""
+    folder = existing_folder(folder)
+    files = {path.stem: path for path in folder.rglob("*.xml")}
+    if not files.keys() & {Path(path).stem for path in whole.paths.tolist()}:
+        raise ValueError(
+            f"{folder} must hold XML files named like the images. Received: "
+            f"{len(files)} files, none of which is."
+        )
+    total = len(whole)
+
+    def boxes_of(index: int) -> list[tuple[float, ...]] | None:
+        path = str(whole.paths[index])
+        file = files.get(Path(path).stem)
+        wnid = whole.class_names[whole.class_ids[index]]
+        return [] if file is None else boxes_of_image(file, path, wnid)
+
+    found: list[list[tuple[float, ...]] | None] = []
+    with ThreadPoolExecutor(_THREADS) as threads:
+        for boxes in threads.map(boxes_of, range(total)):
+            found.append(boxes)
+            if progress and (len(found) % 1000 == 0 or len(found) == total):
+                progress(len(found), total)
+    misfits = [index for index, boxes in enumerate(found) if boxes is None]
+    notes = dict(whole.notes)
+    if misfits:
+        notes["boxes"] = (
+            f"{len(misfits)} images have none, since their annotation is of an image "
+            f"of another shape; the first is {whole.paths[misfits[0]]}"
+        )
+    return replace(
+        whole, boxes=padded_boxes([boxes or [] for boxes in found]), notes=notes
+    )
+
 
 SPLITS = ("train-weaksup", "test")
 TRUTH = "ILSVRC2012_validation_ground_truth.txt"

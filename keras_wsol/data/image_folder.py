@@ -1,4 +1,4 @@
-"""Any folder of images sorted into one folder a class."""
+"""Folders of images."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -6,8 +6,40 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_wsol.data.dataset import ImageDataset, existing_folder
-from keras_wsol.data.splits import share_a_class
+from keras_wsol.data.dataset import ImageDataset, existing_folder, share_a_class
+
+UNKNOWN = "unknown"
+
+
+def image_files(root: str | Path) -> ImageDataset:
+    """Opens all images in a folder and the folders below it, without classes.
+
+    Args:
+        root: The folder. What counts as an image is said in `image_folder`.
+
+    Returns:
+        The images, sorted by path, all of one class, `"unknown"`, JPEG files upright
+        as their EXIF tag says; without boxes.
+
+    Raises:
+        FileNotFoundError: `root` is no folder.
+        ValueError: There is no image.
+    """
+    root = existing_folder(root)
+    paths = images_below(root)
+    if not paths:
+        raise ValueError(
+            f"{root} must hold images ({', '.join(EXTENSIONS)}). It has none."
+        )
+    return ImageDataset(
+        name=root.resolve().name,
+        split="all",
+        class_names=(UNKNOWN,),
+        class_ids=np.zeros(len(paths), "int32"),
+        paths=np.array(paths),
+        orientation="exif",
+    )
+
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 SPLITS = ("all", "train", "val")
@@ -83,14 +115,7 @@ def image_folder(
 
 
 def images_below(folder: Path) -> list[str]:
-    """Lists the image files in a folder and the folders below it.
-
-    Args:
-        folder: An existing folder.
-
-    Returns:
-        Their paths, sorted; without what starts with a dot.
-    """
+    """Lists the image files in a folder and the folders below it."""
     return sorted(
         str(path)
         for path in folder.rglob("*")

@@ -11,28 +11,7 @@ _FILE_SECONDS = 10.0  # between two lines where none can be written over
 
 
 class ProgressLine:
-    """Says how much is done of how much, how fast, and how long the rest will take.
-
-    In a terminal or notebook the line is written over and over; into a file come a
-    line at the beginning, one every ten seconds, and one at the end.
-
-    Args:
-        what: What is being done, the beginning of the line.
-        verbose: `True`, `False`, or `"auto"`: only in a terminal or notebook.
-        unit: What is counted.
-
-    Call arguments:
-        done: Integer, how many are done.
-        total: Integer, how many there are; `None` if nobody knows. The line ends when
-            `done` reaches it.
-
-    Raises:
-        ValueError: `verbose` is something else.
-
-    Example:
-    >>> line = ProgressLine("Checking", verbose=False)
-    >>> line(0, 20)
-    """
+    """Says how much is done of how much, how fast, and how long the rest will take."""
 
     def __init__(
         self, what: str, verbose: bool | str = "auto", unit: str = "images"
@@ -85,18 +64,7 @@ class ProgressLine:
 
 
 def duration(seconds: float) -> str:
-    """Returns a time in words, as exact as one wants to know how long to wait.
-
-    Args:
-        seconds: Number >= 0.
-
-    Returns:
-        The words.
-
-    Example:
-    >>> duration(45.2), duration(600), duration(30000)
-    ('45 s', '10 min', '8.3 h')
-    """
+    """Returns a time in words, as exact as one wants to know how long to wait."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
@@ -108,17 +76,7 @@ def tracked(
     total: int | None = None,
     count: Callable[[Any], int] = lambda item: 1,
 ) -> Iterator[Any]:
-    """Gives items on, and says how many are done.
-
-    Args:
-        items: What is worked on.
-        line: Where it is said.
-        total: Integer, sum of the counts; `None` if nobody knows.
-        count: Function of an item: how many it stands for.
-
-    Yields:
-        The items.
-    """
+    """Gives items on, and says how many are done."""
     done = 0
     for item in items:
         line(done, total)

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from keras_wsol.data.dataset import ImageDataset
+from keras_wsol.data.numpy_pipeline import decode_image
 from keras_wsol.data.progress_line import ProgressLine
-from keras_wsol.data.reading import decode_image
 
 _JPEG_QUALITY = 95
 
@@ -41,17 +41,7 @@ class Entry:
 def entries_of(
     dataset: ImageDataset, max_side: int | None, indices: range, num_threads: int
 ) -> Iterator[Entry]:
-    """Reads images in threads.
-
-    Args:
-        dataset: The data set.
-        max_side: Longest side of an image, see `write_records`; `None` for any.
-        indices: Which images.
-        num_threads: Integer, images that are read at once.
-
-    Yields:
-        Their entries, in order.
-    """
+    """Reads images in threads."""
     with ThreadPoolExecutor(num_threads) as threads:
         # In blocks: a pool reads ahead as far as it is let.
         for start in range(0, len(indices), 4 * num_threads):
@@ -62,17 +52,7 @@ def entries_of(
 def told(
     entries: Iterable[Entry], line: ProgressLine, start: int, total: int
 ) -> Iterator[Entry]:
-    """Gives entries on, and says how many of all are done.
-
-    Args:
-        entries: The entries.
-        line: Where it is said.
-        start: Integer, how many were done before.
-        total: Integer, how many there are in all.
-
-    Yields:
-        The entries.
-    """
+    """Gives entries on, and says how many of all are done."""
     for done, entry in enumerate(entries, start):
         line(done, total)
         yield entry

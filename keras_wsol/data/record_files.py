@@ -38,28 +38,11 @@ class RecordFiles:
     _lock: Any = field(default_factory=Lock, repr=False)
 
     def take(self, indices: np.ndarray) -> "RecordFiles":
-        """Returns the places of some of the images.
-
-        Args:
-            indices: Integers `(n,)` or booleans `(N,)`.
-
-        Returns:
-            Their places, in the given order.
-        """
+        """Returns the places of some of the images."""
         return replace(self, places=self.places[indices])
 
     def content(self, index: int) -> bytes:
-        """Reads one encoded image.
-
-        Args:
-            index: Integer in [0, N).
-
-        Returns:
-            The bytes of the image's file.
-
-        Raises:
-            OSError: The record file is missing or shorter than it was.
-        """
+        """Reads one encoded image."""
         number, record, start, length = self.places[index].tolist()
         content = self._opened(number)(record, start, length)
         if len(content) != length:
@@ -126,14 +109,7 @@ _OPENERS: dict[str, Callable[[str], Any]] = {
 
 
 def array_record_module() -> Any:
-    """Returns the module that reads and writes ArrayRecord files.
-
-    Returns:
-        `array_record.python.array_record_module`.
-
-    Raises:
-        ImportError: The package `array_record` is not installed.
-    """
+    """Returns the module that reads and writes ArrayRecord files."""
     try:
         from array_record.python import array_record_module
     except ImportError as error:
@@ -155,14 +131,7 @@ def _as_os_error(kind: type[Exception]) -> Iterator[None]:
 
 
 class TFRecordWriter:
-    """Writes a TFRecord file and tells where each record went. Needs TensorFlow.
-
-    Args:
-        path: Path of the file, which is replaced.
-
-    Raises:
-        OSError: The file cannot be written; so do the methods.
-    """
+    """Writes a TFRecord file and tells where each record went. Needs TensorFlow."""
 
     def __init__(self, path: Path) -> None:
         import tensorflow as tf
@@ -173,14 +142,7 @@ class TFRecordWriter:
         self._end = 0
 
     def write(self, record: bytes) -> int:
-        """Writes one record.
-
-        Args:
-            record: Its bytes.
-
-        Returns:
-            Where they start in the file.
-        """
+        """Writes one record."""
         with _as_os_error(self._errors):
             self._writer.write(record)
         # Eight bytes of length and four of checksum stand before it, four behind.
@@ -195,14 +157,7 @@ class TFRecordWriter:
 
 
 class ArrayRecordWriter:
-    """Writes an ArrayRecord file whose records can each be read alone.
-
-    Args:
-        path: Path of the file, which is replaced.
-
-    Raises:
-        OSError: The file cannot be written; so do the methods.
-    """
+    """Writes an ArrayRecord file whose records can each be read alone."""
 
     def __init__(self, path: Path) -> None:
         writer = array_record_module().ArrayRecordWriter
@@ -210,14 +165,7 @@ class ArrayRecordWriter:
             self._writer = writer(str(path), WRITER_OPTIONS)
 
     def write(self, record: bytes) -> int:
-        """Writes one record.
-
-        Args:
-            record: Its bytes.
-
-        Returns:
-            0: places are counted from the start of each record.
-        """
+        """Writes one record."""
         with _as_os_error(RuntimeError):
             self._writer.write(record)
         return 0

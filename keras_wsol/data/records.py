@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_wsol.data.box_arrays import padded_boxes
-from keras_wsol.data.dataset import ImageDataset
+from keras_wsol.data.dataset import ImageDataset, padded_boxes
 from keras_wsol.data.progress_line import ProgressLine, tracked
 from keras_wsol.data.record_files import RecordFiles
 from keras_wsol.data.write_records import VERSION

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_wsol.data.dataset import existing_folder
-from keras_wsol.data.reading import BROKEN, FORMATS
+from keras_wsol.data.numpy_pipeline import BROKEN, FORMATS
 
 # Grey value above which most of CUB's annotators agree: 3 of 5 are 153.
 CUB_THRESHOLD = 127.5
@@ -82,18 +82,7 @@ def read_segmentation(
 
 
 def read_grey(path: str | Path) -> np.ndarray:
-    """Reads an image file as grey values.
-
-    Args:
-        path: A PNG, or another format of `reading.FORMATS`: grey, black and white,
-            with or without alpha (which is left out).
-
-    Returns:
-        uint8 `(H, W)`; white is 255.
-
-    Raises:
-        ValueError: The file is missing or no readable image; the message names it.
-    """
+    """Reads an image file as grey values."""
     from PIL import Image
 
     try:
@@ -104,22 +93,7 @@ def read_grey(path: str | Path) -> np.ndarray:
 
 
 def resize_nearest(grey: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
-    """Resizes to the nearest pixel as OpenCV's `INTER_NEAREST` does.
-
-    That is the pixel in which the upper left corner of the new one lies, which is
-    half a pixel off what Pillow and TensorFlow take.
-
-    Args:
-        grey: `(H, W)`.
-        image_size: Height and width of the result.
-
-    Returns:
-        `(height, width)` of the same dtype.
-
-    Example:
-    >>> resize_nearest(np.array([[1, 2, 3, 4, 5]]), (1, 2)).tolist()
-    [[1, 3]]
-    """
+    """Resizes to the nearest pixel as OpenCV's `INTER_NEAREST` does."""
     rows, columns = (
         np.minimum(np.floor(np.arange(new) * (1 / (new / old))), old - 1).astype(int)
         for new, old in zip(image_size, grey.shape, strict=True)

@@ -1,13 +1,45 @@
-"""Stanford Cars (Cars-196) from its MATLAB files, since its links are dead."""
+"""Stanford Cars."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from keras_wsol.data.dataset import ImageDataset, existing_folder
-from keras_wsol.data.matlab import read_matlab, struct_fields
-from keras_wsol.data.splits import images_a_class
+from keras_wsol.data.dataset import ImageDataset, existing_folder, images_a_class
+
+
+def read_matlab(path: str | Path) -> Mapping[str, Any]:
+    """Reads the variables of a MATLAB file of version 5 to 7.2."""
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"The list is missing: {path}.")
+    try:
+        return loadmat(path, squeeze_me=True)
+    # What scipy raises on files that are cut off or something else.
+    except (MatReadError, ValueError, TypeError, OSError, NotImplementedError) as error:
+        raise ValueError(f"Cannot read the MATLAB file: {path} ({error}).") from error
+
+
+def struct_fields(
+    table: Mapping[str, Any], variable: str, names: tuple[str, ...], path: str | Path
+) -> tuple[list[Any], ...]:
+    """Takes fields of an array of structs."""
+    # One struct alone has lost its dimension.
+    rows = np.atleast_1d(table.get(variable, ()))
+    found = rows.dtype.names or ()
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise ValueError(
+            f"{path} must hold an array of structs `{variable}` with the fields "
+            f"{list(names)}. Missing: {missing}. Received: {list(found)}."
+        )
+    return tuple(list(rows[name]) for name in names)
+
 
 SPLITS = ("train", "train-weaksup", "train-fullsup", "test")
 FULLSUP_A_CLASS = 5

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_wsol.data.batch_arguments import check_integer
-from keras_wsol.data.dataset import ImageDataset
+from keras_wsol.data.dataset import ImageDataset, check_integer
 from keras_wsol.data.progress_line import ProgressLine
 from keras_wsol.data.record_entries import Entry, entries_of, told
 from keras_wsol.data.record_files import FORMATS, WRITERS, array_record_module
@@ -191,10 +190,7 @@ def _example(entry: Entry) -> bytes:
 
 
 def _done(path: Path, fingerprint: str) -> dict[str, Any] | None:
-    """What the list of a shard says, if the shard is whole and of this data set.
-
-    And if all could be read: what could not may be by now.
-    """
+    """What the list of a shard says, if the shard is whole and of this data set."""
     if not path.is_file():
         return None
     done = json.loads(path.read_text("utf-8"))

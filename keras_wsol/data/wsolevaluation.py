@@ -11,9 +11,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from keras_wsol.data.box_arrays import padded_boxes
 from keras_wsol.data.cub200 import readable_name
-from keras_wsol.data.dataset import ImageDataset, existing_folder
+from keras_wsol.data.dataset import ImageDataset, existing_folder, padded_boxes
 
 FOLDERS = {"train-weaksup": "train", "train-fullsup": "val", "test": "test"}
 

@@ -39,51 +39,21 @@ def centre_gaussian(size: tuple[int, int], sigma: float = CENTRE_SIGMA) -> np.nd
 
 
 def whole_image(size: tuple[int, int]) -> np.ndarray:
-    """Returns the box of the whole view, float32 `(4,)`.
-
-    Example:
-    >>> whole_image((24, 36)).tolist()
-    [0.0, 0.0, 36.0, 24.0]
-    """
+    """Returns the box of the whole view, float32 `(4,)`."""
     return np.array([0, 0, size[1], size[0]], "float32")
 
 
 def random_boxes(
     generator: np.random.Generator, shape: tuple[int, ...], size: tuple[int, int]
 ) -> np.ndarray:
-    """Draws boxes between two points, each uniform over the view.
-
-    Args:
-        generator: Where the numbers come from.
-        shape: How many boxes, in any number of dimensions.
-        size: Height and width of the view.
-
-    Returns:
-        float32 `(*shape, 4)`.
-
-    Example:
-    >>> boxes = random_boxes(np.random.default_rng(0), (2, 5), (24, 36))
-    >>> boxes.shape, bool((boxes[..., 2:] >= boxes[..., :2]).all())
-    ((2, 5, 4), True)
-    """
+    """Draws boxes between two points, each uniform over the view."""
     points = generator.random((*shape, 2, 2)) * np.array(size[::-1])
     points = np.sort(points, axis=-2)
     return points.reshape(*shape, 4).astype("float32")
 
 
 class Baselines:
-    """Localization of boxes that look at no image, batch by batch.
-
-    The centred Gaussian has one component at each threshold, so its boxes are the
-    same for every image and are looked for once. For the random box, each image
-    gets the mean over `RANDOM_DRAWS` boxes of whether they are right: the expected
-    value of drawing one, nearly.
-
-    Args:
-        size: Height and width of the view.
-        thresholds: float32 `(T,)`, where the Gaussian is cut.
-        in_v2: Boolean `(T,)`, those that MaxBoxAccV2 chooses from; all if `None`.
-    """
+    """Localization of boxes that look at no image, batch by batch."""
 
     def __init__(
         self,

@@ -7,8 +7,8 @@ from typing import Any
 
 import keras
 
+from keras_wsol.arguments import check_choice
 from keras_wsol.evaluation.written import write_text
-from keras_wsol.layers.arguments import check_choice
 
 MEASURES = ("gt_known_loc", "top1_loc", "max_box_acc_v2", "top1_cls")
 
@@ -49,10 +49,7 @@ class BestModel:
         self.value, self.epoch = float("-inf"), None
 
     def recall(self) -> None:
-        """Goes on from the model that lies there, where training was interrupted.
-
-        Begins anew where its figures cannot be read.
-        """
+        """Goes on from the model that lies there, where training was interrupted."""
         self.forget()
         if not (self.path.is_file() and self._figures.is_file()):
             return
@@ -65,16 +62,7 @@ class BestModel:
             self.forget()
 
     def offer(self, model: keras.Model, epoch: int, figures: dict[str, Any]) -> bool:
-        """Saves the model if it is better than the one saved; of equal ones the first.
-
-        Args:
-            model: The model.
-            epoch: Its epoch, counted from 0.
-            figures: Figures of it, with `"val_"` before the measure's name.
-
-        Returns:
-            Whether it was saved.
-        """
+        """Saves the model if it is better than the one saved."""
         value = figures[f"val_{self.measure}"]
         if not value > self.value:
             return False

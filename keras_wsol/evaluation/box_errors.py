@@ -45,24 +45,7 @@ def box_errors(
     true_boxes: np.ndarray,
     class_right: np.ndarray,
 ) -> np.ndarray:
-    """Says of each image what became of its box; see the file's docstring.
-
-    Args:
-        boxes: `(N, 4)`, box of the largest component, far edge exclusive.
-        enclosing: `(N, 4)`, box of all components together, as `enclosing_boxes`
-            gives it.
-        true_boxes: `(N, M, 4)` in the same pixels, padded with -1.
-        class_right: Boolean `(N,)`, whether the model's top class is the true one.
-
-    Returns:
-        `(N,)` strings out of `ERRORS`.
-
-    Example:
-    >>> true_boxes = np.array([[[0.0, 0.0, 10.0, 10.0]]] * 3)
-    >>> boxes = np.array([[0, 0, 10, 4.0], [0, 0, 10, 6.0], [8, 0, 28, 9.0]])
-    >>> box_errors(boxes, boxes, true_boxes, np.array([True, True, False])).tolist()
-    ['too small', 'right', 'elsewhere']
-    """
+    """Says of each image what became of its box; see the file's docstring."""
     boxes, true_boxes = boxes.astype("float32"), true_boxes.astype("float32")
     overlaps = best_overlaps(boxes, true_boxes)
     together = best_overlaps(enclosing.astype("float32"), true_boxes)
@@ -80,41 +63,14 @@ def box_errors(
 
 
 def best_overlaps(boxes: np.ndarray, true_boxes: np.ndarray) -> np.ndarray:
-    """IoU of boxes with the best true box of their image, in NumPy.
-
-    Args:
-        boxes: float32 `(N, 4)`, or `(N, T, 4)` for several of each image;
-            `(1, T, 4)` for the same of all.
-        true_boxes: float32 `(N, M, 4)`, padded with -1.
-
-    Returns:
-        float32 `(N,)` or `(N, T)`; 0 for an image without a true box.
-
-    Example:
-    >>> boxes = np.array([[[0, 0, 4, 2], [0, 0, 4, 4]]], "float32")
-    >>> best_overlaps(boxes, boxes[:, :1]).tolist()
-    [[1.0, 0.5]]
-    """
+    """IoU of boxes with the best true box of their image, in NumPy."""
     several = boxes if boxes.ndim == 3 else boxes[:, None]
     best = pairwise_iou(several, true_boxes, np).max(axis=-1, initial=0.0)
     return best if boxes.ndim == 3 else best[:, 0]
 
 
 def enclosing_boxes(score_maps: np.ndarray, cam_threshold: float) -> np.ndarray:
-    """Boxes all cells above a threshold together.
-
-    Args:
-        score_maps: `(N, H, W)` in [0, 1].
-        cam_threshold: Share of each map's maximum, as in `boxes.largest_boxes`.
-
-    Returns:
-        float32 `(N, 4)`; the zero box where no cell is above the threshold.
-
-    Example:
-    >>> score_map = np.array([[[0.9, 0.0, 0.0, 1.0], [0.0, 0.0, 0.0, 0.8]]])
-    >>> enclosing_boxes(score_map, 0.5).tolist()
-    [[0.0, 0.0, 4.0, 2.0]]
-    """
+    """Boxes all cells above a threshold together."""
     maps = np.asarray(score_maps, "float32")
     # Nothing is above NaN.
     cuts = np.float32(cam_threshold) * maps.max(axis=(1, 2))

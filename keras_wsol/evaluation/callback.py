@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_wsol.data import ImageDataset
-from keras_wsol.data.views import check_view
+from keras_wsol.data.images import check_view
 from keras_wsol.evaluation.best_index import best_index
 from keras_wsol.evaluation.best_model import BestModel
 from keras_wsol.evaluation.class_check import check_classes

@@ -7,16 +7,7 @@ from keras_wsol.models import Localizer, class_names_of
 
 
 def check_classes(localizer: Localizer, split: Any) -> None:
-    """Raises where the classes of a model are not those of a split.
-
-    Args:
-        localizer: The model.
-        split: What `evaluate` takes; batches, which name no classes, pass.
-
-    Raises:
-        ValueError: The split has more classes than the model, or the model has class
-            names and they are others or in another order.
-    """
+    """Raises where the classes of a model are not those of a split."""
     if not isinstance(split, ImageDataset):
         return
     names = class_names_of(localizer.model)

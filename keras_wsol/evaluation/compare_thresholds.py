@@ -6,8 +6,8 @@ import keras
 import numpy as np
 
 from keras_wsol import viz
+from keras_wsol.arguments import check_choice
 from keras_wsol.data import ImageDataset
-from keras_wsol.layers.arguments import check_choice
 from keras_wsol.models import Localizer
 from keras_wsol.viz.threshold_sheet import THRESHOLDS
 

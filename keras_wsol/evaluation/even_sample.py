@@ -13,28 +13,7 @@ _SPARE = 4
 
 
 class EvenSample:
-    """Keeps images evenly spread over a stream whose length is not known.
-
-    Each image whose place is a multiple of a step is kept; when they become too many,
-    the step is doubled. At the end `count` of those kept are taken at even distances,
-    the first and the last kept among them; the split's very last image is mostly not
-    kept. Which ones they are depends on the number of images and on which of them
-    could be read, on nothing they show, so nobody can choose pretty ones.
-
-    Args:
-        count: Integer of at least 0, how many images.
-
-    Raises:
-        ValueError: `count` is no such integer.
-
-    Example:
-    >>> sample = EvenSample(3)
-    >>> for index in range(100):
-    ...     if sample.wants(index):
-    ...         sample.add(index, np.zeros((2, 3, 3)), np.zeros((2, 3)))
-    >>> [image.index for image in sample.images()]
-    [0, 48, 96]
-    """
+    """Keeps images evenly spread over a stream whose length is not known."""
 
     def __init__(self, count: int) -> None:
         if isinstance(count, bool) or not isinstance(count, Integral) or count < 0:
@@ -51,13 +30,7 @@ class EvenSample:
         return self._count > 0 and index % self._step == 0
 
     def add(self, index: int, image: np.ndarray, score_map: np.ndarray) -> None:
-        """Adds an image that is wanted.
-
-        Args:
-            index: Its place in the split, higher than those before.
-            image: `(H, W, 3)` in [0, 255].
-            score_map: `(h, w)` in [0, 1]; NaN is drawn as 0.
-        """
+        """Adds an image that is wanted."""
         grey = np.clip(np.nan_to_num(score_map, nan=0.0), 0, 1) * 255
         self._kept.append(
             GalleryImage(

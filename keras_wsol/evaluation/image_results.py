@@ -117,19 +117,7 @@ class ClassRow:
 
 
 def name_of(class_id: int, class_names: tuple[str, ...]) -> str:
-    """Returns the name of a class.
-
-    Args:
-        class_id: Its number; below 0 for none.
-        class_names: Names of the classes that have one.
-
-    Returns:
-        The name; without one the number, and nothing for none.
-
-    Example:
-    >>> [name_of(class_id, ("ani", "auk")) for class_id in (1, 2, -1)]
-    ['auk', '2', '']
-    """
+    """Returns the name of a class."""
     if 0 <= class_id < len(class_names):
         return class_names[class_id]
     return "" if class_id < 0 else str(class_id)

@@ -9,14 +9,7 @@ from keras_wsol.metrics import PxAP
 
 
 class PxAPOfImages:
-    """Measures score maps against the masks of their images.
-
-    Args:
-        masks: Masks in the order of the split, such as `cub200_masks` gives, or by
-            the name of the image, such as `openimages_masks` gives: names are the
-            ends of paths.
-        size: Height and width of the score maps.
-    """
+    """Measures score maps against the masks of their images."""
 
     def __init__(
         self,
@@ -27,17 +20,7 @@ class PxAPOfImages:
         self._metric = PxAP()
 
     def add(self, index: int, path: str, score_map: np.ndarray) -> None:
-        """Adds an image.
-
-        Args:
-            index: Its place in the split.
-            path: Its path.
-            score_map: `(H, W)` in [0, 1]; one with a NaN counts as zeros, which find
-                nothing above a threshold of 0, and every pixel at 0.
-
-        Raises:
-            ValueError: It has no mask, or the mask cannot be read.
-        """
+        """Adds an image."""
         mask, ignored = read_segmentation(self._mask(index, path), self._size)
         if not np.isfinite(score_map).all():
             score_map = np.zeros_like(score_map)

@@ -23,26 +23,7 @@ from keras_wsol.models import Localizer
 
 
 def class_ranks(logits: np.ndarray, true_ids: np.ndarray) -> np.ndarray:
-    """Counts the classes that stand before the true one; 0 means top-1 right.
-
-    Of equal logits the lower class id stands first, as in `Localizer`. Logits that
-    are not finite, those of a model that broke, put the true class behind
-    every top-k.
-
-    Args:
-        logits: float `(B, num_classes)`.
-        true_ids: int `(B,)`.
-
-    Returns:
-        int `(B,)`.
-
-    Example:
-    >>> logits = np.array([[0.1, 0.9, 0.9], [np.nan, 0.0, 0.0]])
-    >>> class_ranks(logits[:1], np.array([2])).tolist()
-    [1]
-    >>> bool(class_ranks(logits[1:], np.array([1]))[0] > 1000)
-    True
-    """
+    """Counts the classes that stand before the true one; 0 means top-1 right."""
     of_true = np.take_along_axis(logits, true_ids[:, None], axis=1)
     lower = np.arange(logits.shape[1]) < true_ids[:, None]
     before = (logits > of_true) | ((logits == of_true) & lower)
@@ -111,30 +92,7 @@ def measure(
     masks: Any = None,
     line: ProgressLine | None = None,
 ) -> Measured:
-    """Measures everything there is to measure, in one pass.
-
-    Args:
-        reader: Gives logits and score maps.
-        source: What `evaluate` takes.
-        view: `"whole"` or `"center_crop"`.
-        batch_size: Images in a batch of an `ImageDataset`.
-        thresholds: float32 `(T,)`, ascending.
-        keep: Index of the threshold at which results are kept by image.
-        grid: Those of `thresholds` that MaxBoxAccV2 chooses from; all if `None`.
-        seen: Where images are noted that come; nowhere if `None`.
-        tuned_on: Images that must not come; any may if `None`.
-        sample: Where images are kept to be looked at; none if `None`.
-        masks: As in `evaluate`.
-        line: Where it is said how far the pass is; nowhere if `None`.
-
-    Returns:
-        The figures. Of each image a few numbers are kept, and no pixels but those of
-        the gallery.
-
-    Raises:
-        ValueError: There is no image that can be read, a batch is not as it has to
-            be, or an image comes that was tuned on.
-    """
+    """Measures everything there is to measure, in one pass."""
     grid = thresholds if grid is None else grid
     sums = _Sums(thresholds, grid)
     baselines = Baselines(reader.input_size, thresholds, np.isin(thresholds, grid))
@@ -199,27 +157,14 @@ def measure(
 def told(
     batches: Iterable[Mapping[str, Any]], line: ProgressLine | None, source: Any
 ) -> Iterator[Any]:
-    """Gives batches on, and says how many of their images are done.
-
-    Args:
-        batches: Dictionaries with `"class_ids"`.
-        line: Where it is said; nowhere if `None`.
-        source: What the batches are of: the number of images is known of an
-            `ImageDataset`.
-
-    Returns:
-        The batches.
-    """
+    """Gives batches on, and says how many of their images are done."""
     line = line or ProgressLine("", verbose=False)
     total = len(source) if isinstance(source, ImageDataset) else None
     return tracked(batches, line, total, lambda batch: len(batch["class_ids"]))
 
 
 class _Maps(keras.Model):
-    """Images and class ids to logits and score maps.
-
-    No functional model, in whose making no gradient can be taken.
-    """
+    """Images and class ids to logits and score maps."""
 
     def __init__(self, localizer: Localizer, second_look: bool) -> None:
         # Images in [0, 255] do not survive a cast to float16 on the way in.
@@ -234,12 +179,7 @@ class _Maps(keras.Model):
 
 
 class MapReader:
-    """Reads logits and score maps of given classes, without looking for boxes.
-
-    Args:
-        localizer: What reads them.
-        second_look: As in `Localizer.find_maps`.
-    """
+    """Reads logits and score maps of given classes, without looking for boxes."""
 
     def __init__(self, localizer: Localizer, second_look: bool = True) -> None:
         self.input_size = localizer.input_size
@@ -250,18 +190,7 @@ class MapReader:
     def read(
         self, images: np.ndarray, class_ids: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Gives logits `(B, num_classes)` and score maps `(B, 1, h, w)`.
-
-        Args:
-            images: `(B, height, width, 3)` in [0, 255], of the model's input size.
-            class_ids: int `(B, 1)`, whose score maps.
-
-        Returns:
-            Two float32 arrays.
-
-        Raises:
-            ValueError: A class id is not one of the model's classes.
-        """
+        """Gives logits `(B, num_classes)` and score maps `(B, 1, h, w)`."""
         if class_ids.max(initial=0) >= self.num_classes:
             raise ValueError(
                 f"`class_ids` must be in [0, {self.num_classes}), the classes of the "

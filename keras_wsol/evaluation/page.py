@@ -13,20 +13,7 @@ from keras_wsol.evaluation.written import write_text
 
 
 def write_page(report: Report, path: str | Path) -> None:
-    """Writes a report as one HTML file, which needs no network and no other file.
-
-    It shows the figures with their intervals, the threshold curves, what kind of
-    error images have, a table by class that can be sorted, and the images of
-    `report.gallery` with score map, boxes and classes, to be sorted and filtered.
-
-    Args:
-        report: What `evaluate` gives; what it does not hold is left out.
-        path: Path of the file, replaced if it is there; its folder is made.
-
-    Example:
-        report = evaluation.evaluate(localizer, test, tune_on=held_out)
-        write_page(report, "runs/birds/report.html")
-    """
+    """Writes a report as one HTML file, which needs no network and no other file."""
     write_text(_document(report), path)
 
 

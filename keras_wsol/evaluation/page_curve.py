@@ -10,14 +10,7 @@ _LINE_OF_TEXT = 17
 
 
 def curve(report: Report) -> str:
-    """GT-known Loc and Top-1 Loc by threshold, with the table's thresholds marked.
-
-    Args:
-        report: The report.
-
-    Returns:
-        HTML: a heading and an inline SVG.
-    """
+    """GT-known Loc and Top-1 Loc by threshold, with the table's thresholds marked."""
     drawn = _line(report.thresholds, report.gt_known_curve, "line")
     axis, names = "GT-known Loc, %", ""
     if report.top1_loc_curve is not None:

@@ -15,14 +15,7 @@ _MORE = {"top5_loc": "Top-5 Loc", "mean_iou": "Mean IoU"}
 
 
 def figures(report: Report) -> str:
-    """The main figures, those at each threshold, and what has to be beaten.
-
-    Args:
-        report: The report.
-
-    Returns:
-        HTML.
-    """
+    """The main figures, those at each threshold, and what has to be beaten."""
     main, at = report.main, _main_name(report)
     tiles = {
         f"GT-known Loc ({at})": main.gt_known_loc,
@@ -74,14 +67,7 @@ split{v2_interval}.</p>
 
 
 def error_table(report: Report) -> str:
-    """Shares of images by what came of them, with bars.
-
-    Args:
-        report: The report.
-
-    Returns:
-        HTML; empty where the report does not know.
-    """
+    """Shares of images by what came of them, with bars."""
     if not report.errors:
         return ""
     by_class = report.errors_by_class
@@ -110,14 +96,7 @@ def error_table(report: Report) -> str:
 
 
 def class_table(report: Report) -> str:
-    """A row for each class; its columns sort it.
-
-    Args:
-        report: The report.
-
-    Returns:
-        HTML; empty where the report has no classes.
-    """
+    """A row for each class; its columns sort it."""
     if not report.per_class:
         return ""
     columns = ["Class", "Images", "Top-1 Cls", "GT-known Loc", "Top-1 Loc"]
@@ -146,18 +125,7 @@ threshold. A click on a heading sorts.</p>
 
 
 def percent(share: float) -> str:
-    """Writes a share in per cent, with one digit.
-
-    Args:
-        share: Float in [0, 1].
-
-    Returns:
-        The text, without the sign.
-
-    Example:
-    >>> percent(0.1234)
-    '12.3'
-    """
+    """Writes a share in per cent, with one digit."""
     return f"{100 * share:.1f}"
 
 

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 
 from keras_wsol.data import ImageDataset
+from keras_wsol.data.images import check_view
 from keras_wsol.data.progress_line import ProgressLine
-from keras_wsol.data.views import check_view
 from keras_wsol.evaluation.at_threshold import AtThreshold
 from keras_wsol.evaluation.best_index import best_index
 from keras_wsol.evaluation.box_errors import ERRORS

@@ -9,8 +9,8 @@ import keras
 import numpy as np
 
 from keras_wsol.data import ImageDataset
-from keras_wsol.data.reading import boxes_in_view
-from keras_wsol.data.views import resize_before_crop
+from keras_wsol.data.images import resize_before_crop
+from keras_wsol.data.numpy_pipeline import boxes_in_view
 
 KEYS = ("images", "class_ids", "boxes")
 
@@ -18,25 +18,7 @@ KEYS = ("images", "class_ids", "boxes")
 def view_batches(
     source: Any, view: str, image_size: tuple[int, int], batch_size: int
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Gives the batches of a split in a view, with boxes in pixels of the view.
-
-    Args:
-        source: An `ImageDataset`, or an iterable of dictionaries with `"images"`,
-            `"class_ids"` and `"boxes"`, such as `ImageDataset.batches` gives. Given
-            batches are taken as the whole image; for `"center_crop"` they are resized
-            to 256/224 of `image_size` unless they have that size, then cut.
-        view: `"whole"` or `"center_crop"`.
-        image_size: Height and width of the view.
-        batch_size: Images in a batch of an `ImageDataset`.
-
-    Yields:
-        Dictionaries of arrays; `"images"` are of `image_size`, and `"paths"`, where
-        there are any, text.
-
-    Raises:
-        ValueError: A batch lacks an entry, its arrays do not fit, a class id is below
-            -1, or a true box is inverted or not finite; the message names the image.
-    """
+    """Gives the batches of a split in a view, with boxes in pixels of the view."""
     if isinstance(source, ImageDataset):
         if source.boxes is not None:
             check_true_boxes(source.boxes, source.paths)
@@ -55,18 +37,7 @@ def view_batches(
 
 
 def check_true_boxes(boxes: np.ndarray, paths: np.ndarray | None = None) -> None:
-    """Raises where a true box cannot be meant.
-
-    A box that crosses the border of its image is cut there when it is read, and one
-    outside, or without an area, counts as none.
-
-    Args:
-        boxes: `(N, M, 4)`; rows of -1 are no boxes.
-        paths: Optional `(N,)`, to name the image.
-
-    Raises:
-        ValueError: A box has a far edge before the near one, or is not finite.
-    """
+    """Raises where a true box cannot be meant."""
     given = ~(boxes == -1).all(axis=-1)
     fits = np.isfinite(boxes).all(axis=-1) & (boxes[..., 2:] >= boxes[..., :2]).all(-1)
     wrong = np.argwhere(given & ~fits)
@@ -81,12 +52,7 @@ def check_true_boxes(boxes: np.ndarray, paths: np.ndarray | None = None) -> None
 
 
 def has_area(boxes: np.ndarray) -> np.ndarray:
-    """Says which boxes `(..., 4)` have an area, boolean `(...)`.
-
-    Example:
-    >>> has_area(np.array([[0, 0, 2, 1], [3, 0, 3, 1], [-1, -1, -1, -1]])).tolist()
-    [True, False, False]
-    """
+    """Says which boxes `(..., 4)` have an area, boolean `(...)`."""
     return (boxes[..., 2:] > boxes[..., :2]).all(axis=-1)
 
 

@@ -30,15 +30,7 @@ class ResultsByImage:
         overlap: np.ndarray,
         enclosing: np.ndarray,
     ) -> None:
-        """Adds a batch; all but the batch is of the images alone that could be read.
-
-        Args:
-            batch: As from `view_batches`.
-            logits: `(n, num_classes)`.
-            boxes: `(n, 4)`, of the true class.
-            overlap: `(n,)`, its IoU.
-            enclosing: `(n, 4)`, box of all components.
-        """
+        """Adds a batch; all but the batch is of the images alone that could be read."""
         class_ids, count = batch["class_ids"], len(batch["class_ids"])
         read = class_ids >= 0
         start = len(self)
@@ -58,14 +50,7 @@ class ResultsByImage:
         parts["errors"].append(_spread(words, read, "unread"))
 
     def results(self, v2_hits: np.ndarray) -> ImageResults:
-        """Returns all that was added.
-
-        Args:
-            v2_hits: Boolean `(n, 3)`, of the images that could be read.
-
-        Returns:
-            The results, in the order of the images.
-        """
+        """Returns all that was added."""
         most = max(len(boxes[0]) for boxes in self._parts["true_boxes"])
         self._parts["true_boxes"] = [
             np.pad(
@@ -84,15 +69,7 @@ class ResultsByImage:
 def class_rows(
     results: ImageResults, class_names: tuple[str, ...]
 ) -> tuple[ClassRow, ...]:
-    """Figures of each class that has an image which could be read.
-
-    Args:
-        results: Of a split.
-        class_names: Names by class id, or none.
-
-    Returns:
-        A row a class, by class id.
-    """
+    """Figures of each class that has an image which could be read."""
     rows = []
     for class_id in np.unique(results.class_ids[results.class_ids >= 0]).tolist():
         of_class = results.class_ids == class_id

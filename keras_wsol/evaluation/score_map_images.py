@@ -18,21 +18,7 @@ _ALPHA = 0.5
 
 
 class ScoreMapImages:
-    """Writes images with score map and boxes where TensorBoard finds them.
-
-    The score map is that of the true class; the true boxes are red, the box of the
-    score map green. Images are shown whole, evenly spread over the data set.
-
-    Args:
-        dataset: An `ImageDataset`.
-        log_dir: Folder of the event file.
-        count: Integer of at least 1, how many images. Those that cannot be read are
-            left out.
-
-    Raises:
-        ImportError: TensorFlow, which writes the file, is not installed.
-        TypeError: `dataset` is no `ImageDataset`.
-    """
+    """Writes images with score map and boxes where TensorBoard finds them."""
 
     def __init__(self, dataset: Any, log_dir: str | Path, count: int) -> None:
         if importlib.util.find_spec("tensorflow") is None:
@@ -52,13 +38,7 @@ class ScoreMapImages:
         self._writer: Any = None
 
     def write(self, reader: MapReader, epoch: int, cam_threshold: float) -> None:
-        """Writes the images as the model sees them after an epoch.
-
-        Args:
-            reader: Gives the score maps.
-            epoch: The step that TensorBoard shows.
-            cam_threshold: Where score maps are cut.
-        """
+        """Writes the images as the model sees them after an epoch."""
         import tensorflow as tf
 
         if self._writer is None:

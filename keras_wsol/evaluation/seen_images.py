@@ -34,25 +34,12 @@ class SeenImages:
         self.repeated = 0
 
     def add(self, batch: dict[str, np.ndarray]) -> None:
-        """Adds the images of a batch that could be read.
-
-        Args:
-            batch: `"images"` `(B, H, W, 3)`, `"class_ids"` `(B,)`, -1 for an image
-                that could not be read, and perhaps `"paths"` `(B,)`.
-        """
+        """Adds the images of a batch that could be read."""
         self._paths |= real_paths(batch.get("paths", ()))
         self._digests.update(_digests(batch))
 
     def check(self, batch: dict[str, np.ndarray], start: int) -> None:
-        """Raises where images of a batch were added before.
-
-        Args:
-            batch: As in `add`.
-            start: Images that came before this batch, to name the image.
-
-        Raises:
-            ValueError: A file is the same, or too many pixels are.
-        """
+        """Raises where images of a batch were added before."""
         for path in batch.get("paths", ()):
             if os.path.realpath(path) in self._paths:
                 raise ValueError(f"{TUNED_ON_TEST} Both hold {str(path)!r}.")
@@ -70,12 +57,7 @@ class SeenImages:
 
 
 def real_paths(paths: Iterable[str]) -> set[str]:
-    """Returns one spelling of each path, without links.
-
-    Example:
-    >>> len(real_paths(["birds/1.jpg", "./birds/x/../1.jpg"]))
-    1
-    """
+    """Returns one spelling of each path, without links."""
     return {os.path.realpath(str(path)) for path in paths}
 
 

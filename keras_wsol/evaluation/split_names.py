@@ -5,19 +5,7 @@ from typing import Any
 
 
 def check_not_test(dataset: Any, chosen: str) -> None:
-    """Raises where a split is called a test split.
-
-    Args:
-        dataset: A split, whose `name` and `split` are looked at, if it has them.
-        chosen: What is chosen on the split, in the plural.
-
-    Raises:
-        ValueError: One of the words of its names is "test".
-
-    Example:
-    >>> import types
-    >>> check_not_test(types.SimpleNamespace(name="contest", split="latest"), "models")
-    """
+    """Raises where a split is called a test split."""
     names = [str(getattr(dataset, name, "")) for name in ("name", "split")]
     words = {word for name in names for word in re.split(r"[\W_]+", name.lower())}
     if "test" in words:
@@ -30,14 +18,7 @@ def check_not_test(dataset: Any, chosen: str) -> None:
 
 
 def check_named(dataset: Any) -> None:
-    """Raises where nobody can see whether a split is a test split.
-
-    Args:
-        dataset: A split.
-
-    Raises:
-        ValueError: It has no name, as batches have none.
-    """
+    """Raises where nobody can see whether a split is a test split."""
     if not isinstance(getattr(dataset, "split", None), str):
         raise ValueError(
             "Batches do not say which split they are of, and this must not be the "

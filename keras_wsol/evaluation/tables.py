@@ -57,19 +57,7 @@ def markdown_table(reports: Sequence[Report]) -> str:
 
 
 def markdown_lines(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    r"""Writes the lines of a Markdown table whose first column is text.
-
-    Args:
-        header: Names of the columns.
-        rows: Cells of each row.
-
-    Returns:
-        A line for the header, one below it and one a row.
-
-    Example:
-    >>> markdown_lines(["", "share"], [["a|b", "0.5"]])
-    ['|  | share |', '| --- | ---: |', '| a\\|b | 0.5 |']
-    """
+    r"""Writes the lines of a Markdown table whose first column is text."""
     rule = ["---"] + ["---:"] * (len(header) - 1)
     escaped = [[cell.replace("|", r"\|") for cell in row] for row in rows]
     return ["| " + " | ".join(line) + " |" for line in (header, rule, *escaped)]

@@ -8,13 +8,13 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_wsol.arguments import check_choice
 from keras_wsol.data.progress_line import ProgressLine
 from keras_wsol.evaluation.best_index import best_index
 from keras_wsol.evaluation.box_errors import RIGHT
 from keras_wsol.evaluation.measure import MapReader, told
 from keras_wsol.evaluation.reading import view_batches
 from keras_wsol.evaluation.split_names import check_not_test
-from keras_wsol.layers.arguments import check_choice
 from keras_wsol.metrics import largest_box_ious, threshold_grid
 from keras_wsol.models import Localizer
 
@@ -165,20 +165,7 @@ def ious_by_image(
     thresholds: np.ndarray,
     line: ProgressLine | None = None,
 ) -> Iterator[tuple[np.ndarray, int]]:
-    """Measures the box of the true class at every threshold, image by image.
-
-    Args:
-        localizer: The localizer; its own threshold is not used.
-        source: As in `tune_threshold`.
-        view: As in `evaluate`.
-        batch_size: Images in a batch of an `ImageDataset`.
-        thresholds: float32 `(T,)`, ascending in [0, 1).
-        line: Where it is said how far the pass is; nowhere if `None`.
-
-    Yields:
-        Of each batch, float32 `(B, T)` of the images that could be read, and the
-        number of those that could not.
-    """
+    """Measures the box of the true class at every threshold, image by image."""
     reader = MapReader(localizer, second_look=False)
     batches = view_batches(source, view, reader.input_size, batch_size)
     for batch in told(batches, line, source):

@@ -4,28 +4,13 @@ import numpy as np
 
 from keras_wsol.boxes import sweep_best_iou
 from keras_wsol.evaluation.best_index import best_index
-from keras_wsol.metrics.overlap import is_right
+from keras_wsol.metrics.functional import is_right
 
 IOU_THRESHOLDS = (0.3, 0.5, 0.7)  # [Choe et al., 2020]
 
 
 class V2ByImage:
-    """Adds up `metrics.MaxBoxAccV2`, and keeps which images were right.
-
-    The best thresholds are known only at the end, so a bit is kept of each image for
-    each threshold: 375 bytes an image for a grid of 1,000.
-
-    Args:
-        thresholds: float32 `(T,)`, ascending in [0, 1).
-
-    Example:
-    >>> found = V2ByImage(np.arange(10) / 10)
-    >>> score_map = np.zeros((1, 4, 5), "float32")
-    >>> score_map[0, :, :2], score_map[0, 0, 4] = 0.5, 1.0
-    >>> found.add(np.array([[[0.0, 0.0, 2.0, 2.0]]]), score_map)
-    >>> found.hits().tolist()
-    [[True, True, False]]
-    """
+    """Adds up `metrics.MaxBoxAccV2`, and keeps which images were right."""
 
     def __init__(self, thresholds: np.ndarray) -> None:
         self._thresholds = thresholds
@@ -33,12 +18,7 @@ class V2ByImage:
         self._packed: list[np.ndarray] = []
 
     def add(self, true_boxes: np.ndarray, score_maps: np.ndarray) -> None:
-        """Adds a batch.
-
-        Args:
-            true_boxes: float32 `(B, M, 4)` in cells of the maps, padded with -1.
-            score_maps: `(B, H, W)` in [0, 1].
-        """
+        """Adds a batch."""
         if not len(score_maps):
             return
         overlap = sweep_best_iou(score_maps, self._thresholds, true_boxes).T
@@ -48,11 +28,7 @@ class V2ByImage:
         self._packed.append(np.packbits(right, axis=-1))
 
     def hits(self) -> np.ndarray:
-        """Says which images are right at the best threshold of each IoU.
-
-        Returns:
-            Boolean `(N, 3)`, for IoU 0.3, 0.5 and 0.7; their mean is MaxBoxAccV2.
-        """
+        """Says which images are right at the best threshold of each IoU."""
         packed = np.concatenate(self._packed)
         hits = np.zeros(packed.shape[:2], bool)
         for level, right in enumerate(self._right):

@@ -5,24 +5,15 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_wsol.data.augmentation import resize
-from keras_wsol.data.read_each import decode_rgb, read_each
-from keras_wsol.data.reading import MAX_PIXELS
+from keras_wsol.data.numpy_pipeline import MAX_PIXELS
+from keras_wsol.data.tf_pipeline import decode_rgb, read_each, resize
 from keras_wsol.models import Localizer, class_names_of
 
 Endpoint = Callable[..., dict[str, Any]]
 
 
 def image_endpoint(localizer: Localizer) -> Endpoint:
-    """Makes the function from a batch of images to the localizer's outputs.
-
-    Args:
-        localizer: The localizer.
-
-    Returns:
-        A function of images `(B, H, W, 3)` of any number type, where `B` may be 0,
-        and optionally a scalar `cam_threshold`.
-    """
+    """Makes the function from a batch of images to the localizer's outputs."""
 
     def serve(images: Any, cam_threshold: Any = None) -> dict[str, Any]:
         outputs = _localize(localizer, images, cam_threshold)
@@ -32,16 +23,7 @@ def image_endpoint(localizer: Localizer) -> Endpoint:
 
 
 def feature_endpoint(localizer: Localizer) -> Endpoint:
-    """Makes the function from a batch of images to features and logits.
-
-    Args:
-        localizer: The localizer.
-
-    Returns:
-        A function of images `(B, H, W, 3)`, `B` at least 1, to `features`
-        `(B, h, w, C)`, those that the score map is read from, and `logits`, both of
-        the first look.
-    """
+    """Makes the function from a batch of images to features and logits."""
 
     def serve(images: Any) -> dict[str, Any]:
         features, logits = localizer.features(images)
@@ -51,18 +33,7 @@ def feature_endpoint(localizer: Localizer) -> Endpoint:
 
 
 def bytes_endpoint(localizer: Localizer, max_pixels: int = MAX_PIXELS) -> Endpoint:
-    """Makes the function from encoded images to the localizer's outputs.
-
-    Args:
-        localizer: The localizer.
-        max_pixels: Integer, height times width of the largest image decoded.
-
-    Returns:
-        A function of strings `(B,)`, where `B` may be 0, and optionally a scalar
-        `cam_threshold`. Boxes are in pixels of each image
-        as displayed, turned by its EXIF orientation; what cannot be decoded, or is
-        larger than allowed, gets zeros and `valid=False`.
-    """
+    """Makes the function from encoded images to the localizer's outputs."""
 
     def serve(image_bytes: Any, cam_threshold: Any = None) -> dict[str, Any]:
         def read_one(slot: Any) -> tuple[Any, Any]:

@@ -5,30 +5,14 @@ from typing import Any
 import keras
 
 from keras_wsol.models import Localizer
-from keras_wsol.models.layer_weights import set_layer_weights
+from keras_wsol.models.splice import set_layer_weights
 
 # Names that stand for a policy where a configuration spells it out.
 _NARROW = ("float16", "bfloat16", "mixed_float16", "mixed_bfloat16")
 
 
 def in_float32(localizer: Localizer) -> Localizer:
-    """Returns the localizer with every layer computing in float32.
-
-    A graph trained under `mixed_float16` or `mixed_bfloat16` holds casts that gain
-    nothing where a server runs on CPUs. The weights of a mixed policy are float32
-    already and stay as they are; those of a pure float16 policy are widened.
-
-    Args:
-        localizer: A localizer.
-
-    Returns:
-        The same localizer if all of it computes in float32; else a copy, with weights
-        of its own.
-
-    Raises:
-        ValueError: A layer has a policy that is none of float32, float16, bfloat16 and
-            their mixed ones.
-    """
+    """Returns the localizer with every layer computing in float32."""
     config = keras.saving.serialize_keras_object(localizer)
     widened = _widened(config)
     if widened == config:

@@ -14,17 +14,7 @@ _UNWRITABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uff
 
 
 def lowest_folder(dataset: ImageDataset) -> Path:
-    """Returns the lowest folder that holds all images.
-
-    Args:
-        dataset: The images.
-
-    Returns:
-        The folder.
-
-    Raises:
-        ValueError: There are no images, or absolute and relative paths among them.
-    """
+    """Returns the lowest folder that holds all images."""
     folders = {Path(path).parent for path in dataset.paths.tolist()}
     try:
         return Path(os.path.commonpath(folders))
@@ -38,27 +28,7 @@ def lowest_folder(dataset: ImageDataset) -> Path:
 def names_below(
     root: Path, dataset: ImageDataset, a_file_an_image: bool = False
 ) -> list[str]:
-    """Returns the paths of images relative to a folder, parted by `/`.
-
-    Args:
-        root: The folder.
-        dataset: The images.
-        a_file_an_image: Whether names must differ without their suffix, too.
-
-    Returns:
-        As many strings as images, in their order.
-
-    Raises:
-        ValueError: An image is not below the folder, has a name that cannot be
-            written, or two have one name.
-
-    Example:
-    >>> import numpy as np
-    >>> pets = ImageDataset(name="pets", split="all", class_names=("cat",),
-    ...                     class_ids=np.zeros(1, int), paths=np.array(["a/b/1.jpg"]))
-    >>> names_below(Path("a"), pets)
-    ['b/1.jpg']
-    """
+    """Returns the paths of images relative to a folder, parted by `/`."""
     names = []
     for path in dataset.paths.tolist():
         try:
@@ -82,16 +52,7 @@ def names_below(
 
 
 def check_writable(what: str, names: Sequence[str], way_out: str) -> None:
-    """Refuses names that not every format can hold.
-
-    Args:
-        what: What each of them is, as the error begins.
-        names: The names.
-        way_out: What to do about it, as the error ends.
-
-    Raises:
-        ValueError: A name holds a control character, or is not UTF-8.
-    """
+    """Refuses names that not every format can hold."""
     wrong = [name for name in names if _UNWRITABLE.search(name)]
     if wrong:
         raise ValueError(
@@ -101,20 +62,7 @@ def check_writable(what: str, names: Sequence[str], way_out: str) -> None:
 
 
 def check_yolo_name(name: str) -> None:
-    """Refuses a name whose labels Ultralytics would look for elsewhere.
-
-    It looks in `labels` instead of the last `/images/` of a path, and puts the folder
-    of the list in place of each `./` in a line, not only of the first.
-
-    Args:
-        name: Path of an image below the folder `images`, parted by `/`.
-
-    Raises:
-        ValueError: A folder in it is called `images` or ends in a dot.
-
-    Reference:
-        - [`img2label_paths`](https://docs.ultralytics.com/reference/data/utils/)
-    """
+    """Refuses a name whose labels Ultralytics would look for elsewhere."""
     for folder in PurePosixPath(name).parent.parts:
         if folder == "images" or folder.endswith("."):
             raise ValueError(

@@ -43,17 +43,7 @@ class PseudoLabel:
 def write_csv(
     labels: Iterable[PseudoLabel], path: Path, class_names: Sequence[str]
 ) -> None:
-    """Writes one line a box, below a header.
-
-    Columns: `path`; `x0,y0,x1,y1`, in pixels, far edge exclusive; `class`, the name;
-    `score`; `class_id`, from 0 on; `width,height` of the image. UTF-8, separated by
-    commas, quoted where needed. `data.boxes_from_csv` reads it.
-
-    Args:
-        labels: The boxes.
-        path: File to write.
-        class_names: Not used: each label has its own.
-    """
+    """Writes one line a box, below a header."""
     del class_names
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -68,21 +58,7 @@ def write_csv(
 def write_coco(
     labels: Iterable[PseudoLabel], path: Path, class_names: Sequence[str]
 ) -> None:
-    """Writes the JSON of COCO's detection task, with a `score` for each box.
-
-    `bbox` is x, y, width, height; `file_name` the path. All ids begin with 1:
-    `category_id` is the class id plus 1. COCO's own categories do, detectors keep 0
-    for the background, and pycocotools takes the annotation 0 for "no match".
-    `segmentation` is empty: a box is no mask.
-
-    Args:
-        labels: The boxes; passed through twice.
-        path: File to write.
-        class_names: Names by class id.
-
-    Reference:
-        - [Format](https://cocodataset.org/#format-data)
-    """
+    """Writes the JSON of COCO's detection task, with a `score` for each box."""
     categories = [
         {"id": class_id, "name": name, "supercategory": ""}
         for class_id, name in enumerate(class_names, start=1)
@@ -101,24 +77,7 @@ def write_coco(
 def write_yolo(
     labels: Iterable[PseudoLabel], path: Path, class_names: Sequence[str]
 ) -> None:
-    """Writes a folder in the layout of Ultralytics' YOLO.
-
-    `labels/<path>.txt` has a line a box: class id from 0 on, centre x, centre y,
-    width, height, in shares of the image. `train.txt` lists the images that have
-    boxes and `data.yaml` names the classes. Both expect the images in `images/`
-    beside them: copy or link the folder there. `data.yaml` has no `path`: Ultralytics
-    then starts from the file's folder, and with `.` from that which it is called in.
-    A sixth number would be taken for the outline of a mask, so scores stand in
-    `labels.csv`; see `write_csv`.
-
-    Args:
-        labels: The boxes; passed through twice.
-        path: Folder to write.
-        class_names: Names by class id.
-
-    Reference:
-        - [Format](https://docs.ultralytics.com/datasets/detect/)
-    """
+    """Writes a folder in the layout of Ultralytics' YOLO."""
     path.mkdir(parents=True)
     with (path / "train.txt").open("w", encoding="utf-8") as listed:
         for image, boxes in _by_image(labels):
@@ -136,22 +95,7 @@ def write_yolo(
 def write_voc(
     labels: Iterable[PseudoLabel], path: Path, class_names: Sequence[str]
 ) -> None:
-    """Writes a folder in the layout of Pascal VOC.
-
-    `Annotations/<path>.xml` has the boxes of an image and
-    `ImageSets/Main/train.txt` lists the images that have some; images belong into
-    `JPEGImages/`. Corners are whole pixels counted from 1 and belong to the box, as
-    VOC's development kit has them: a box `(0, 0, 10, 5)` is
-    `xmin=1, ymin=1, xmax=10, ymax=5`. `score`, in each `object`, is not VOC's.
-
-    Args:
-        labels: The boxes.
-        path: Folder to write.
-        class_names: Not used: each label has its own.
-
-    Reference:
-        - [Development kit](http://host.robots.ox.ac.uk/pascal/VOC/voc2012/)
-    """
+    """Writes a folder in the layout of Pascal VOC."""
     del class_names
     (path / "ImageSets" / "Main").mkdir(parents=True)
     train = path / "ImageSets" / "Main" / "train.txt"

@@ -16,21 +16,7 @@ from keras_wsol.models import Localizer, class_names_of
 def names_of_classes(
     localizer: Localizer, dataset: ImageDataset, class_ids: str
 ) -> tuple[str, ...]:
-    """Returns the names of the classes of a model.
-
-    Args:
-        localizer: The model.
-        dataset: The images, whose names stand in if the model knows none and has as
-            many classes.
-        class_ids: `"known"` if the classes of the images are to be localized.
-
-    Returns:
-        Names by class id.
-
-    Raises:
-        ValueError: Classes are known, and the model has others; or the name of one
-            cannot be written.
-    """
+    """Returns the names of the classes of a model."""
     names = _names_of_classes(localizer, dataset, class_ids)
     way_out = "Give the model, or the images, other `class_names`."
     check_writable("The name of a class", names, way_out)
@@ -59,17 +45,7 @@ def _names_of_classes(
 
 
 def digest_of_images(dataset: ImageDataset, names: Sequence[str], root: Path) -> str:
-    """Returns a number that differs for other images or classes.
-
-    Args:
-        dataset: The images. Of files, folder, names and sizes count, not what is in
-            them.
-        names: What the images are called.
-        root: Folder that the names are relative to.
-
-    Returns:
-        64 hexadecimal digits.
-    """
+    """Returns a number that differs for other images or classes."""
     described = [list(names), dataset.orientation]
     if dataset.images is None:
         described += [str(root.resolve()), list(map(_size, dataset.paths.tolist()))]
@@ -81,15 +57,7 @@ def digest_of_images(dataset: ImageDataset, names: Sequence[str], root: Path) ->
 
 
 def digest_of_model(localizer: Localizer, class_names: Sequence[str]) -> str:
-    """Returns a number that differs for other weights, options or class names.
-
-    Args:
-        localizer: The model.
-        class_names: Names by class id.
-
-    Returns:
-        64 hexadecimal digits.
-    """
+    """Returns a number that differs for other weights, options or class names."""
     config = localizer.get_config()
     # Names are counted up in a process; another network has other weights.
     options = {k: v for k, v in config.items() if k not in ("name", "model")}

@@ -12,19 +12,7 @@ from keras_wsol.export.labeller import LabelledImage
 
 
 class LabelParts:
-    """Labels in numbered files, each written whole or not at all.
-
-    Its length is the number of finished files. Passing through the labels reads one
-    file at a time, in their order, as often as wanted.
-
-    Args:
-        folder: Folder of the files, made if it is missing.
-        job: What the labels depend on, as JSON can hold it. A folder that is there
-            must be of the same job.
-
-    Raises:
-        ValueError: The folder is of another job.
-    """
+    """Labels in numbered files, each written whole or not at all."""
 
     def __init__(self, folder: Path, job: Mapping[str, Any]) -> None:
         self.folder = folder
@@ -49,11 +37,7 @@ class LabelParts:
         return number
 
     def append(self, images: Sequence[LabelledImage]) -> None:
-        """Writes the next part.
-
-        Args:
-            images: What was found in some images.
-        """
+        """Writes the next part."""
         part = {
             "labels": [asdict(label) for image in images for label in image.labels],
             "left_out": [(i.name, i.left_out) for i in images if i.left_out],

@@ -48,14 +48,7 @@ class LabelledImage:
 
 
 class Labeller:
-    """Runs a localizer over images and makes labels of what it finds.
-
-    Args:
-        localizer: The localizer.
-        class_names: Names by class id.
-        choice: Which boxes become labels.
-        batch_size: Images in a batch.
-    """
+    """Runs a localizer over images and makes labels of what it finds."""
 
     def __init__(
         self,
@@ -73,15 +66,7 @@ class Labeller:
     def label(
         self, dataset: ImageDataset, names: Sequence[str]
     ) -> Iterator[LabelledImage]:
-        """Finds the boxes of images.
-
-        Args:
-            dataset: The images.
-            names: What to call each of them.
-
-        Yields:
-            The labels of each image, in the order of the data set.
-        """
+        """Finds the boxes of images."""
         # Only batches with boxes tell the size of each image.
         dataset = replace(dataset, boxes=np.zeros((len(dataset), 0, 4), "float32"))
         name = iter(names)

@@ -7,8 +7,8 @@ from typing import Any
 import keras
 
 from keras_wsol.export.full_precision import in_float32
-from keras_wsol.export.replacing import replacing
 from keras_wsol.export.static_graph import as_localizer, check_static, save_function
+from keras_wsol.files import replacing
 from keras_wsol.models import Localizer
 
 

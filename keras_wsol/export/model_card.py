@@ -80,19 +80,7 @@ def model_card(
 
 
 def write_model_card(folder: str | Path, card: Mapping[str, Any]) -> Path:
-    """Writes a card into a folder, as `model_card.json`.
-
-    Args:
-        folder: Folder of the model.
-        card: What `model_card` returned, and whatever is added to it.
-
-    Returns:
-        Path of the file.
-
-    Raises:
-        TypeError: The card, such as its metrics, holds what JSON cannot.
-        ValueError: It holds NaN or infinity, which JSON cannot either.
-    """
+    """Writes a card into a folder, as `model_card.json`."""
     path = Path(folder) / MODEL_CARD
     text = json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False)
     path.write_text(text + "\n", "utf-8")

@@ -7,8 +7,8 @@ import keras
 from keras import ops
 
 from keras_wsol.export.full_precision import in_float32
-from keras_wsol.export.replacing import replacing
 from keras_wsol.export.static_graph import as_localizer, check_static, graph_function
+from keras_wsol.files import replacing
 from keras_wsol.models import Localizer
 
 # Reduces, gathers and resizes as TensorFlow does; understood by onnxruntime from 1.13.

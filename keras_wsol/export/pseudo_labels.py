@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_wsol.arguments import check_choice, check_number
 from keras_wsol.data import ImageDataset, image_files
 from keras_wsol.data.progress_line import ProgressLine
 from keras_wsol.export.image_names import lowest_folder, names_below
@@ -23,8 +24,7 @@ from keras_wsol.export.label_job import (
 )
 from keras_wsol.export.label_parts import LabelParts
 from keras_wsol.export.labeller import CLASS_IDS, UNREADABLE, Choice, Labeller
-from keras_wsol.export.replacing import replacing
-from keras_wsol.layers.arguments import check_choice, check_number
+from keras_wsol.files import replacing
 from keras_wsol.models import Localizer
 
 LEFT_OUT = "left_out.csv"

@@ -8,11 +8,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_wsol.data.reading import MAX_PIXELS
+from keras_wsol.data.numpy_pipeline import MAX_PIXELS
 from keras_wsol.export.full_precision import in_float32
 from keras_wsol.export.model_card import model_card, write_model_card
-from keras_wsol.export.replacing import replacing, restore_replaced
 from keras_wsol.export.warm_up import write_warm_up
+from keras_wsol.files import replacing, restore_replaced
 from keras_wsol.models import Localizer
 
 

@@ -17,16 +17,7 @@ def as_localizer(model: keras.Model) -> Localizer:
 
 
 def check_static(model: keras.Model, runtime: str) -> None:
-    """Raises unless a model can be written for another runtime.
-
-    Args:
-        model: A localizer or a classifier.
-        runtime: Name of the runtime, for the message.
-
-    Raises:
-        ValueError: The score map or the classes need more than one forward pass.
-        RuntimeError: Keras does not run on the TensorFlow backend.
-    """
+    """Raises unless a model can be written for another runtime."""
     if keras.backend.backend() != "tensorflow":
         raise RuntimeError(
             f"{runtime} models are written by the TensorFlow backend. Save the model "
@@ -50,16 +41,7 @@ def check_static(model: keras.Model, runtime: str) -> None:
 def graph_function(
     localizer: Localizer, function: Callable[[Any], dict[str, Any]], batch: int | None
 ) -> Any:
-    """Makes a `tf.function` of images of the localizer's input size.
-
-    Args:
-        localizer: The localizer.
-        function: From images to a dictionary of tensors.
-        batch: Images a call, or `None` for any number.
-
-    Returns:
-        The function, with an input signature `images`.
-    """
+    """Makes a `tf.function` of images of the localizer's input size."""
     import tensorflow as tf
 
     shape = (batch, *localizer.input_size, 3)

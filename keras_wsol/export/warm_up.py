@@ -11,18 +11,7 @@ WARM_UP_FILE = Path("assets.extra", "tf_serving_warmup_requests")
 def write_warm_up(
     folder: str | Path, requests: Mapping[str, Mapping[str, Any]]
 ) -> Path:
-    """Writes warm-up requests into a SavedModel's folder.
-
-    The first call of a graph is slow: TensorFlow Serving replays these requests
-    before it lets traffic in.
-
-    Args:
-        folder: Folder of the SavedModel.
-        requests: Signature name to its inputs, name to array.
-
-    Returns:
-        Path of the file, a TFRecord of `tensorflow.serving.PredictionLog` messages.
-    """
+    """Writes warm-up requests into a SavedModel's folder."""
     import tensorflow as tf
 
     path = Path(folder) / WARM_UP_FILE
@@ -34,12 +23,7 @@ def write_warm_up(
 
 
 def _prediction_log(signature: str, inputs: Mapping[str, Any]) -> bytes:
-    """Encodes one request to `Predict`.
-
-    Field numbers are those of tensorflow_serving/apis/prediction_log.proto,
-    predict.proto and model.proto. The package tensorflow-serving-api would encode
-    them as well, but brings gRPC along; a test reads the file back with it.
-    """
+    """Encodes one request to `Predict`."""
     import tensorflow as tf
 
     request = _field(1, _field(3, signature.encode()))  # model_spec.signature_name

@@ -1,16 +1,15 @@
 """The published modules as Keras layers: when a mask is applied."""
 
 from keras_wsol.layers.adl import ADL
-from keras_wsol.layers.cagd import CAGD
-from keras_wsol.layers.cbam import CBAM
-from keras_wsol.layers.cutout import Cutout
+from keras_wsol.layers.attention_gates import CBAM, SqueezeExcite
 from keras_wsol.layers.dfm import DFM
-from keras_wsol.layers.dgdm import DGDM
-from keras_wsol.layers.drop_block import DropBlock2D
-from keras_wsol.layers.max_drop import MaxDrop
-from keras_wsol.layers.sagd import SAGD
-from keras_wsol.layers.squeeze_excite import SqueezeExcite
-from keras_wsol.layers.targeted_dropout import TargetedDropout
+from keras_wsol.layers.dgdm import CAGD, DGDM, SAGD
+from keras_wsol.layers.dropout_relatives import (
+    Cutout,
+    DropBlock2D,
+    MaxDrop,
+    TargetedDropout,
+)
 
 __all__ = [
     "ADL",

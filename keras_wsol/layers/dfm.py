@@ -6,8 +6,8 @@ import keras
 from keras import ops
 
 from keras_wsol import masks
-from keras_wsol.layers.arguments import check_bool, check_choice, check_number
-from keras_wsol.layers.draws import DRAWS, draw_first
+from keras_wsol.arguments import check_bool, check_choice, check_number
+from keras_wsol.layers.attention_mask import DRAWS, draw_first
 
 FEEDBACKS = ("residual", "add", "scale")
 INFERENCES = ("identity", "expected")

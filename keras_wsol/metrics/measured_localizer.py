@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_wsol.boxes import largest_boxes
 from keras_wsol.models import Localizer
-from keras_wsol.models.map_boxes import pixels_a_cell
+from keras_wsol.models.localizer import pixels_a_cell
 
 KEYS = ("images", "class_ids", "boxes")
 

@@ -25,22 +25,7 @@ _REASONS = {
 
 
 def check_devices(strategy: Any = None) -> None:
-    """Raises if a model that is made now could not be trained on all its devices.
-
-    `MirroredStrategy` (TensorFlow) and `DataParallel` (JAX) pass, as do one device
-    and what is not known here, such as `TPUStrategy`.
-
-    Args:
-        strategy: A strategy of `tf.distribute`; `None` for the one in whose scope
-            the call is, if any.
-
-    Raises:
-        ValueError: `fit` would crash with that strategy, or a
-            `keras.distribution` is set that the backend ignores.
-
-    Example:
-    >>> check_devices()
-    """
+    """Raises if a model that is made now could not be trained on all its devices."""
     backend, layout = keras.backend.backend(), keras.distribution.distribution()
     if layout is not None and backend != "jax":
         raise ValueError(

@@ -16,33 +16,7 @@ def keras_cv_resnet(
     weights: str | Path | None = None,
     input_shape: tuple[int | None, int | None, int] = (224, 224, 3),
 ) -> keras.Model:
-    """Builds a ResNet of two 3x3 convolutions a block with KerasCV.
-
-    It is the generic constructor, which downloads nothing: KerasCV's presets
-    `"resnet18"` and `"resnet34"` are the same graph without trained weights. Its
-    stages are called `v2_stack_0` to `v2_stack_3` though the blocks are those of
-    version 1: normalized and rectified behind the convolution.
-
-    Args:
-        blocks: Residual blocks of each of the four stages: (2, 2, 2, 2) is ResNet18,
-            (3, 4, 6, 3) ResNet34.
-        include_top: There is no top to include; here because the functions of
-            `keras.applications` have it.
-        weights: `None`, or path of an `.h5` file that `save_weights` of such a
-            backbone wrote.
-        input_shape: Height, width and 3.
-
-    Returns:
-        A functional model of images as they come (nothing is rescaled inside), named
-        by its number of layers, with the output of the last block.
-
-    Raises:
-        ImportError: KerasCV is missing; `pip install "keras-wsol[keras-cv]"`.
-        ValueError: `weights` is `"imagenet"`, or there is a top asked for.
-
-    Example:
-        model = keras_cv_resnet(blocks=(2, 2, 2, 2), input_shape=(224, 224, 3))
-    """
+    """Builds a ResNet of two 3x3 convolutions a block with KerasCV."""
     name = f"resnet{2 + 2 * sum(blocks)}"
     if include_top:
         raise ValueError(f"KerasCV's {name} has no top. Received: include_top=True.")

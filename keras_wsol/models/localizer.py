@@ -1,17 +1,15 @@
 """From images to classes, score maps and boxes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
 from keras import ops
 
+from keras_wsol.arguments import check_bool, check_integer, check_number, plain
+from keras_wsol.boxes import largest_boxes, top_boxes
 from keras_wsol.cam import score_maps
-from keras_wsol.layers.arguments import check_bool, plain
-from keras_wsol.models.head import Head
-from keras_wsol.models.input_size import resize_to_input
-from keras_wsol.models.localizer_settings import changeable, fixed
-from keras_wsol.models.map_boxes import map_boxes, pixels_a_cell
+from keras_wsol.cam.split import Head, SplitModel
 from keras_wsol.models.map_edges import check_guided_filter, follow_edges
 from keras_wsol.models.score_map_table import SCORE_MAPS, Evidence, find_source
 from keras_wsol.models.second_look import (
@@ -19,7 +17,119 @@ from keras_wsol.models.second_look import (
     check_second_look,
     mean_of_two_looks,
 )
-from keras_wsol.models.tail import SplitModel
+
+
+def resize_to_input(images: Any, size: tuple[int, int]) -> Any:
+    """Resizes images, bilinear with half-pixel centres, antialiased."""
+    images = ops.cast(images, "float32")
+    if tuple(images.shape[1:3]) == tuple(size):
+        return images
+    return ops.image.resize(
+        images,
+        size,
+        interpolation="bilinear",
+        antialias=True,
+        data_format="channels_last",
+    )
+
+
+def pixels_a_cell(images: Any, size: tuple[int, int]) -> Any:
+    """Returns the scale from cells of a score map to pixels of the images."""
+    _, height, width, _ = ops.shape(images)
+    x = ops.cast(width, "float32") / size[1]
+    y = ops.cast(height, "float32") / size[0]
+    return ops.stack([x, y, x, y])
+
+
+def map_boxes(
+    maps: Any,
+    cam_threshold: Any,
+    max_boxes: int,
+    scale: Any,
+    static_shapes: bool = False,
+) -> dict[str, Any]:
+    """Finds the box of each map, and those of its components if asked for several."""
+    count, *size = maps.shape[1:]
+    flat = ops.reshape(maps, (-1, *size))
+    several: dict[str, Any] = {}
+    if max_boxes > 1:
+        top = top_boxes(flat, cam_threshold, max_boxes, static_shapes=static_shapes)
+        boxes = top["boxes"][:, 0]
+        each = (-1, count, max_boxes)
+        several = {
+            "component_boxes": ops.reshape(top["boxes"], (*each, 4)) * scale,
+            "component_scores": ops.reshape(top["mean_scores"], each),
+            "num_components": ops.reshape(top["counts"], (-1, count)),
+        }
+    else:
+        boxes = largest_boxes(flat, cam_threshold, static_shapes=static_shapes)
+    boxes = ops.reshape(boxes, (-1, count, 4))
+    valid = boxes[..., 2] > boxes[..., 0]
+    return {"boxes": boxes * scale, "valid": valid, **several}
+
+
+def _check_cam_threshold(localizer: Any, value: Any) -> int | float:
+    """Returns the threshold as a number of Python, if it is one in [0, 1)."""
+    value = check_number("cam_threshold", value)
+    if value == 1:  # above the maximum there is no cell
+        raise ValueError(
+            "`cam_threshold` must be a number in [0, 1). Received: cam_threshold=1."
+        )
+    return value
+
+
+def _check_top_k(localizer: Any, value: Any) -> int:
+    """Returns how many classes to localize, if the localizer has as many."""
+    most = localizer.head.num_classes
+    expected = f"an integer of at least 1 and at most {most}, the number of classes"
+    return check_integer("top_k", value, high=most, expected=expected)
+
+
+def _check_max_boxes(localizer: Any, value: Any) -> int:
+    """Returns how many boxes to give of each map, if it is at least one."""
+    return check_integer("max_boxes", value, expected="an integer of at least 1")
+
+
+# Each takes the localizer and a value, and returns the value to keep or raises.
+_CHECKS: dict[str, Callable[[Any, Any], Any]] = {
+    "cam_threshold": _check_cam_threshold,
+    "top_k": _check_top_k,
+    "max_boxes": _check_max_boxes,
+}
+
+
+def changeable(name: str) -> property:
+    """Returns a setting that can be set again."""
+    check = _CHECKS[name]
+
+    def change(localizer: Any, value: Any) -> None:
+        setattr(localizer, f"_{name}", check(localizer, value))
+        # What `predict` and `evaluate` have compiled holds the value before. Keras
+        # makes both anew, on each backend from functions that are new themselves.
+        localizer.predict_function = localizer.test_function = None
+
+    return property(_reader(name), change)
+
+
+def fixed(name: str) -> property:
+    """Returns a setting that is given once, as much else is made of it."""
+
+    def refuse(localizer: Any, value: Any) -> None:
+        raise AttributeError(
+            f"`{name}` of a localizer cannot be changed: make another one, "
+            f"`Localizer(model, {name}=...)`. Received: {name}={value!r}."
+        )
+
+    return property(_reader(name), refuse)
+
+
+def _reader(name: str) -> Callable[[Any], Any]:
+    def read(localizer: Any) -> Any:
+        value = getattr(localizer, f"_{name}")
+        # A copy: what is written into it would be neither checked nor used.
+        return dict(value) if isinstance(value, dict) else value
+
+    return read
 
 
 @keras.saving.register_keras_serializable(package="keras_wsol")

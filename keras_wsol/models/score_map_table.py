@@ -6,6 +6,12 @@ from typing import Any
 
 import keras
 
+from keras_wsol.arguments import (
+    check_bool,
+    check_choice,
+    check_integer,
+    check_number,
+)
 from keras_wsol.cam import (
     Discriminant,
     PrincipalComponent,
@@ -22,16 +28,8 @@ from keras_wsol.cam import (
     score_cam,
     x_grad_cam,
 )
-from keras_wsol.cam.ddt import check_channels
-from keras_wsol.cam.foreground import check_weights
-from keras_wsol.layers.arguments import (
-    check_bool,
-    check_choice,
-    check_integer,
-    check_number,
-)
-from keras_wsol.models.head import Head, find_head
-from keras_wsol.models.tail import SplitModel, split_at
+from keras_wsol.cam.split import Head, SplitModel, find_head, split_at
+from keras_wsol.cam.unsupervised import check_channels, check_weights
 
 # What stands for the mean colour of the images where a mask hides them: ImageNet's,
 # which the preprocessing of most backbones maps to 0.
@@ -179,23 +177,7 @@ SCORE_MAPS: dict[str, ScoreMap] = {
 def find_source(
     model: keras.Model, score_map: str, layer: str | None, options: Mapping[str, Any]
 ) -> Head | SplitModel:
-    """Finds what a map is read from, after checking that it can be.
-
-    Args:
-        model: A classifier.
-        score_map: Name of a row of the table.
-        layer: Name of the layer to read, or `None` for what the head's pooling reads.
-        options: Options of the map.
-
-    Returns:
-        The head for a map that is read from the head alone, else the classifier
-        split at the layer.
-
-    Raises:
-        TypeError: An option has another type than it must have.
-        ValueError: There is no such map, the model has no such layer or head or only
-            one logit, or an option is unknown, missing or out of range.
-    """
+    """Finds what a map is read from, after checking that it can be."""
     check_choice("score_map", score_map, tuple(SCORE_MAPS))
     row = SCORE_MAPS[score_map]
     if layer is not None and not row.any_layer:

@@ -11,29 +11,14 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_wsol.arguments import check_number, fill_options
 from keras_wsol.boxes import largest_boxes
-from keras_wsol.layers.arguments import check_number, fill_options
 
 DEFAULTS = {"cam_threshold": 0.2, "margin": 0.1}
 
 
 def check_second_look(options: Mapping[str, float] | None) -> dict[str, float]:
-    """Checks the options of a second look and fills in what they leave out.
-
-    Args:
-        options: `"cam_threshold"` and `"margin"`, each optional; `None` is neither.
-
-    Returns:
-        Both.
-
-    Raises:
-        TypeError: They are no dictionary, or an option is no number.
-        ValueError: An option is unknown or out of range.
-
-    Example:
-    >>> check_second_look({"margin": 0})
-    {'cam_threshold': 0.2, 'margin': 0.0}
-    """
+    """Checks the options of a second look and fills in what they leave out."""
     filled = fill_options("second_look_options", options, DEFAULTS)
     for name, value in filled.items():
         check_number(f'second_look_options["{name}"]', value)
@@ -47,31 +32,7 @@ def check_second_look(options: Mapping[str, float] | None) -> dict[str, float]:
 
 @keras.saving.register_keras_serializable(package="keras_wsol")
 class ObjectCrop(keras.layers.Layer):
-    """Crops images to the box of their score map and resizes the crops to their size.
-
-    The crop is stretched to the shape of the image [ours: the paper does not say].
-
-    Args:
-        cam_threshold: As in `Localizer`.
-        margin: Float in [0, 1], the share of the box's width and height that is added
-            on each side, as far as there is image.
-        **kwargs: Passed on to `keras.layers.Layer`.
-
-    Call arguments:
-        images: float32 `(B, H, W, 3)`.
-        score_maps: float32 `(B, H, W)` in [0, 1].
-        static_shapes: As in `Localizer`.
-
-    Returns:
-        float32 `(B, H, W, 3)`; the whole image where the map is empty.
-
-    Example:
-    >>> score_map = np.array([[0, 0, 1, 1], [0, 0, 1, 1]], "float32")
-    >>> image = np.arange(8, dtype="float32").reshape(1, 2, 4, 1)
-    >>> crop = ObjectCrop(margin=0)(image, score_map[None])
-    >>> ops.convert_to_numpy(crop)[0, 0, :, 0].tolist()
-    [1.75, 2.25, 2.75, 3.0]
-    """
+    """Crops images to the box of their score map."""
 
     def __init__(
         self,
@@ -104,21 +65,7 @@ class ObjectCrop(keras.layers.Layer):
 
 
 def with_margin(boxes: Any, size: tuple[int, int], margin: float) -> Any:
-    """Adds a share of their sides to boxes, as far as there is image.
-
-    Args:
-        boxes: float32 `(B, 4)`, x0, y0, x1, y1 in pixels, the far edge exclusive.
-        size: Height and width of the image.
-        margin: The share, on each side.
-
-    Returns:
-        float32 `(B, 4)`; the whole image for a box without an area.
-
-    Example:
-    >>> boxes = np.array([[2, 2, 6, 4], [0, 0, 0, 0]], "float32")
-    >>> ops.convert_to_numpy(with_margin(boxes, (10, 7), 0.5)).tolist()
-    [[0.0, 1.0, 7.0, 5.0], [0.0, 0.0, 7.0, 10.0]]
-    """
+    """Adds a share of their sides to boxes, as far as there is image."""
     boxes = ops.convert_to_tensor(boxes, dtype="float32")
     near, far = boxes[:, :2], boxes[:, 2:]
     end = ops.convert_to_tensor([float(size[1]), float(size[0])])
@@ -133,24 +80,7 @@ def with_margin(boxes: Any, size: tuple[int, int], margin: float) -> Any:
 
 
 def crop_to_boxes(images: Any, boxes: Any) -> Any:
-    """Crops each image to its box and resizes the crop to the size of the image.
-
-    Bilinear with half-pixel centres, as two products of matrices: of Keras' own,
-    `ops.image.crop_images` takes one box for the whole batch.
-
-    Args:
-        images: float32 `(B, H, W, C)`.
-        boxes: float32 `(B, 4)`, x0, y0, x1, y1 in pixels within the image.
-
-    Returns:
-        float32 `(B, H, W, C)`.
-
-    Example:
-    >>> image = np.array([[[[0.0], [4.0]]]], "float32")
-    >>> crop = crop_to_boxes(image, np.array([[0, 0, 1, 1]], "float32"))
-    >>> ops.convert_to_numpy(crop)[0, 0, :, 0].tolist()
-    [0.0, 1.0]
-    """
+    """Crops each image to its box and resizes the crop to the size of the image."""
     images = ops.convert_to_tensor(images, dtype="float32")
     boxes = ops.convert_to_tensor(boxes, dtype="float32")
     height, width, channels = images.shape[1:]
@@ -170,21 +100,7 @@ def _turned(images: Any) -> Any:
 
 
 def mean_of_two_looks(logits: Any, of_crop: Any) -> Any:
-    """Returns the logarithm of the mean of two softmaxes.
-
-    Args:
-        logits: float32 `(B, num_classes)`, of the images.
-        of_crop: The same of their crops.
-
-    Returns:
-        float32 `(B, num_classes)`; its softmax is the mean.
-
-    Example:
-    >>> one, other = np.log([[[0.5, 0.5]], [[0.1, 0.9]]]).astype("float32")
-    >>> mean = ops.convert_to_numpy(ops.exp(mean_of_two_looks(one, other)))
-    >>> [round(share, 2) for share in mean[0].tolist()]
-    [0.3, 0.7]
-    """
+    """Returns the logarithm of the mean of two softmaxes."""
     both = ops.logaddexp(ops.log_softmax(logits), ops.log_softmax(of_crop))
     return both - np.log(2.0).astype("float32")
 

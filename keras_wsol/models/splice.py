@@ -1,58 +1,99 @@
-"""Inserting layers into a functional model, and changing layers of it."""
+"""Copies of a graph with layers inserted or changed."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any
 from zlib import crc32
 
 import keras
 
-from keras_wsol.models.layer_weights import set_layer_weights
+from keras_wsol.cam.split import check_layer_names
 
 LayerFactory = Callable[[], keras.layers.Layer]
 
 
-def derive_seed(seed: int, name: str) -> int:
-    """Derives a seed of its own for each name, the same in every process.
+def set_layer_weights(layer: keras.layers.Layer, weights: Sequence[Any]) -> None:
+    """Sets the weights of a layer or model, so that it computes with them."""
+    layer.set_weights(weights)
+    refresh_normalizations(layer)
 
-    Args:
-        seed: Integer, the seed of the whole.
-        name: What the derived seed is for.
 
-    Returns:
-        An integer in [0, 2**31).
+def refresh_normalizations(layer: keras.layers.Layer) -> None:
+    """Makes the constants of every `Normalization` anew, after its weights were set."""
+    for inner in layer._flatten_layers():
+        if isinstance(inner, keras.layers.Normalization):
+            inner.finalize_state()
 
-    Example:
-    >>> derive_seed(0, "a") == derive_seed(0, "a") != derive_seed(0, "b")
-    True
+
+@dataclass(frozen=True)
+class CallAndInsert:
+    """Calls layers, and after each what is to follow it.
+
+    Attributes:
+        following: Layer name to functions that make the layers that follow it, which
+            may be followed themselves.
+        outputs: Name of each layer that has been called to what comes of it, behind
+            what follows it.
     """
-    return crc32(f"{seed}/{name}".encode()) % 2**31
+
+    following: Mapping[str, Sequence[LayerFactory]]
+    outputs: dict[str, Any] = field(default_factory=dict)
+
+    def __call__(self, layer: Any, *args: Any, **kwargs: Any) -> Any:
+        """Returns the layer's output, behind what follows the layer."""
+        result = layer(*args, **kwargs)
+        for make in self.following.get(layer.name, ()):
+            result = self(make(), result)
+        self.outputs[layer.name] = result
+        return result
 
 
-def check_layer_names(
-    model: keras.Model, names: Iterable[str], action: str = "insert after"
+def copy_graph(
+    source: keras.Model,
+    images: Any,
+    normalized: Any,
+    call: CallAndInsert,
+    changes: Mapping[str, Mapping[str, Any]],
+    seed: int,
 ) -> None:
-    """Raises unless `model` has layers of all these names, inputs apart.
-
-    Args:
-        model: A Keras model.
-        names: Names of layers.
-        action: What was to be done with them, for the message.
-
-    Raises:
-        ValueError: The model lacks one; the message lists its last layers.
-    """
-    present = [
-        layer.name
-        for layer in getattr(model, "operations", model.layers)
-        if not isinstance(layer, keras.layers.InputLayer)
-    ]
-    missing = sorted(set(names) - set(present))
-    if missing:
+    """Calls copies of a model's layers, under their stable names."""
+    names = stable_names(source)
+    unknown = sorted(set(changes) - set(names.values()))
+    if unknown:
         raise ValueError(
-            f"Cannot {action} layers that `{model.name}` does not have. Received: "
-            f"{missing}. Its last layers are: {present[-20:]}."
+            f"`changes` must be of layers of `{source.name}`. Received: {unknown}."
         )
+    copies: dict[int, Any] = {}
+
+    def copy(layer: Any) -> Any:
+        if isinstance(layer, keras.Sequential):
+            return layer
+        if id(layer) not in copies:
+            name = names[layer.name]
+            copies[id(layer)] = changed_layer(layer, name, changes.get(name, {}), seed)
+        return copies[id(layer)]
+
+    def run(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(layer, keras.Sequential):
+            (result,) = args
+            for inner in layer.layers:
+                result = run(copy(inner), result)
+            return result
+        args, kwargs = keras.tree.map_structure(
+            lambda each: normalized if each is images else each, (args, kwargs)
+        )
+        return call(layer, *args, **kwargs)
+
+    keras.models.clone_model(
+        source, input_tensors=images, clone_function=copy, call_function=run
+    )
+
+
+def derive_seed(seed: int, name: str) -> int:
+    """Derives a seed of its own for each name, the same in every process."""
+    return crc32(f"{seed}/{name}".encode()) % 2**31
 
 
 def insert_after(model: keras.Model, layers: Mapping[str, LayerFactory]) -> keras.Model:
@@ -92,27 +133,14 @@ def insert_after(model: keras.Model, layers: Mapping[str, LayerFactory]) -> kera
 
 
 def copy_weights(source: keras.Model, target: keras.Model) -> None:
-    """Copies the weights of each layer of `source` to its namesake in `target`.
-
-    Args:
-        source: A built Keras model.
-        target: A built Keras model with a layer of the same name and weight shapes
-            for each layer of `source` that has weights.
-    """
+    """Copies the weights of each layer of `source` to its namesake in `target`."""
     for layer in source.layers:
         if layer.weights:
             set_layer_weights(target.get_layer(layer.name), layer.get_weights())
 
 
 def flat_layers(model: keras.Model) -> Iterator[Any]:
-    """Lists the layers of a model, with those of a `Sequential` in its place.
-
-    Args:
-        model: A Keras model.
-
-    Yields:
-        Layers, and functions of `keras.ops` that are part of its graph.
-    """
+    """Lists the layers of a model, with those of a `Sequential` in its place."""
     sequential = isinstance(model, keras.Sequential)
     for layer in model.layers if sequential else model.operations:
         if isinstance(layer, keras.Sequential):
@@ -122,25 +150,7 @@ def flat_layers(model: keras.Model) -> Iterator[Any]:
 
 
 def stable_names(model: keras.Model) -> dict[str, str]:
-    """Names the layers that Keras named by counting, the same in every process.
-
-    `keras.applications` leaves most layers of InceptionV3 unnamed, so that Keras
-    calls them `conv2d_94` or `conv2d_188`, by what was built before. Weights that
-    are carried over by name, and seeds, need names that stay.
-
-    Args:
-        model: A functional or `Sequential` Keras model.
-
-    Returns:
-        Name of each layer, and of each function of `keras.ops`, to its stable name:
-        that of its author, or the layer's type and its number among those of its
-        type in this model. Layers of a `Sequential` inside are among them.
-
-    Example:
-    >>> layers = [keras.layers.Dense(1), keras.layers.Dense(1, name="mine")]
-    >>> list(stable_names(keras.Sequential(layers)).values())
-    ['dense_1', 'mine']
-    """
+    """Names the layers that Keras named by counting, the same in every process."""
     counts: dict[str, int] = {}
     names = {}
     for layer in flat_layers(model):
@@ -155,19 +165,7 @@ def stable_names(model: keras.Model) -> dict[str, str]:
 def changed_layer(
     layer: keras.layers.Layer, name: str, changes: Mapping[str, Any], seed: int
 ) -> keras.layers.Layer:
-    """Makes a fresh copy of a layer with another configuration, seeded.
-
-    Args:
-        layer: The layer to copy, or a function of `keras.ops` in a graph; its
-            weights are not copied.
-        name: Name of the copy.
-        changes: Configuration entries to replace.
-        seed: Integer. Every initializer, and a layer that draws, gets a seed derived
-            from it and the layer's name, so that neither depends on the global seed.
-
-    Returns:
-        A layer of the same class.
-    """
+    """Makes a fresh copy of a layer with another configuration, seeded."""
     config = layer.get_config()
     config.update(changes, name=name)
     if config.get("seed", 0) is None:
@@ -177,3 +175,81 @@ def changed_layer(
         if isinstance(inner, dict) and "seed" in inner:
             inner["seed"] = derive_seed(seed, name)
     return type(layer).from_config(config)
+
+
+def with_input_size(model: keras.Model, input_size: Sequence[int]) -> keras.Model:
+    """Copies a classifier, for images of another size; weights carry over.
+
+    Training crops from images of 256/224 of the input size, so that objects are larger
+    in them than in the whole images of evaluation. A classifier that is read at 8/7 of
+    its size sees them as it was trained to (Touvron et al., 2019, "Fixing the
+    train-test resolution discrepancy"), and its maps get finer.
+
+    Args:
+        model: A functional classifier whose weights do not depend on the size: one
+            that pools before its `Dense` layer, as those of `build_classifier` do,
+            without a model inside that has a fixed size. For a `Localizer`, give its
+            `model`.
+        input_size: Height and width: a tuple or list of two integers. Settings that
+            the backbone took from its own size stay, such as MobileNetV2's padding:
+            take multiples of 32 there.
+
+    Returns:
+        A new functional model of the same name with copies of the weights. What was
+        not trained stays so. It is not compiled, and its draws start anew.
+
+    Raises:
+        TypeError: `model` has no graph.
+        ValueError: `input_size` is not two positive integers, or the model has other
+            inputs than images or cannot take images of this size.
+
+    Example:
+    >>> from keras_wsol.models import build_classifier
+    >>> model = build_classifier("mobilenet", "cam", 5, weights=None,
+    ...                          input_shape=(64, 96, 3),
+    ...                          backbone_options={"alpha": 0.25})
+    >>> with_input_size(model, (96, 128)).input_shape
+    (None, 96, 128, 3)
+    """
+    if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
+        raise TypeError(
+            "`model` must be a functional Keras model. Received: "
+            f"{model!r} (of type {type(model).__name__})."
+        )
+    size = _checked(input_size)
+    shapes = [tuple(each.shape) for each in model.inputs]
+    if len(shapes) != 1 or len(model.outputs) != 1 or len(shapes[0]) != 4:
+        raise ValueError(
+            "`model` must have one input, images, and one output. Received: inputs "
+            f"{shapes}, {len(model.outputs)} output(s)."
+        )
+    (given,) = model.inputs
+    # Not compiled, and with a tensor for its input: a clone would keep the loss, and a
+    # list around the input.
+    plain = keras.Model(given, model.outputs[0], name=model.name)
+    images = keras.Input(
+        batch_shape=(given.shape[0], *size, given.shape[3]),
+        dtype=given.dtype,
+        name=given.name,
+    )
+    try:
+        copy = keras.models.clone_model(plain, input_tensors=images)
+        copy_weights(plain, copy)
+    except ValueError as error:
+        raise ValueError(
+            f"`{model.name}` cannot take images of {size[0]}x{size[1]}: its weights "
+            f"or its graph are for {shapes[0][1:3]}. Keras says: {error}"
+        ) from error
+    return copy
+
+
+def _checked(size: Any) -> tuple[int, int]:
+    """Returns a height and a width, or raises."""
+    numbers = tuple(size) if isinstance(size, tuple | list) else ()
+    whole = [isinstance(n, Integral) and not isinstance(n, bool) for n in numbers]
+    if len(numbers) != 2 or not all(whole) or min(numbers) < 1:
+        raise ValueError(
+            "`input_size` must be a tuple or list of height and width, positive "
+            f"integers. Received: input_size={size!r} (of type {type(size).__name__})."
+        )
+    return int(numbers[0]), int(numbers[1])

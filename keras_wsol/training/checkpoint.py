@@ -8,11 +8,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_wsol.layers.arguments import check_integer, check_number
-from keras_wsol.models.layer_weights import refresh_normalizations
-from keras_wsol.training import safe_file
+from keras_wsol import files
+from keras_wsol.arguments import check_integer, check_number
+from keras_wsol.models.splice import refresh_normalizations
+from keras_wsol.training.distribution import average_replicas, check_fit, scope_of
 from keras_wsol.training.progress import Progress
-from keras_wsol.training.replicas import average_replicas, check_fit, scope_of
 from keras_wsol.training.training_state import (
     assign,
     check_same,
@@ -97,7 +97,7 @@ class Checkpoint(keras.callbacks.Callback):
         if every_seconds is not None:
             check_number("every_seconds", every_seconds, high=None)
         self.every_steps, self.every_seconds = every_steps, every_seconds
-        safe_file.make_folder(self.path.parent)
+        files.make_folder(self.path.parent)
         # The last good state of this run and where it lies; `None` if there is none.
         self.kept: Progress | None = None
         self.kept_path: Path | None = None
@@ -175,7 +175,7 @@ class Checkpoint(keras.callbacks.Callback):
         check_fit(self.model)
         if not self.async_safe:
             self._check_steps(self.params["steps"], self.model.steps_per_execution)
-        safe_file.check_room(self.path, self._contents(0, 0)[0])
+        files.check_room(self.path, self._contents(0, 0)[0])
 
     def _check_steps(self, steps: int | None, at_once: int) -> None:
         if steps is None:
@@ -272,7 +272,7 @@ class Checkpoint(keras.callbacks.Callback):
         wrong = wrong if np.isfinite(loss) else [f"the loss is {loss}"]
         if not wrong:
             try:
-                safe_file.replace(path, contents)
+                files.replace(path, contents)
             except OSError as error:
                 if first:
                     raise
@@ -280,7 +280,7 @@ class Checkpoint(keras.callbacks.Callback):
         if not wrong:
             self.kept, self.kept_path = Progress(epochs, steps), path
             if not first:
-                safe_file.remove(hidden)
+                files.remove(hidden)
             return
         warnings.warn(
             f"The state after {epochs} epochs and {steps} steps is not saved: "

@@ -42,15 +42,7 @@ class EpochLog(keras.callbacks.CSVLogger):
 
 
 def rows_before(path: Path, epoch: int) -> str:
-    """Returns the header and the whole rows of some epochs of a log.
-
-    Args:
-        path: The log, as `EpochLog` writes it.
-        epoch: Integer, the rows of epochs before this one are kept.
-
-    Returns:
-        The text; `""` if there is no such row.
-    """
+    """Returns the header and the whole rows of some epochs of a log."""
     with path.open(newline="") as file:
         lines = file.readlines()
     kept = [

@@ -13,21 +13,7 @@ SHOWN = 8  # rows of the batch that a message lists
 def first_non_finite(
     model: keras.Model, x: Any, y: Any = None, sample_weight: Any = None
 ) -> str | None:
-    """Says what is the first in a training step of a batch not to be finite.
-
-    The model is called with `training=True`, layer by layer and not compiled. Its seed
-    generators and the statistics of batch normalization move on as in a step.
-
-    Args:
-        model: A compiled model.
-        x: Images of a batch.
-        y: Targets; `None` to leave the loss out.
-        sample_weight: Weights of the images.
-
-    Returns:
-        A sentence that names the input, the layer with its weight or output, or the
-        loss; `None` where all is finite.
-    """
+    """Says what is the first in a training step of a batch not to be finite."""
     found = _of_tensors("the images of the batch", x)
     found += _of_tensors("the sample weights of the batch", sample_weight)
     with ExitStack() as watched:

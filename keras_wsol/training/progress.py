@@ -1,6 +1,6 @@
 """How far a training has come: whole epochs, and steps of the one begun."""
 
-from keras_wsol.layers.arguments import check_integer
+from keras_wsol.arguments import check_integer
 
 
 class Progress(int):

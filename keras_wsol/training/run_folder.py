@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from keras_wsol.training import safe_file
+from keras_wsol import files
 from keras_wsol.training.checkpoint import Checkpoint
 from keras_wsol.training.epoch_log import EpochLog, rows_before
 from keras_wsol.training.progress import Progress
@@ -24,28 +24,7 @@ def resume(
     *,
     keep_lowest_error: bool,
 ) -> tuple[Progress, list[keras.callbacks.Callback]]:
-    """Goes on from what lies in a folder, and makes the callbacks.
-
-    The folder gets `checkpoint.npz`, from which an interrupted run resumes, the log of
-    each epoch, `log.csv`, and, if asked for, `best.keras`: the model with the lowest
-    Top-1 error on the validation images so far, of equal ones the first. A resumed run
-    keeps it until there is a better one.
-
-    Args:
-        model: The compiled model.
-        folder: Where the run is kept. It is made.
-        batches: As of `StopAtNonFinite`, which names the layer where a loss that is
-            no number began only if it has them.
-        keep_lowest_error: Whether to keep `best.keras`.
-
-    Returns:
-        How much was done, and the callbacks for `fit`, which must be told its
-        `steps_per_epoch`.
-
-    Raises:
-        ValueError: The folder holds a run of another model.
-        OSError: The folder cannot be made.
-    """
+    """Goes on from what lies in a folder, and makes the callbacks."""
     folder = Path(folder)
     checkpoint = Checkpoint(folder / "checkpoint.npz", every_seconds=SAVE_EVERY)
     done = checkpoint.restore(model)
@@ -84,7 +63,7 @@ class _ReplaceWhole(keras.callbacks.ModelCheckpoint):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         path = self.filepath
-        with safe_file.replaced(Path(path)) as temporary:
+        with files.replaced(Path(path)) as temporary:
             self.filepath = str(temporary)
             try:
                 super().on_epoch_end(epoch, logs)

@@ -8,12 +8,12 @@ from typing import Any
 
 import keras
 
+from keras_wsol.arguments import check_integer
 from keras_wsol.data.progress_line import ProgressLine, tracked
-from keras_wsol.layers.arguments import check_integer
 from keras_wsol.training.checkpoint import Checkpoint
+from keras_wsol.training.distribution import scope_of
 from keras_wsol.training.non_finite_layer import first_non_finite
 from keras_wsol.training.progress import Progress
-from keras_wsol.training.replicas import scope_of
 from keras_wsol.training.training_state import (
     assign,
     non_finite,
@@ -211,11 +211,7 @@ def _failures() -> tuple[type[Exception], ...]:
 def _go_through(
     model: keras.Model, batches: Iterable[Any], class_weight: dict[int, float] | None
 ) -> tuple[int, str] | None:
-    """Trains up to the step whose loss is not finite.
-
-    Returns:
-        Its number among the batches and what was not finite first, or `None`.
-    """
+    """Trains up to the step whose loss is not finite."""
     model.reset_metrics()
     for step, batch in enumerate(batches):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)

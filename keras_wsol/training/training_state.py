@@ -8,24 +8,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_wsol.training.replicas import scope_of
+from keras_wsol.training.distribution import scope_of
 
 # Keras tells layers without a name of their own apart by counting: dense, dense_1.
 _COUNT = re.compile(r"^(.*?)(?:_(\d+))?$")
 
 
 def state_variables(model: keras.Model) -> list[Any]:
-    """Returns all variables that training changes, but for the metrics'.
-
-    Args:
-        model: A compiled model. Its optimizer is built, if it is not.
-
-    Returns:
-        The weights and the state of every seed generator, then those of the optimizer.
-
-    Raises:
-        ValueError: The model is not compiled.
-    """
+    """Returns all variables that training changes, but for the metrics'."""
     optimizer = getattr(model, "optimizer", None)
     if optimizer is None:
         raise ValueError(
@@ -40,26 +30,14 @@ def state_variables(model: keras.Model) -> list[Any]:
 
 
 def values(variables: Iterable[Any]) -> list[np.ndarray]:
-    """Copies variables to the host.
-
-    Args:
-        variables: Keras variables.
-
-    Returns:
-        Their values; of a variable that each replica sums up on its own, the sum.
-    """
+    """Copies variables to the host."""
     # As tensors: the copies of a metric on several replicas are no array.
     tensors = map(keras.ops.convert_to_tensor, variables)
     return [np.array(keras.ops.convert_to_numpy(tensor)) for tensor in tensors]
 
 
 def assign(variables: Iterable[Any], arrays: Iterable[np.ndarray]) -> None:
-    """Puts values into variables.
-
-    Args:
-        variables: Keras variables.
-        arrays: As many arrays of their shapes.
-    """
+    """Puts values into variables."""
     for variable, array in zip(variables, arrays, strict=True):
         # NumPy reads bfloat16 back as two bytes without a type.
         if array.dtype.kind == "V":
@@ -74,18 +52,7 @@ def check_same(
     variables: list[Any],
     own: list[str],
 ) -> None:
-    """Refuses what was saved of another model or optimizer.
-
-    Args:
-        path: Where it was saved, for the message.
-        arrays: The values that were saved.
-        names: What `state_names` gave then.
-        variables: What `state_variables` gives now.
-        own: What `state_names` gives now.
-
-    Raises:
-        ValueError: A shape or a name differs.
-    """
+    """Refuses what was saved of another model or optimizer."""
     other = f"The checkpoint {path} is of another model or optimizer: it has "
     way_out = "Train into another folder, or delete it."
     if [array.shape for array in arrays] != [tuple(v.shape) for v in variables]:
@@ -99,15 +66,7 @@ def check_same(
 
 
 def non_finite(variables: Iterable[Any], arrays: Iterable[np.ndarray]) -> list[str]:
-    """Names the variables that hold NaN or infinity.
-
-    Args:
-        variables: Keras variables.
-        arrays: Their values.
-
-    Returns:
-        Paths of variables, such as `"conv1/kernel"`.
-    """
+    """Names the variables that hold NaN or infinity."""
     return [
         variable.path
         for variable, array in zip(variables, arrays, strict=True)
@@ -116,15 +75,7 @@ def non_finite(variables: Iterable[Any], arrays: Iterable[np.ndarray]) -> list[s
 
 
 def state_names(model: keras.Model, variables: list[Any]) -> list[str]:
-    """Names of all variables that another process gives them, too.
-
-    Args:
-        model: The compiled model.
-        variables: What `state_variables` gave.
-
-    Returns:
-        A name for each.
-    """
+    """Names of all variables that another process gives them, too."""
     optimizer = {id(variable) for variable in model.optimizer.variables}
     own = [v.path for v in variables if id(v) not in optimizer]
     kind = type(model.optimizer).__name__
@@ -138,11 +89,7 @@ def state_names(model: keras.Model, variables: list[Any]) -> list[str]:
 
 
 def _counted_anew(paths: Iterable[str]) -> list[str]:
-    """Numbers at the ends of names by their rank: dense_7, dense_9 to dense, dense_1.
-
-    >>> _counted_anew(["conv/kernel", "dense_7/kernel", "dense_9/kernel"])
-    ['conv/kernel', 'dense/kernel', 'dense_1/kernel']
-    """
+    """Replaces numbers at the ends of names by their rank."""
     parts = [
         [_COUNT.match(name).groups() for name in path.split("/")] for path in paths
     ]

@@ -12,14 +12,7 @@ _ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 
 
 class Lettering:
-    """One font at one size, and how text is measured and drawn with it.
-
-    Args:
-        size: Height of the letters in pixels, an integer from 1.
-        font: Path of a TrueType or OpenType file, or `None` (the default) for
-            the font inside Pillow. That one has the letters of English; accents
-            are left out there, and other scripts need a file.
-    """
+    """One font at one size, and how text is measured and drawn with it."""
 
     def __init__(self, size: int, font: str | os.PathLike[str] | None = None) -> None:
         from PIL import ImageFont
@@ -61,15 +54,7 @@ class Lettering:
     def draw_verdict(
         self, draw: Any, center: int, top: int, text: str, hit: bool | None
     ) -> None:
-        """Draws one line after a tick or a cross, told apart without colours too.
-
-        Args:
-            draw: The `PIL.ImageDraw` to draw on.
-            center: Column on which mark and text are centred.
-            top: Row of the line's upper edge.
-            text: What to write.
-            hit: Whether to draw a green tick or a red cross; neither if `None`.
-        """
+        """Draws one line after a tick or a cross, told apart without colours too."""
         if hit is None:
             self.draw(draw, center, top, text, TEXT_COLOR)
             return

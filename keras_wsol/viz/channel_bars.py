@@ -14,27 +14,7 @@ _BACKGROUND = (245, 245, 245)
 
 
 def channel_bars(values: Any, picked: Any, height: int, width: int) -> np.ndarray:
-    """Draws a bar for each channel, the highest on the left, over a strip of colours.
-
-    The strip at the foot, an eighth of the height, shows channels without a bar,
-    too. Where there are more channels than columns of pixels, those that share a
-    column show the highest of them, orange if any of them is picked.
-
-    Args:
-        values: Array `(C,)`. Bars reach from 0 to the largest value; values below
-            0, and all where none is above 0, have no bar.
-        picked: Booleans `(C,)`: the channels to draw in orange.
-        height: Rows of pixels, from 8.
-        width: Columns of pixels.
-
-    Returns:
-        `uint8` array `(height, width, 3)`.
-
-    Example:
-    >>> bars = channel_bars([1.0, 4.0], [True, False], height=8, width=2)
-    >>> bars[0, 0].tolist() == list(BAR_COLOR), bars[-1, 1].tolist()
-    (True, [230, 97, 1])
-    """
+    """Draws a bar for each channel, the highest on the left."""
     values = np.asarray(values, dtype=np.float64)
     # Among equals, the picked ones last: else they would be strewn over the strip.
     order = np.lexsort((np.asarray(picked), -values))

@@ -58,11 +58,7 @@ def draw_boxes(
 def draw_outlined_boxes(
     image: Any, boxes: Any, color: Sequence[int], width: int | None = None
 ) -> np.ndarray:
-    """Draws boxes as `draw_boxes` does, with a dark line on both sides.
-
-    The frame lies on the same pixels; the line, one pixel wide, keeps a green
-    frame visible on leaves and on the green of a heat map.
-    """
+    """Draws boxes as `draw_boxes` does, with a dark line on both sides."""
     picture = to_rgb(image)
     width = _check_width(width, picture)
     dark = np.asarray(_OUTLINE_COLOR)

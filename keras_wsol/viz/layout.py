@@ -6,15 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class GalleryLayout:
-    """Places in pixels. A row is as high as its picture and two lines of text.
-
-    Args:
-        heights: Rows of pixels of the picture in each row of the gallery.
-        columns: Number of columns, that of the images included.
-        cell_size: Width of a column.
-        line_height: Height of a line of text.
-        title_height: Height of the names above the columns.
-    """
+    """Places in pixels. A row is as high as its picture and two lines of text."""
 
     heights: Sequence[int]
     columns: int

@@ -12,16 +12,7 @@ from keras_wsol.viz.frames import draw_outlined_boxes
 def draw_legend(
     canvas: Any, left: int, top: int, letters: Lettering, has_true_boxes: bool
 ) -> None:
-    """Draws samples of the boxes and of the heat map's colours, each with its name.
-
-    Args:
-        canvas: The `PIL.Image` to draw on. What does not fit into its width is
-            left out.
-        left: Column where the legend begins.
-        top: Row where the legend begins.
-        letters: The font to write with.
-        has_true_boxes: Whether the gallery shows true boxes.
-    """
+    """Draws samples of the boxes and of the heat map's colours, each with its name."""
     from PIL import Image, ImageDraw
 
     draw = ImageDraw.Draw(canvas)

@@ -33,15 +33,7 @@ class MaskCell:
 
 
 def mask_cells(image: np.ndarray, view: LayerView) -> list[MaskCell]:
-    """Draws what a layer makes of an image.
-
-    Args:
-        image: `uint8` array `(H, W, 3)`.
-        view: The layer.
-
-    Returns:
-        `COLUMNS` cells: the image, three maps, the output and the channels.
-    """
+    """Draws what a layer makes of an image."""
     if "position_map" in view.maps:
         middle = _dfm_cells(image, view)
     else:
@@ -51,40 +43,14 @@ def mask_cells(image: np.ndarray, view: LayerView) -> list[MaskCell]:
 
 
 def nearest(values: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Enlarges an array `(h, w)` so that each of its cells can be seen.
-
-    Args:
-        values: Array `(h, w)`.
-        height: Rows of the result.
-        width: Columns of the result.
-
-    Returns:
-        Array `(height, width)`: at each pixel the cell its centre lies in.
-
-    Example:
-    >>> nearest(np.array([[1, 2]]), 1, 5).tolist()
-    [[1, 1, 2, 2, 2]]
-    """
+    """Enlarges an array `(h, w)` so that each of its cells can be seen."""
     rows = (2 * np.arange(height) + 1) * values.shape[0] // (2 * height)
     columns = (2 * np.arange(width) + 1) * values.shape[1] // (2 * width)
     return values[rows[:, None], columns]
 
 
 def paint_mask(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Darkens the cells that a mask drops and tints yellow those that it raises.
-
-    Args:
-        image: `uint8` array `(H, W, 3)`.
-        mask: Array `(h, w)`: 0 drops, 1 keeps, above 1 raises.
-
-    Returns:
-        `uint8` array `(H, W, 3)`.
-
-    Example:
-    >>> white = np.full((1, 3, 3), 255, "uint8")
-    >>> paint_mask(white, np.array([[0.0, 1.0, 1.15]])).tolist()
-    [[[31, 31, 31], [255, 255, 255], [255, 236, 115]]]
-    """
+    """Darkens the cells that a mask drops and tints yellow those that it raises."""
     cells = nearest(mask, *image.shape[:2])[:, :, None]
     tinted = 0.45 * image + 0.55 * np.array(RAISED_COLOR)
     picture = np.where(cells > 1, tinted, image)

@@ -17,14 +17,7 @@ _DARK = (30, 30, 30)
 
 
 class MaskPage:
-    """A page that grows downwards, as wide as `COLUMNS` pictures.
-
-    Args:
-        height: Rows of pixels of each picture.
-        width: Columns of pixels of each picture.
-        cell_size: Width of a column.
-        font: Path of a font file, or `None` for the font inside Pillow.
-    """
+    """A page that grows downwards, as wide as `COLUMNS` pictures."""
 
     def __init__(
         self,

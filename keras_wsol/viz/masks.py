@@ -80,7 +80,7 @@ def show_masks(
 
 
 def _views(model: Any, image: Any) -> list[LayerView]:
-    from keras_wsol.models.inserted import inserted_layers, probe_inserted
+    from keras_wsol.models.inspection import inserted_layers, probe_inserted
 
     layers = inserted_layers(model)
     if not layers:

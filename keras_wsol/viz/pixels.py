@@ -8,23 +8,7 @@ from keras_wsol.viz.colors import check_score_map
 
 
 def to_rgb(image: Any) -> np.ndarray:
-    """Returns an image as a new `uint8` array `(H, W, 3)`.
-
-    Args:
-        image: Array `(H, W, 3)`, or grey `(H, W)` or `(H, W, 1)`: `uint8`, or
-            any other number in [0, 255]. Fractions are rounded, values outside
-            are clipped.
-
-    Returns:
-        `uint8` array `(H, W, 3)`; a copy, also if nothing had to change.
-
-    Raises:
-        ValueError: If the shape is not an image's or a value is not finite.
-
-    Example:
-    >>> to_rgb([[0.4, 254.6, 300.0]]).tolist()
-    [[[0, 0, 0], [255, 255, 255], [255, 255, 255]]]
-    """
+    """Returns an image as a new `uint8` array `(H, W, 3)`."""
     pixels = np.asarray(image)
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]

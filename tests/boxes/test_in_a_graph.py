@@ -4,7 +4,12 @@ import keras
 import numpy as np
 import pytest
 
-from keras_wsol.boxes import blocks, label_components, largest_boxes, top_boxes
+from keras_wsol.boxes import (
+    components_tiles,
+    label_components,
+    largest_boxes,
+    top_boxes,
+)
 from tests.boxes import opencv_components as opencv
 from tests.boxes.hard_maps import hard_masks, noise_maps, smooth_maps
 
@@ -112,7 +117,7 @@ def test_the_default_is_not_the_portable_algorithm(monkeypatch):
     def refuse(*args):
         raise AssertionError("blocks.top was called")
 
-    monkeypatch.setattr(blocks, "top", refuse)
+    monkeypatch.setattr(components_tiles, "top", refuse)
     assert largest_boxes(np.ones((1, 2, 3)), 0.5).numpy().tolist() == [[0, 0, 3, 2]]
     with pytest.raises(AssertionError, match=r"blocks\.top was called"):
         largest_boxes(np.ones((1, 2, 3)), 0.5, static_shapes=True)

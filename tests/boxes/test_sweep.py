@@ -9,8 +9,7 @@ import pytest
 from keras import ops
 
 from keras_wsol.boxes import largest_boxes, sweep_best_iou, sweep_largest_boxes
-from keras_wsol.boxes.compiler import compiled
-from keras_wsol.boxes.component_history import cells_by_level, component_history
+from keras_wsol.boxes.numba_loops import cells_by_level, compiled, component_history
 from tests.boxes import opencv_components as opencv
 from tests.boxes.hard_maps import hard_masks, noise_maps, smooth_maps
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_wsol.cam.scatter import NOTHING, joined
+from keras_wsol.cam.unsupervised import NOTHING, joined
 
 
 @pytest.mark.parametrize("far", [0.0, 1e6])

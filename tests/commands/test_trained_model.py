@@ -12,7 +12,7 @@ from keras_wsol import data, models, viz
 from keras_wsol.commands.given_images import given_images
 from keras_wsol.commands.load_localizer import load_localizer
 from keras_wsol.commands.measured_images import cub_splits, folder_splits
-from keras_wsol.data.reading import MAX_PIXELS
+from keras_wsol.data.numpy_pipeline import MAX_PIXELS
 from tests.commands.calling import call, rows
 from tests.commands.drawn_pets import IMAGES, SIZE
 from tests.data.cub_layout import write_cub

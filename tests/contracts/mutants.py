@@ -46,7 +46,7 @@ class Mutant:
 MUTANTS = (
     Mutant(
         bug="the spatial attention is the mean over height, not over channels",
-        file="masks/attention.py",
+        file="masks.py",
         old="axes=(3,))",
         new="axes=(1,))",
         test="tests/masks/test_attention.py"
@@ -54,21 +54,21 @@ MUTANTS = (
     ),
     Mutant(
         bug="means are taken in the type of the features: float16 overflows",
-        file="masks/attention.py",
+        file="masks.py",
         old='    features = ops.cast(features, "float32")\n    shape',
         new="    features = ops.convert_to_tensor(features)\n    shape",
         test="tests/masks/test_attention.py::test_means_are_taken_in_float32",
     ),
     Mutant(
         bug="no gradient flows through the importance map",
-        file="masks/attention.py",
+        file="masks.py",
         old="return ops.sigmoid(attention)",
         new="return ops.sigmoid(ops.stop_gradient(attention))",
         test=f"{NUMERICS}::test_gradient_equals_finite_differences[ADL-0]",
     ),
     Mutant(
         bug="the drop mask keeps what equals the cut",
-        file="masks/threshold.py",
+        file="masks.py",
         old="attention < threshold * maximum",
         new="attention <= threshold * maximum",
         test="tests/layers/test_adl.py"
@@ -76,21 +76,21 @@ MUTANTS = (
     ),
     Mutant(
         bug="the maximum is that of the batch, not of each image",
-        file="masks/threshold.py",
+        file="masks.py",
         old="    axes = tuple(range(1, len(attention.shape)))",
         new="    axes = tuple(range(len(attention.shape)))",
         test=SHAPES,
     ),
     Mutant(
         bug="a dead map is erased whole",
-        file="masks/threshold.py",
+        file="masks.py",
         old="ops.logical_or(attention < threshold * maximum, maximum <= 0)",
         new="attention < threshold * maximum",
         test="tests/layers/test_adl.py::test_a_dead_or_negative_map_loses_nothing",
     ),
     Mutant(
         bug="gradient flows through the mask: a sigmoid stands for its step",
-        file="masks/threshold.py",
+        file="masks.py",
         old="""    kept = ops.logical_or(attention < threshold * maximum, maximum <= 0)
     return ops.cast(kept, "float32")""",
         new="""    kept = ops.logical_or(attention < threshold * maximum, maximum <= 0)
@@ -100,21 +100,21 @@ MUTANTS = (
     ),
     Mutant(
         bug="an even block lies one cell further down and right",
-        file="masks/blocks.py",
+        file="masks.py",
         old="    before, after = (size - 1) // 2, size // 2",
         new="    before, after = size // 2, (size - 1) // 2",
         test="tests/masks/test_blocks.py::test_one_block_by_hand",
     ),
     Mutant(
         bug="DFM's focus raises dropped cells, too",
-        file="masks/blocks.py",
+        file="masks.py",
         old="    return mask * (1.0 + focus * dropped_near)",
         new="    return mask + focus * dropped_near",
         test="tests/layers/test_dfm.py::test_focused_matrix_by_hand",
     ),
     Mutant(
         bug="CAGD's smallest channel may be a dead one",
-        file="masks/channels.py",
+        file="masks.py",
         old="ops.min(ops.where(live, magnitude, infinity), axis=-1, keepdims=True)",
         new="ops.min(magnitude, axis=-1, keepdims=True)",
         test="tests/layers/test_cagd.py"
@@ -129,7 +129,7 @@ MUTANTS = (
     ),
     Mutant(
         bug="DFM's branches keep their own enhancement",
-        file="masks/fusion.py",
+        file="masks.py",
         old='    if branches == "fused":',
         new='    if branches == "unfused":',
         test="tests/layers/test_dfm.py::test_fusion_crosses_the_branches_by_hand",
@@ -147,42 +147,42 @@ MUTANTS = (
     ),
     Mutant(
         bug="DropBlock takes the height for the width",
-        file="masks/random_blocks.py",
+        file="masks.py",
         old="ops.reshape(_block_fits(width, columns), (1, 1, -1, 1))",
         new="ops.reshape(_block_fits(height, columns), (1, 1, -1, 1))[:, :, :width]",
         test=f"{REFERENCE}[DropBlock2D-4]",
     ),
     Mutant(
         bug="DropBlock ignores `rescale`",
-        file="layers/drop_block.py",
+        file="layers/dropout_relatives.py",
         old="masks.rescale(mask) if self.rescale else mask",
         new="masks.rescale(mask)",
         test="tests/layers/test_drop_block.py::test_equals_the_reference",
     ),
     Mutant(
         bug="DropBlock ignores `per_channel`",
-        file="layers/drop_block.py",
+        file="layers/dropout_relatives.py",
         old="channels if self.per_channel else 1",
         new="channels",
         test=f"{REFERENCE}[DropBlock2D-0]",
     ),
     Mutant(
         bug='"batch" draws for each sample, "sample" for the batch',
-        file="layers/draws.py",
+        file="layers/attention_mask.py",
         old='if draw == "sample" else 1',
         new='if draw == "batch" else 1',
         test=f"{REFERENCE}[ADL-0]",
     ),
     Mutant(
         bug="an integer seed in `call`: the same draw for ever",
-        file="layers/draws.py",
+        file="layers/attention_mask.py",
         old='(samples, 1, 1, 1), dtype="float32", seed=seed_generator',
         new='(samples, 1, 1, 1), dtype="float32", seed=7',
         test=f"{NUMERICS}::test_each_call_of_a_compiled_function_draws_anew[ADL]",
     ),
     Mutant(
         bug="Cutout hands an integer on: its generator stands still in `fit`",
-        file="layers/cutout.py",
+        file="layers/dropout_relatives.py",
         old='(batch, 2), dtype="float32", seed=self.seed_generator',
         new='(batch, 2), dtype="float32", seed=self.seed or 1',
         test="tests/contracts/test_training_contract.py"
@@ -190,7 +190,7 @@ MUTANTS = (
     ),
     Mutant(
         bug="in float16 MaxDrop drops what it would keep in float32",
-        file="layers/max_drop.py",
+        file="layers/dropout_relatives.py",
         old="uniform < self.drop_rate)",
         new='(uniform < self.drop_rate) ^ (self.compute_dtype == "float16"))',
         test=f"{NUMERICS}::test_low_precision_equals_float32"
@@ -198,7 +198,7 @@ MUTANTS = (
     ),
     Mutant(
         bug="the factor is rounded before the output is: two roundings",
-        file="layers/sagd.py",
+        file="layers/dgdm.py",
         old="ops.cast(features * self.draw_map(features), inputs.dtype)",
         new="inputs * ops.cast(self.draw_map(features), inputs.dtype)",
         test=f"{NUMERICS}::test_low_precision_equals_float32[0.0001-bfloat16-SAGD-0]",

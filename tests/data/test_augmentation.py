@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_wsol.data.augmentation import random_crop_and_flip, resize
+from keras_wsol.data.tf_pipeline import random_crop_and_flip, resize
 from tests.data.small_datasets import gradient, noise
 
 SIZE = (14, 21)  # cut out of (16, 24), 256/224 of it

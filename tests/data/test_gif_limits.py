@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_wsol.data import gif as walk
-from keras_wsol.data.read_each import decode_rgb, read_each
+from keras_wsol.data import images as walk
+from keras_wsol.data.tf_pipeline import decode_rgb, read_each
 from tests.data.handmade import COLORS, encode, gif
 
 WHOLE = np.arange(48).reshape(6, 8) % 4

@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_wsol.data.read_each import decode_rgb
-from keras_wsol.data.reading import read_image
+from keras_wsol.data.numpy_pipeline import read_image
+from keras_wsol.data.tf_pipeline import decode_rgb
 from tests.data.small_datasets import gradient
 
 RGB = gradient(24, 40)

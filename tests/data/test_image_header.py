@@ -10,12 +10,15 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from keras_wsol.data.byte_fields import fields
-from keras_wsol.data.gif import first_frame
-from keras_wsol.data.image_header import MAX_SEGMENTS, read_header
-from keras_wsol.data.orientation import upright
-from keras_wsol.data.read_each import PARALLEL_DECODES, decode_rgb, read_each
-from keras_wsol.data.reading import read_image
+from keras_wsol.data.images import (
+    MAX_SEGMENTS,
+    fields,
+    first_frame,
+    read_header,
+    upright,
+)
+from keras_wsol.data.numpy_pipeline import read_image
+from keras_wsol.data.tf_pipeline import PARALLEL_DECODES, decode_rgb, read_each
 from tests.data.handmade import (
     COLORS,
     behind_start,

@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_wsol.data.augmentation import crop_of_resized, resize
-from keras_wsol.data.batch_arguments import default_threads
-from keras_wsol.data.image_header import read_header
-from keras_wsol.data.jpeg_frame import sole_frame
-from keras_wsol.data.read_each import decode_rgb
-from keras_wsol.data.read_stream import Reading, read_stream
+from keras_wsol.data.dataset import default_threads
+from keras_wsol.data.images import read_header, sole_frame
+from keras_wsol.data.tf_pipeline import (
+    Reading,
+    crop_of_resized,
+    decode_rgb,
+    read_stream,
+    resize,
+)
 from tests.data.handmade import behind_start, encode, exif, segment
 from tests.data.small_datasets import arrays, assert_same, gradient, in_memory, noise
 
@@ -142,7 +145,7 @@ def test_threads_change_nothing():
 @pytest.mark.parametrize("deterministic", [True, False])
 @pytest.mark.parametrize("threads", [1, None])
 def test_one_thread_reads_one_image_at_once(monkeypatch, deterministic, threads):
-    monkeypatch.setattr("keras_wsol.data.read_stream.default_threads", lambda: 1)
+    monkeypatch.setattr("keras_wsol.data.tf_pipeline.default_threads", lambda: 1)
     lock, at_once = Lock(), [0, 0]
 
     def slow(number):

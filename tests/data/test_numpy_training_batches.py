@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_wsol.data.training_batches import TrainingBatches, random_crop_and_flip
+from keras_wsol.data.numpy_pipeline import TrainingBatches, random_crop_and_flip
 from tests.data.small_datasets import as_files, assert_same, in_memory, noise
 
 SIZE = (14, 21)
@@ -134,11 +134,11 @@ def test_every_crop_and_flip_comes_equally_often():
 
 def test_crops_are_those_of_tensorflow():
     tf = pytest.importorskip("tensorflow")
-    from keras_wsol.data import augmentation
+    from keras_wsol.data import tf_pipeline
 
     image = noise(1)[0]
     seed = np.array([5, 7], "int64")
-    expected = augmentation.random_crop_and_flip(image, SIZE, seed).numpy()
+    expected = tf_pipeline.random_crop_and_flip(image, SIZE, seed).numpy()
     draws = tf.random.stateless_uniform([3], seed).numpy()
     found = random_crop_and_flip(image, SIZE, lambda count: draws[:count])
     # Pillow rounds to whole numbers, after each of the two directions.

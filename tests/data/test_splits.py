@@ -1,6 +1,6 @@
 import numpy as np
 
-from keras_wsol.data.splits import images_a_class, share_a_class
+from keras_wsol.data.dataset import images_a_class, share_a_class
 
 # Four images of class 2, one of class 5, three of class 0.
 CLASS_IDS = np.array([2, 0, 2, 5, 0, 2, 0, 2])

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from keras_wsol import data
-from keras_wsol.data.creatures import CLASS_NAMES, draw_creatures
+from keras_wsol.data.synthetic import CLASS_NAMES, draw_creatures
 
 
 @pytest.mark.parametrize(

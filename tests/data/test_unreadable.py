@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_wsol.data.read_each import read_each
-from keras_wsol.data.skipped import SkippedFiles
+from keras_wsol.data.dataset import SkippedFiles
+from keras_wsol.data.tf_pipeline import read_each
 from tests.data.small_datasets import as_files, gradient, noise, renamed
 
 SIZE = (14, 21)

@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 
-from keras_wsol.data.pipeline import boxes_in_view as boxes_in_view_tf
-from keras_wsol.data.reading import boxes_in_view as boxes_in_view_numpy
-from keras_wsol.data.views import (
+from keras_wsol.data.images import (
     check_view,
     resize_before_crop,
     view_box_transform,
     view_geometry,
 )
+from keras_wsol.data.numpy_pipeline import boxes_in_view as boxes_in_view_numpy
+from keras_wsol.data.tf_pipeline import boxes_in_view as boxes_in_view_tf
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from keras_wsol.data.reading import read_image
+from keras_wsol.data.numpy_pipeline import read_image
 from keras_wsol.export import export_saved_model
 from keras_wsol.models import Localizer
 from tests.data.handmade import behind_start, encode, exif, gif, large_png, segment

@@ -3,7 +3,7 @@
 import pytest
 
 from keras_wsol.export import saved_model
-from keras_wsol.export.replacing import replacing, restore_replaced
+from keras_wsol.files import replacing, restore_replaced
 
 
 def fill(path, kind, text):

@@ -6,7 +6,7 @@ from keras import layers
 
 from keras_wsol.layers import ADL, MaxDrop, SqueezeExcite
 from keras_wsol.models import Localizer, build_classifier, describe, multiply_adds
-from keras_wsol.models.description import Place, Stage
+from keras_wsol.models.inspection import Place, Stage
 from tests.models.small import small_classifier
 
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from keras import ops
 
+from keras_wsol.cam.split import find_head
 from keras_wsol.models import Localizer
-from keras_wsol.models.head import find_head
 from tests.models.small import draw_weights, random_images
 
 SIZE = (12, 18)

@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_wsol.layers import ADL, CAGD, DFM, DGDM
 from keras_wsol.models import Localizer, inserted_layers
-from keras_wsol.models.inserted import probe_inserted
+from keras_wsol.models.inspection import probe_inserted
 from tests.models.small import dtype_policy, random_images, small_classifier
 
 

@@ -7,7 +7,7 @@ from keras import layers
 
 from keras_wsol.layers import ADL
 from keras_wsol.models import build_classifier, insert_after, with_input_size
-from keras_wsol.models.layer_weights import set_layer_weights
+from keras_wsol.models.splice import set_layer_weights
 from tests.models.adapted import SIZE, adapted_model, normalized
 from tests.models.small import outputs, random_images
 

@@ -4,7 +4,7 @@ import pytest
 from keras import ops
 
 from keras_wsol.models import BACKBONES, ImageNetNormalization
-from keras_wsol.models.normalization import MODES
+from keras_wsol.models.parts import MODES
 from tests.models.small import dtype_policy, outputs, random_images, small_classifier
 
 # The function that belongs to each backbone's weights.

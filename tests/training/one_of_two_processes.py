@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_wsol import models, training
-from keras_wsol.data.training_batches import TrainingBatches
+from keras_wsol.data.numpy_pipeline import TrainingBatches
 from tests.data.small_datasets import in_memory, noise
 
 CASES = {

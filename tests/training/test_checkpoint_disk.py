@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_wsol.training import Checkpoint, safe_file
+from keras_wsol import files
+from keras_wsol.training import Checkpoint
 from tests.training.test_checkpoint import (
     assert_same_state,
     make_model,
@@ -163,4 +164,4 @@ def test_a_temporary_file_that_stays_does_not_hide_the_reason(tmp_path, monkeypa
     monkeypatch.setattr("pathlib.Path.open", refuse)
     monkeypatch.setattr("pathlib.Path.unlink", refuse)
     with pytest.raises(OSError, match=r"Cannot write .*/a\.npz: Read-only file sys"):
-        safe_file.replace(tmp_path / "a.npz", {"x": np.zeros(3)})
+        files.replace(tmp_path / "a.npz", {"x": np.zeros(3)})

@@ -6,8 +6,12 @@ import keras
 import numpy as np
 import pytest
 
-from keras_wsol.models.device_check import check_devices
-from keras_wsol.training.replicas import AverageReplicas, average_replicas, check_fit
+from keras_wsol.training.distribution import (
+    AverageReplicas,
+    average_replicas,
+    check_devices,
+    check_fit,
+)
 
 BACKEND = keras.backend.backend()
 ON_TENSORFLOW = pytest.mark.skipif(BACKEND != "tensorflow", reason="tf.distribute")

@@ -19,7 +19,7 @@ from keras_wsol.training import (
     Recipe,
     StopAtNonFinite,
     keep_best,
-    recipe,
+    recipes,
 )
 from tests.data.small_datasets import in_memory, noise
 
@@ -261,7 +261,7 @@ def test_fewer_images_than_a_batch():
 @pytest.mark.parametrize("chosen", ALL, ids=lambda r: r.name)
 def test_options_are_those_of_the_method_and_of_the_backbone(chosen, monkeypatch):
     given = {}
-    monkeypatch.setattr(recipe, "build_classifier", lambda **kw: given.update(kw))
+    monkeypatch.setattr(recipes, "build_classifier", lambda **kw: given.update(kw))
     chosen.build(weights=None, seed=3)
     assert given["input_shape"] == (224, 224, 3)
     assert given["num_classes"] == chosen.num_classes

@@ -1,0 +1,120 @@
+"""Layers of a classifier: the normalization of images, and the logits."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+MODES = ("tf", "caffe", "torch")
+
+
+@keras.saving.register_keras_serializable(package="keras_wsol")
+class ImageNetNormalization(keras.layers.Layer):
+    """Turns images in [0, 255] into what a backbone of `keras.applications` takes.
+
+    It is `keras.applications`' own preprocessing as a layer, so that it travels
+    inside the model. It works in float32 under every dtype policy: float16 cannot
+    tell 200.1 from 200.0.
+
+    Args:
+        mode: `"tf"`: to [-1, 1]. `"caffe"`: BGR less the mean colour.
+            `"torch"`: to [0, 1], then less the mean, over the deviation.
+        **kwargs: Passed on to `keras.layers.Layer` (`name`, ...).
+
+    Call arguments:
+        inputs: RGB images `(batch, height, width, 3)` in [0, 255], of any number
+            type.
+
+    Output shape:
+        Same as the input, float32.
+
+    Raises:
+        ValueError: `mode` is unknown.
+
+    Example:
+    >>> layer = ImageNetNormalization("tf")
+    >>> images = keras.ops.full((1, 1, 1, 3), 255.0)
+    >>> keras.ops.convert_to_numpy(layer(images)).ravel().tolist()
+    [1.0, 1.0, 1.0]
+    """
+
+    def __init__(self, mode: str, **kwargs: Any) -> None:
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        if mode not in MODES:
+            raise ValueError(
+                f"`mode` must be one of {list(MODES)}. Received: mode={mode!r}."
+            )
+        self.mode = mode
+
+    def call(self, inputs: Any) -> Any:
+        return keras.applications.imagenet_utils.preprocess_input(
+            ops.cast(inputs, "float32"), data_format="channels_last", mode=self.mode
+        )
+
+    def compute_output_spec(self, inputs: Any) -> Any:
+        return keras.KerasTensor(inputs.shape, "float32")
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "mode": self.mode}
+
+
+@keras.saving.register_keras_serializable(package="keras_wsol")
+class Logits(keras.layers.Dense):
+    """A `Dense` layer that carries the names of its classes.
+
+    Names that live in the configuration of a layer survive cloning, saving and
+    loading, and so reach the exported model from the data set.
+
+    Args:
+        units: Integer, number of classes.
+        class_names: Optional sequence of `units` strings.
+        **kwargs: Passed on to `keras.layers.Dense`.
+
+    Raises:
+        ValueError: There are not `units` names, or two are the same.
+
+    Example:
+    >>> layer = Logits(2, class_names=["cat", "dog"])
+    >>> Logits.from_config(layer.get_config()).class_names
+    ('cat', 'dog')
+    """
+
+    def __init__(
+        self, units: int, class_names: Sequence[str] | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(units, **kwargs)
+        if class_names is not None:
+            class_names = tuple(str(name) for name in class_names)
+            if len(class_names) != units or len(set(class_names)) != units:
+                raise ValueError(
+                    f"`class_names` must be {units} different names, one for each "
+                    f"class. Received {len(class_names)}, "
+                    f"{len(set(class_names))} of them different."
+                )
+        self.class_names = class_names
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "class_names": self.class_names}
+
+
+def class_names_of(model: keras.Model) -> tuple[str, ...] | None:
+    """Returns the class names that a model carries.
+
+    Args:
+        model: A classifier of `build_classifier`, trained or loaded, or any
+            other model.
+
+    Returns:
+        The names by class id, or `None` if the model carries none.
+
+    Example:
+    >>> inputs = keras.Input((3,))
+    >>> outputs = Logits(2, class_names=["cat", "dog"])(inputs)
+    >>> class_names_of(keras.Model(inputs, outputs))
+    ('cat', 'dog')
+    """
+    for layer in reversed(model.layers):
+        if isinstance(layer, Logits):
+            return layer.class_names
+    return None

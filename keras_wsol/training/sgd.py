@@ -1,0 +1,271 @@
+"""SGD as the papers train with it, and its learning rates."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from itertools import pairwise
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_wsol.arguments import check_bool, check_choice, check_integer, check_number
+
+SCHEDULES = ("cosine", "step", "constant")
+
+
+def learning_rate(
+    schedule: str,
+    base: float,
+    *,
+    epochs: int,
+    steps_per_epoch: int,
+    drop_epochs: Sequence[int] = (30, 60, 90),
+) -> Any:
+    """Makes a schedule that counts in epochs.
+
+    Args:
+        schedule: `"cosine"`: from `base` to 0 over all epochs. `"step"`: a tenth
+            at each of `drop_epochs`. `"constant"`.
+        base: Float, the first rate.
+        epochs: Integer, length of the training.
+        steps_per_epoch: Integer, batches in an epoch.
+        drop_epochs: Integers that rise, used by `"step"`: after how many epochs
+            the rate drops. Those past the end never come. Default 30, 60, 90; ADL's
+            code has a fourth at 100.
+
+    Returns:
+        A float or a schedule of `keras.optimizers.schedules`.
+
+    Raises:
+        TypeError: A number has another type than it must have; a boolean is none.
+        ValueError: `schedule` is unknown, a number is out of range, or `drop_epochs`
+            do not rise.
+
+    Example:
+    >>> rate = learning_rate("step", 0.1, epochs=4, steps_per_epoch=10,
+    ...                      drop_epochs=(2,))
+    >>> [round(float(rate(step)), 3) for step in (0, 19, 20)]
+    [0.1, 0.1, 0.01]
+    """
+    check_choice("schedule", schedule, SCHEDULES)
+    base = check_number("base", base, high=None)
+    epochs = check_integer("epochs", epochs)
+    steps_per_epoch = check_integer("steps_per_epoch", steps_per_epoch)
+    drop_epochs = _checked_drops(drop_epochs)
+    if schedule == "constant":
+        return base
+    if schedule == "cosine":
+        return keras.optimizers.schedules.CosineDecay(base, epochs * steps_per_epoch)
+    # Keras' boundaries are the last steps of the old rate.
+    return keras.optimizers.schedules.PiecewiseConstantDecay(
+        [epoch * steps_per_epoch - 1 for epoch in drop_epochs],
+        [base * 0.1**drops for drops in range(len(drop_epochs) + 1)],
+    )
+
+
+def _checked_drops(given: Sequence[int]) -> list[int]:
+    drops = [check_integer("drop_epochs", epoch) for epoch in given]
+    if any(one >= other for one, other in pairwise(drops)):
+        raise ValueError(
+            "`drop_epochs` must rise. Received: "
+            f"drop_epochs={tuple(given)}. In order: {tuple(sorted(set(drops)))}."
+        )
+    return drops
+
+
+# Names that Keras gives to what a layer multiplies its input by. Biases, and the
+# `gamma` and `beta` of a normalization, are none of these.
+KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")
+
+
+@keras.saving.register_keras_serializable(package="keras_wsol")
+class LayerwiseSGD(keras.optimizers.SGD):
+    """SGD with momentum that multiplies the gradients of chosen layers.
+
+    Pretrained layers want a lower rate than a new head. Multiplying gradients, as
+    ADL's code does, is for SGD the same as multiplying the rate, and works on every
+    backend, under loss scaling and with schedules. The order of a step is: decay
+    (`l2_decay`), multiplier, clipping, momentum.
+
+    With its defaults the rest is Keras' SGD, which differs from the optimizers that
+    the papers' code was written for in two ways:
+
+    - *Decay.* `weight_decay` of Keras shrinks every weight by `learning_rate *
+      weight_decay`, whatever its layer's multiplier, and leaves the velocity alone.
+      A penalty in the loss, `l2_decay / 2 * sum(w ** 2)`, adds `l2_decay * w` to the
+      gradient, which then passes through multiplier and momentum. That is
+      `l2_decay`.
+    - *Velocity.* Keras keeps the rate in the velocity: `v = momentum * v - rate * g`,
+      `w += momentum * v - rate * g` (Nesterov). After the rate has dropped to a
+      tenth, the old velocity still moves the weights at the old rate, for some ten
+      steps. TensorFlow 1 and PyTorch keep the velocity free of the rate:
+      `v = momentum * v + g`, `w -= rate * (g + momentum * v)`. That is
+      `rate_free_velocity`; while the rate is constant, both are the same.
+
+    Args:
+        learning_rate: Float, or a schedule of `keras.optimizers.schedules`.
+        momentum: Float in [0, 1]. Default 0.9, as in ADL's code.
+        nesterov: Boolean. Default true, as in ADL's code.
+        multipliers: Pattern of a layer's name to the factor of its gradients, such
+            as `{"head_*": 10.0}`; `*`, `?` and `[1-3]` are wildcards. The first
+            pattern that fits counts. Weights of a layer inside a layer (of a block
+            or a nested model) follow the innermost name that a pattern fits. Layers
+            that fit none have 1.
+        l2_decay: Float >= 0, added to the gradients times the weights. Default 0.
+            ADL's code has 5e-4 for VGG and 1e-4 for ResNet.
+        l2_weights: Names of the weights that `l2_decay` is for, or `None` for all.
+            Default: `"kernel"`, `"depthwise_kernel"` and `"pointwise_kernel"`, as in
+            ADL's code; PyTorch's SGD decays all, as in wsolevaluation.
+        rate_free_velocity: Boolean. Whether the velocity is free of the rate.
+            Default false, as in Keras.
+        **kwargs: Passed on to `keras.optimizers.SGD`.
+
+    Raises:
+        TypeError: An argument is no number or no boolean.
+        ValueError: A multiplier or `l2_decay` is negative, or, when the optimizer is
+            built, a pattern fits no layer.
+
+    Example:
+    >>> inputs = keras.Input((2,))
+    >>> x = keras.layers.Dense(1, kernel_initializer="ones", name="body")(inputs)
+    >>> head = keras.layers.Dense(1, kernel_initializer="ones", name="head")
+    >>> model = keras.Model(inputs, head(x))
+    >>> optimizer = LayerwiseSGD(0.1, momentum=0.0, nesterov=False,
+    ...                          multipliers={"head": 5.0}, l2_decay=0.2)
+    >>> optimizer.apply([keras.ops.ones_like(w) for w in model.trainable_variables],
+    ...                 model.trainable_variables)
+    >>> [round(float(w.numpy().ravel()[0]), 3) for w in model.trainable_variables]
+    [0.88, -0.1, 0.4, -0.5]
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.01,
+        momentum: float = 0.9,
+        nesterov: bool = True,
+        multipliers: Mapping[str, float] | None = None,
+        l2_decay: float = 0.0,
+        l2_weights: Sequence[str] | None = KERNELS,
+        rate_free_velocity: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            learning_rate=learning_rate, momentum=momentum, nesterov=nesterov, **kwargs
+        )
+        self.multipliers = _checked_multipliers(multipliers)
+        self.l2_decay = float(check_number("l2_decay", l2_decay, high=None))
+        if isinstance(l2_weights, str):
+            raise TypeError(
+                "`l2_weights` must be a sequence of names or None. Received: "
+                f"l2_weights={l2_weights!r} (of type str)."
+            )
+        self.l2_weights = None if l2_weights is None else list(l2_weights)
+        check_bool("rate_free_velocity", rate_free_velocity)
+        self.rate_free_velocity = rate_free_velocity
+
+    def build(self, variables: list) -> None:
+        fitting = patterns_that_fit(self.multipliers, variables)
+        unused = [pattern for pattern in self.multipliers if pattern not in fitting]
+        if unused:
+            layers = {name for variable in variables for name in _layers(variable.path)}
+            raise ValueError(
+                f"`multipliers` has patterns that fit no trained layer: {unused}. The "
+                f"last trained layers are: {sorted(layers)[-8:]}."
+            )
+        super().build(variables)
+
+    def _factor(self, path: str) -> float:
+        for layer in reversed(_layers(path)):
+            for pattern, factor in self.multipliers.items():
+                if fnmatchcase(layer, pattern):
+                    return factor
+        return 1.0
+
+    def _decays(self, path: str) -> bool:
+        names = self.l2_weights
+        return self.l2_decay > 0 and (names is None or path.split("/")[-1] in names)
+
+    def apply(self, grads: list, trainable_variables: Any = None) -> None:
+        if trainable_variables is not None:
+            trainable_variables = list(trainable_variables)
+        # Without them they are those that the optimizer was built with.
+        variables = (
+            self._trainable_variables
+            if trainable_variables is None
+            else trainable_variables
+        )
+        changed = [
+            None if grad is None else self._decayed_and_multiplied(grad, variable)
+            for grad, variable in zip(grads, variables, strict=True)
+        ]
+        super().apply(changed, trainable_variables)
+
+    def _decayed_and_multiplied(self, grad: Any, variable: Any) -> Any:
+        if self._decays(variable.path):
+            # As is done to the loss: Keras divides by this scale later, and sums over
+            # the replicas.
+            decay = self.l2_decay * (self.loss_scale_factor or 1.0) / _replicas()
+            weights = ops.convert_to_tensor(variable)
+            grad = ops.cast(grad, weights.dtype) + decay * weights
+        factor = self._factor(variable.path)
+        return grad if factor == 1.0 else grad * factor
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        if not self.rate_free_velocity or self.momentum == 0:
+            super().update_step(gradient, variable, learning_rate)
+            return
+        gradient = ops.cast(gradient, variable.dtype)
+        momentum = ops.cast(self.momentum, variable.dtype)
+        velocity = self.momentums[self._get_variable_index(variable)]
+        self.assign(velocity, ops.add(ops.multiply(velocity, momentum), gradient))
+        step = ops.multiply(velocity, momentum) if self.nesterov else velocity
+        step = ops.add(step, gradient) if self.nesterov else step
+        rate = ops.cast(learning_rate, variable.dtype)
+        self.assign_sub(variable, ops.multiply(step, rate))
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "multipliers": self.multipliers,
+            "l2_decay": self.l2_decay,
+            "l2_weights": self.l2_weights,
+            "rate_free_velocity": self.rate_free_velocity,
+        }
+
+
+def patterns_that_fit(patterns: Iterable[str], variables: Iterable[Any]) -> set[str]:
+    """Returns those patterns that fit the layer of a variable."""
+    layers = {name for variable in variables for name in _layers(variable.path)}
+    return {
+        pattern
+        for pattern in patterns
+        if any(fnmatchcase(layer, pattern) for layer in layers)
+    }
+
+
+def _replicas() -> int:
+    """How many replicas' gradients are summed: those of `tf.distribute`."""
+    if keras.backend.backend() != "tensorflow":
+        return 1
+    import tensorflow as tf
+
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def _layers(path: str) -> list[str]:
+    """Names of the layers that a weight belongs to, the innermost last."""
+    return path.split("/")[:-1]
+
+
+def _checked_multipliers(given: Mapping[str, float] | None) -> dict[str, float]:
+    multipliers = dict(given or {})
+    for name, factor in multipliers.items():
+        if isinstance(factor, bool):
+            raise TypeError(
+                f"`multipliers` must be numbers >= 0. Received: {{{name!r}: {factor}}} "
+                "(of type bool)."
+            )
+    negative = {name: m for name, m in multipliers.items() if m < 0}
+    if negative:
+        raise ValueError(f"`multipliers` must be >= 0. Received: {negative}.")
+    return multipliers

@@ -1,11 +1,10 @@
-"""Checks of arguments: what was expected, then what came."""
+"""Checks of arguments: each returns the value, or says what was expected and came."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
-import keras
 import numpy as np
 
 
@@ -16,29 +15,10 @@ def check_number(
     limits = f"in [{low:g}, {high:g}]" if high is not None else f">= {low:g}"
     expected = f"`{name}` must be a number {limits}."
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(
-            f"{expected} Received: {name}={value!r} (of type {type(value).__name__})."
-        )
+        raise TypeError(f"{expected} {_received(name, value, with_type=True)}")
     if not (math.isfinite(value) and low <= value <= (value if high is None else high)):
-        raise ValueError(f"{expected} Received: {name}={value!r}.")
+        raise ValueError(f"{expected} {_received(name, value)}")
     return plain(value)
-
-
-def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
-    """Raises unless `value` is one of `choices`."""
-    if value not in choices:
-        raise ValueError(
-            f"`{name}` must be one of {list(choices)}. Received: {name}={value!r}."
-        )
-
-
-def check_bool(name: str, value: Any) -> None:
-    """Raises `TypeError` unless `value` is a boolean."""
-    if not isinstance(value, bool):
-        raise TypeError(
-            f"`{name}` must be a boolean. Received: {name}={value!r} (of type "
-            f"{type(value).__name__})."
-        )
 
 
 def check_integer(
@@ -52,12 +32,38 @@ def check_integer(
     limits = f">= {low}" if high is None else f"in [{low}, {high}]"
     expected = f"`{name}` must be {expected or f'an integer {limits}'}."
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(
-            f"{expected} Received: {name}={value!r} (of type {type(value).__name__})."
-        )
+        raise TypeError(f"{expected} {_received(name, value, with_type=True)}")
     if not low <= value <= (value if high is None else high):
-        raise ValueError(f"{expected} Received: {name}={value!r}.")
+        raise ValueError(f"{expected} {_received(name, value)}")
     return plain(value)
+
+
+def check_choice(name: str, value: Any, choices: Sequence[Any]) -> Any:
+    """Returns `value` if it is one of `choices`, else raises `ValueError`."""
+    if value not in choices:
+        raise ValueError(
+            f"`{name}` must be one of {list(choices)}. {_received(name, value)}"
+        )
+    return value
+
+
+def check_bool(name: str, value: Any) -> bool:
+    """Returns `value` if it is a boolean, else raises `TypeError`."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(
+            f"`{name}` must be a boolean. {_received(name, value, with_type=True)}"
+        )
+    return bool(value)
+
+
+def plain(value: Any) -> Any:
+    """Turns a scalar of NumPy into one of Python."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _received(name: str, value: Any, with_type: bool = False) -> str:
+    kind = f" (of type {type(value).__name__})" if with_type else ""
+    return f"Received: {name}={value!r}{kind}."
 
 
 def fill_options(
@@ -75,32 +81,3 @@ def fill_options(
             f"`{name}` may hold {sorted(defaults)}. Received: {sorted(options or {})}."
         )
     return filled
-
-
-def check_activation(name: str, value: Any) -> Callable[[Any], Any]:
-    """Returns the activation that `value` names or is."""
-    try:
-        return keras.activations.get(value)
-    except (ValueError, TypeError) as error:
-        raise ValueError(
-            f"`{name}` must be an activation: a function, or a name of "
-            f"`keras.activations`. Received: {name}={value!r}."
-        ) from error
-
-
-def check_block_size(value: Any) -> int | str:
-    """Returns `value` if it is an integer of at least 1, or `"adaptive"`."""
-    expected = '`block_size` must be an integer >= 1 or "adaptive".'
-    if isinstance(value, bool) or not isinstance(value, Integral | str):
-        raise TypeError(
-            f"{expected} Received: block_size={value!r} (of type "
-            f"{type(value).__name__})."
-        )
-    if value != "adaptive" and (isinstance(value, str) or value < 1):
-        raise ValueError(f"{expected} Received: block_size={value!r}.")
-    return plain(value)
-
-
-def plain(value: Any) -> Any:
-    """Turns a scalar of NumPy into one of Python."""
-    return value.item() if isinstance(value, np.generic) else value

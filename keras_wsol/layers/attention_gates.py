@@ -7,11 +7,22 @@ import keras
 from keras import ops
 
 from keras_wsol import masks
-from keras_wsol.arguments import check_activation, check_bool, check_integer
+from keras_wsol.arguments import check_bool, check_integer
 
 # Far from 1, so that blocks with neighbouring seeds do not start from the same
 # numbers.
 SEED_STEP = 1_000_003
+
+
+def check_activation(name: str, value: Any) -> Callable[[Any], Any]:
+    """Returns the activation that `value` names or is."""
+    try:
+        return keras.activations.get(value)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"`{name}` must be an activation: a function, or a name of "
+            f"`keras.activations`. Received: {name}={value!r}."
+        ) from error
 
 
 def derived_seed(seed: int | None, number: int) -> int | None:

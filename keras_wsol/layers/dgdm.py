@@ -7,14 +7,26 @@ from keras import ops
 
 from keras_wsol import masks
 from keras_wsol.arguments import (
-    check_block_size,
     check_bool,
     check_choice,
+    check_integer,
     check_number,
 )
 from keras_wsol.layers.attention_mask import DRAWS, draw_channel_mask, draw_first
 
 SELECTIONS = ("min_multiple", "top_k")
+
+
+def check_block_size(value: Any) -> int | str:
+    """Returns `value` if it is an integer of at least 1, or `"adaptive"`."""
+    if isinstance(value, str) and value == "adaptive":
+        return value
+    if isinstance(value, str):
+        raise ValueError(
+            '`block_size` must be an integer >= 1 or "adaptive". '
+            f"Received: block_size={value!r}."
+        )
+    return check_integer("block_size", value, expected='an integer >= 1 or "adaptive"')
 
 
 @keras.saving.register_keras_serializable(package="keras_wsol")

@@ -1,59 +1,97 @@
 """Writing files so that a reader sees the old or the new one, whole."""
 
 import contextlib
+import glob
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-
 
 @contextmanager
-def replacing(path: Path, overwrite: bool = True) -> Iterator[Path]:
-    """Gives another path to write a file or folder to, then renames it to `path`."""
-    restore_replaced(path)
+def replaced(path: str | Path, overwrite: bool = True) -> Iterator[Path]:
+    """Gives a path to write a file or folder to, which then takes the place of `path`.
+
+    Nothing is left, and the old one stays, if the block raises or writes nothing.
+    Without `overwrite`, anything at `path` is a `FileExistsError`, also if another
+    job puts it there meanwhile.
+    """
+    path = Path(path)
+    restore(path)
     if not overwrite and os.path.lexists(path):
         raise FileExistsError(f"{path} exists.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    own = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    make_folder(path.parent)
+    folder = None
     try:
-        temporary = own / path.name
+        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        temporary = folder / path.name
         yield temporary
-        if overwrite:
-            _put_over(temporary, path)
-        else:
-            _put_where_nothing_is(temporary, path)
+        if os.path.lexists(temporary):
+            if temporary.is_file():
+                _sync(temporary)
+            (_put_over if overwrite else _put_where_nothing_is)(temporary, path)
+            _sync(path.parent)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        reason = (error.strerror or error) if _is_ours(error, folder) else error
+        raise OSError(f"Cannot write {path}: {reason}.") from error
     finally:
-        _delete(own)
+        if folder is not None:
+            delete(folder)
 
 
-def restore_replaced(path: Path) -> None:
-    """Brings back what a job had moved away when it was killed."""
-    replaced = _replaced(path)
-    if os.path.lexists(replaced) and not os.path.lexists(path):
-        replaced.rename(path)
+def restore(path: Path) -> None:
+    """Brings back the folder that a killed job had moved away to replace it."""
+    old = _old(path)
+    if os.path.lexists(old) and not os.path.lexists(path):
+        old.rename(path)
+
+
+def delete_leftovers(path: Path) -> None:
+    """Deletes what killed jobs left beside `path`, which nobody else may write now."""
+    restore(path)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        if left.is_dir():
+            delete(left)
+
+
+def make_folder(folder: str | Path) -> None:
+    """Makes a folder with all above it."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise OSError(f"Cannot make the folder {folder}: {reason}.") from error
+
+
+def delete(path: Path) -> None:
+    """Deletes a file or folder; what cannot be deleted stays."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def _put_over(temporary: Path, path: Path) -> None:
-    replaced = _replaced(path)
+    old = _old(path)
     if path.is_dir():  # a folder that is not empty cannot be replaced
-        _delete(replaced)
-        path.replace(replaced)
+        delete(old)
+        path.replace(old)
     temporary.replace(path)
-    _delete(replaced)
+    delete(old)
 
 
 def _put_where_nothing_is(temporary: Path, path: Path) -> None:
-    if not temporary.is_dir():
-        # Fails if anything is there, so that the name is this job's from here on.
-        path.touch(exist_ok=False)
-        temporary.replace(path)
-        return
     try:
-        temporary.rename(path)  # fails onto a file, and a folder that is not empty
+        if temporary.is_dir():
+            temporary.rename(path)  # fails onto a file, and a folder that is not empty
+        else:
+            path.touch(exist_ok=False)  # from here on the name is this job's
+            temporary.replace(path)
     except OSError as error:
         if os.path.lexists(path):
             raise FileExistsError(
@@ -62,80 +100,19 @@ def _put_where_nothing_is(temporary: Path, path: Path) -> None:
         raise
 
 
-def _replaced(path: Path) -> Path:
+def _old(path: Path) -> Path:
     return path.with_name(f".{path.name}.old")
 
 
-def _delete(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+def _is_ours(error: OSError, folder: Path | None) -> bool:
+    return None in (folder, error.filename) or str(folder) in str(error.filename)
 
 
-_ENTRY_BYTES = 512  # around an array: headers of NumPy and of the archive
-
-
-def check_room(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Refuses a folder that cannot be written, or whose disk is too full."""
-    with replaced(path) as temporary:
-        temporary.open("wb").close()
-        temporary.unlink()  # nothing takes the name
-    size = sum(array.nbytes + _ENTRY_BYTES for array in arrays.values())
-    needed = size if path.is_file() else 2 * size
-    free = shutil.disk_usage(path.parent).free
-    if free < needed:
-        raise OSError(
-            f"The disk is too full to keep {path}: {needed:,} bytes are needed, "
-            f"{free:,} are free. Make room, or choose another folder."
-        )
-
-
-def replace(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes arrays to a `.npz` file, so that there is always a whole one."""
-    with replaced(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **arrays)
-
-
-@contextlib.contextmanager
-def replaced(path: Path) -> Iterator[Path]:
-    """Replaces a file by what is written within, if anything is."""
-    temporary = path.with_name(f".{path.name}.tmp{path.suffix}")
-    remove(temporary)  # of a run that was killed
-    try:
-        yield temporary
-        if temporary.is_file():
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-            temporary.replace(path)
-            _sync_folder(path.parent)
-    except OSError as error:
-        reason = error.strerror or error
-        raise OSError(f"Cannot write {path}: {reason}.") from error
-    finally:
-        remove(temporary)
-
-
-def remove(path: Path) -> None:
-    """Removes a file that nothing needs; one that cannot be removed stays."""
-    with contextlib.suppress(OSError):
-        path.unlink()
-
-
-def make_folder(folder: Path) -> None:
-    """Makes a folder with all above it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = error.strerror or error
-        raise OSError(f"Cannot make the folder {folder}: {reason}.") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    """Has the disk keep the new name, too."""
-    if os.name != "posix":
+def _sync(path: Path) -> None:
+    """Has the disk keep a file, or the names in a folder."""
+    if path.is_dir() and os.name != "posix":
         return  # elsewhere a folder cannot be opened
-    handle = os.open(folder, os.O_RDONLY)
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(handle)
     finally:

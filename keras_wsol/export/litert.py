@@ -8,7 +8,7 @@ import keras
 
 from keras_wsol.export.full_precision import in_float32
 from keras_wsol.export.static_graph import as_localizer, check_static, save_function
-from keras_wsol.files import replacing
+from keras_wsol.files import replaced
 from keras_wsol.models import Localizer
 
 
@@ -49,7 +49,7 @@ def export_litert(localizer: keras.Model, path: str | Path) -> Path:
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         content = converter.convert()
-    with replacing(Path(path)) as temporary:
+    with replaced(Path(path)) as temporary:
         temporary.write_bytes(content)
     return Path(path)
 

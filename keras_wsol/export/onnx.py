@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_wsol.export.full_precision import in_float32
 from keras_wsol.export.static_graph import as_localizer, check_static, graph_function
-from keras_wsol.files import replacing
+from keras_wsol.files import replaced
 from keras_wsol.models import Localizer
 
 # Reduces, gathers and resizes as TensorFlow does; understood by onnxruntime from 1.13.
@@ -71,7 +71,7 @@ def export_onnx(
 
     localizer = in_float32(as_localizer(localizer))
     function = graph_function(localizer, _outputs(localizer), batch=None)
-    with replacing(Path(path)) as temporary:
+    with replaced(Path(path)) as temporary:
         tf2onnx.convert.from_function(
             function,
             input_signature=function.input_signature,

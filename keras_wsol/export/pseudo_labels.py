@@ -24,7 +24,7 @@ from keras_wsol.export.label_job import (
 )
 from keras_wsol.export.label_parts import LabelParts
 from keras_wsol.export.labeller import CLASS_IDS, UNREADABLE, Choice, Labeller
-from keras_wsol.files import replacing
+from keras_wsol.files import replaced
 from keras_wsol.models import Localizer
 
 LEFT_OUT = "left_out.csv"
@@ -204,12 +204,12 @@ def _write(
     """Writes the labels, and what has none."""
     write = FORMATS[format].write
     if FORMATS[format].suffix is None:
-        with replacing(path) as folder:
+        with replaced(path) as folder:
             write(parts, folder, class_names)
             _write_left_out(parts, folder / LEFT_OUT)
         return
     left_out_path = _left_out_path(path, format)
-    with replacing(path) as file, replacing(left_out_path) as left_out:
+    with replaced(path) as file, replaced(left_out_path) as left_out:
         write(parts, file, class_names)
         _write_left_out(parts, left_out)
 

@@ -12,7 +12,7 @@ from keras_wsol.data.numpy_pipeline import MAX_PIXELS
 from keras_wsol.export.full_precision import in_float32
 from keras_wsol.export.model_card import model_card, write_model_card
 from keras_wsol.export.warm_up import write_warm_up
-from keras_wsol.files import replacing, restore_replaced
+from keras_wsol.files import replaced, restore
 from keras_wsol.models import Localizer
 
 
@@ -96,13 +96,13 @@ def export_saved_model(
             f"max_pixels={max_pixels!r}."
         )
     path = Path(path)
-    restore_replaced(path)
+    restore(path)
     _check_path(path, overwrite)
     if not isinstance(localizer, Localizer):
         localizer = Localizer(localizer)
     localizer = in_float32(localizer)
     card = {**model_card(localizer, metrics), "max_pixels": int(max_pixels)}
-    with replacing(path, overwrite) as temporary:
+    with replaced(path, overwrite) as temporary:
         _write(localizer, temporary, int(max_pixels), features)
         write_model_card(temporary, card)
         write_warm_up(temporary, _warm_up_requests(localizer))

@@ -15,11 +15,13 @@ from keras_wsol.training.distribution import average_replicas, check_fit, scope_
 from keras_wsol.training.progress import Progress
 from keras_wsol.training.training_state import (
     assign,
+    check_room,
     check_same,
     non_finite,
     state_names,
     state_variables,
     values,
+    write_arrays,
 )
 
 _EPOCHS = "epochs_done"
@@ -175,7 +177,7 @@ class Checkpoint(keras.callbacks.Callback):
         check_fit(self.model)
         if not self.async_safe:
             self._check_steps(self.params["steps"], self.model.steps_per_execution)
-        files.check_room(self.path, self._contents(0, 0)[0])
+        check_room(self.path, self._contents(0, 0)[0])
 
     def _check_steps(self, steps: int | None, at_once: int) -> None:
         if steps is None:
@@ -272,7 +274,7 @@ class Checkpoint(keras.callbacks.Callback):
         wrong = wrong if np.isfinite(loss) else [f"the loss is {loss}"]
         if not wrong:
             try:
-                files.replace(path, contents)
+                write_arrays(path, contents)
             except OSError as error:
                 if first:
                     raise
@@ -280,7 +282,7 @@ class Checkpoint(keras.callbacks.Callback):
         if not wrong:
             self.kept, self.kept_path = Progress(epochs, steps), path
             if not first:
-                files.remove(hidden)
+                files.delete(hidden)
             return
         warnings.warn(
             f"The state after {epochs} epochs and {steps} steps is not saved: "

@@ -1,6 +1,7 @@
 """What training changes: weights, seed generators, and the optimizer's variables."""
 
 import re
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_wsol.files import replaced
 from keras_wsol.training.distribution import scope_of
 
 # Keras tells layers without a name of their own apart by counting: dense, dense_1.
@@ -106,3 +108,26 @@ def _counted_anew(paths: Iterable[str]) -> list[str]:
         return f"{stem}_{rank}" if rank else stem
 
     return ["/".join(anew(*name) for name in path) for path in parts]
+
+
+_ENTRY_BYTES = 512  # around an array: headers of NumPy and of the archive
+
+
+def check_room(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Refuses a folder that cannot be written, or whose disk is too full."""
+    with replaced(path):
+        pass
+    size = sum(array.nbytes + _ENTRY_BYTES for array in arrays.values())
+    needed = size if path.is_file() else 2 * size
+    free = shutil.disk_usage(path.parent).free
+    if free < needed:
+        raise OSError(
+            f"The disk is too full to keep {path}: {needed:,} bytes are needed, "
+            f"{free:,} are free. Make room, or choose another folder."
+        )
+
+
+def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Writes arrays to a `.npz` file, so that there is always a whole one."""
+    with replaced(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)

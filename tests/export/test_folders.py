@@ -213,3 +213,18 @@ def test_class_names_come_along_from_a_saved_localizer(tmp_path):
     expected = [[names[i] for i in row] for row in found["class_ids"].numpy()]
     decoded = [[n.decode() for n in row] for row in found["class_names"].numpy()]
     assert json.dumps(decoded) == json.dumps(expected)
+
+
+def test_the_check_of_an_export(tmp_path):
+    from keras_wsol.export import saved_model
+
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "file").touch()
+    for name in ("photos", "file"):
+        with pytest.raises(FileExistsError, match="is no SavedModel, so it is not rep"):
+            saved_model._check_path(tmp_path / name, overwrite=True)
+    (tmp_path / "photos" / "saved_model.pb").touch()
+    saved_model._check_path(tmp_path / "photos", overwrite=True)
+    with pytest.raises(FileExistsError, match="photos exists"):
+        saved_model._check_path(tmp_path / "photos", overwrite=False)
+    saved_model._check_path(tmp_path / "none", overwrite=False)

@@ -1,9 +1,11 @@
 """Files and folders that are there as a whole or not at all."""
 
+import errno
+import os
+
 import pytest
 
-from keras_wsol.export import saved_model
-from keras_wsol.files import replacing, restore_replaced
+from keras_wsol.files import delete_leftovers, make_folder, replaced, restore
 
 
 def fill(path, kind, text):
@@ -28,7 +30,7 @@ kinds = pytest.mark.parametrize("kind", ["file", "folder"])
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_nothing_is_seen_before_all_is_written(kind, overwrite, tmp_path):
     path = tmp_path / "deep" / "birds.json"
-    with replacing(path, overwrite) as temporary:
+    with replaced(path, overwrite) as temporary:
         assert not temporary.exists()
         assert temporary.name == path.name
         fill(temporary, kind, "new")
@@ -41,9 +43,9 @@ def test_nothing_is_seen_before_all_is_written(kind, overwrite, tmp_path):
 def test_what_is_there_is_replaced_unless_told_not_to(kind, tmp_path):
     path = tmp_path / "x"
     fill(path, kind, "old")
-    with pytest.raises(FileExistsError, match="x exists"), replacing(path, False):
+    with pytest.raises(FileExistsError, match="x exists"), replaced(path, False):
         raise AssertionError("It must not begin.")
-    with replacing(path) as temporary:
+    with replaced(path) as temporary:
         fill(temporary, kind, "new")
         assert content(path) == "old"
     assert (content(path), names(tmp_path)) == ("new", ["x"])
@@ -55,7 +57,7 @@ def test_what_fails_leaves_the_old(kind, tmp_path):
     fill(path, kind, "old")
 
     def fail():
-        with replacing(path) as temporary:
+        with replaced(path) as temporary:
             fill(temporary, kind, "half")
             raise KeyError("broken")
 
@@ -70,7 +72,7 @@ def test_another_job_that_was_first_is_not_overwritten(kind, other, tmp_path):
     path = tmp_path / "x"
 
     def late():
-        with replacing(path, overwrite=False) as temporary:
+        with replaced(path, overwrite=False) as temporary:
             fill(temporary, kind, "late")
             fill(path, other, "first")
 
@@ -82,9 +84,9 @@ def test_another_job_that_was_first_is_not_overwritten(kind, other, tmp_path):
 @kinds
 def test_two_jobs_at_once_do_not_meet(kind, tmp_path):
     path = tmp_path / "x"
-    with replacing(path) as one:
+    with replaced(path) as one:
         fill(one, kind, "one")
-        with replacing(path) as other:
+        with replaced(path) as other:
             assert content(one) == "one"
             fill(other, kind, "other")
         assert content(path) == "other"
@@ -93,7 +95,7 @@ def test_two_jobs_at_once_do_not_meet(kind, tmp_path):
 
 
 def test_others_may_read_the_folder(tmp_path):
-    with replacing(tmp_path / "x") as temporary:
+    with replaced(tmp_path / "x") as temporary:
         fill(temporary, "folder", "new")
     (tmp_path / "usual").mkdir()
     modes = [(tmp_path / name).stat().st_mode for name in ("x", "usual")]
@@ -103,14 +105,14 @@ def test_others_may_read_the_folder(tmp_path):
 def test_a_folder_lost_between_two_renames_comes_back(tmp_path):
     # As a kill between the renames leaves it: the old folder under its other name.
     fill(tmp_path / ".model.old", "folder", "precious")
-    restore_replaced(tmp_path / "model")
+    restore(tmp_path / "model")
     assert content(tmp_path / "model") == "precious"
     assert names(tmp_path) == ["model"]
     # Behind the second rename, it has been replaced.
     fill(tmp_path / ".model.old", "folder", "done with")
-    restore_replaced(tmp_path / "model")
+    restore(tmp_path / "model")
     assert content(tmp_path / "model") == "precious"
-    with replacing(tmp_path / "model") as temporary:
+    with replaced(tmp_path / "model") as temporary:
         fill(temporary, "folder", "new")
     assert (content(tmp_path / "model"), names(tmp_path)) == ("new", ["model"])
 
@@ -118,19 +120,45 @@ def test_a_folder_lost_between_two_renames_comes_back(tmp_path):
 @kinds
 def test_a_lost_folder_counts_as_there(kind, tmp_path):
     fill(tmp_path / ".x.old", kind, "precious")
-    with pytest.raises(FileExistsError), replacing(tmp_path / "x", overwrite=False):
+    with pytest.raises(FileExistsError), replaced(tmp_path / "x", overwrite=False):
         raise AssertionError("It must not begin.")
     assert content(tmp_path / "x") == "precious"
 
 
-def test_the_check_of_an_export(tmp_path):
-    (tmp_path / "photos").mkdir()
+def test_an_empty_block_changes_nothing(tmp_path):
+    fill(tmp_path / "x", "file", "old")
+    with replaced(tmp_path / "x"):
+        pass
+    assert (content(tmp_path / "x"), names(tmp_path)) == ("old", ["x"])
+
+
+def test_the_file_reaches_the_disk_before_it_gets_the_name(tmp_path, monkeypatch):
+    done = []
+    fsync, rename = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda h: (done.append("sync"), fsync(h)))
+    monkeypatch.setattr(os, "replace", lambda *a: (done.append("name"), rename(*a)))
+    with replaced(tmp_path / "x") as temporary:
+        temporary.write_text("new")
+    assert done == ["sync", "name", "sync"]  # the file, its name, the folder
+
+
+def test_errors_name_the_file(tmp_path):
     (tmp_path / "file").touch()
-    for name in ("photos", "file"):
-        with pytest.raises(FileExistsError, match="is no SavedModel, so it is not rep"):
-            saved_model._check_path(tmp_path / name, overwrite=True)
-    (tmp_path / "photos" / "saved_model.pb").touch()
-    saved_model._check_path(tmp_path / "photos", overwrite=True)
-    with pytest.raises(FileExistsError, match="photos exists"):
-        saved_model._check_path(tmp_path / "photos", overwrite=False)
-    saved_model._check_path(tmp_path / "none", overwrite=False)
+    with pytest.raises(OSError, match=r"Cannot make the folder .*file/deep: Not a dir"):
+        make_folder(tmp_path / "file" / "deep")
+    with pytest.raises(OSError, match=r"Cannot write .*/x: No space left"):  # noqa: SIM117
+        with replaced(tmp_path / "x"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(OSError, match=r"Cannot write .*/x: .*'.*other.csv'"):  # noqa: SIM117
+        with replaced(tmp_path / "x"):
+            (tmp_path / "other.csv").read_text()
+    assert names(tmp_path) == ["file"]
+
+
+def test_leftovers_of_killed_jobs_go(tmp_path):
+    path = tmp_path / "a[1].npz"
+    fill(tmp_path / ".a[1].npz.k1ll3d_0", "folder", "half")
+    fill(tmp_path / ".a[1].npz.first", "file", "a file of another kind")
+    fill(path, "file", "whole")
+    delete_leftovers(path)
+    assert names(tmp_path) == [".a[1].npz.first", "a[1].npz"]

@@ -1,8 +1,9 @@
 """The tables of backbones and methods."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -20,74 +21,62 @@ from keras_wsol.layers import (
     SqueezeExcite,
     TargetedDropout,
 )
-from keras_wsol.models.keras_cv_resnet import keras_cv_resnet
 
-# The layer that images go through first; a place for what hides parts of the input.
+# The layer that images go through first; a place for layers that hide image parts.
 NORMALIZATION = "normalization"
 
-# `None`: the plain classifier, whose class activation maps are read. Below the line,
-# what the papers compare their modules with.
-METHODS: Mapping[str, Callable[..., keras.layers.Layer] | None] = {
+# Method to the class of its layer; `None` is the plain classifier. After the first
+# six, what the papers compare their modules with.
+METHODS: Mapping[str, type[keras.layers.Layer] | None] = {
     "cam": None,
     "adl": ADL,
     "dfm": DFM,
     "dgdm": DGDM,
     "cagd": CAGD,
     "sagd": SAGD,
-    # ---
     "se": SqueezeExcite,
     "cbam": CBAM,
-    # The rate is ours: Keras has no default, and the papers name none for this use.
-    "spatial_dropout": partial(keras.layers.SpatialDropout2D, rate=0.2),
+    "spatial_dropout": keras.layers.SpatialDropout2D,
     "dropblock": DropBlock2D,
     "maxdrop": MaxDrop,
     "targeted_dropout": TargetedDropout,
     "cutout": Cutout,
 }
 
-# Where a method goes whatever the backbone, instead of the places of its row. Cutout
-# hides a square of the normalized image, so that its default of 0 is the mean colour
-# (mid-grey for backbones that scale to [-1, 1]).
-METHOD_PLACES: Mapping[str, tuple[str, ...]] = {"cutout": (NORMALIZATION,)}
+# Options that a method has on every backbone, on top of the layer's defaults.
+# The rate is ours: Keras has no default, and the papers name none for this use.
+_METHOD_PRESETS: Mapping[str, Mapping[str, Any]] = {"spatial_dropout": {"rate": 0.2}}
 
-
-def options_of_size(method: str, input_shape: tuple[int, int, int]) -> dict[str, int]:
-    """Returns the options of a method that depend on the size of the images."""
-    return {"size": min(input_shape[:2]) // 2} if method == "cutout" else {}
+# Places that a method has on every backbone. Cutout's default fill, 0, is the mean
+# colour of a normalized image (mid-grey where images are scaled to [-1, 1]).
+_METHOD_PLACES: Mapping[str, tuple[str, ...]] = {"cutout": (NORMALIZATION,)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneSpec:
     """A backbone and its presets.
 
-    Layers that their author left unnamed are called by type and number, as
-    `stable_names` does: `conv2d_29` of InceptionV3, `add_18` of ConvNeXt.
+    Unnamed layers are called by type and number: `conv2d_29` of InceptionV3.
 
     Attributes:
-        build: Function of `keras.applications`, or one with its arguments:
-            `include_top`, `weights`, `input_shape` and the row's `options`.
-        normalization: Mode of `ImageNetNormalization`, or `None` for images as they
-            come.
-        features: Name of the layer whose output the head pools, or that head
-            convolutions follow.
+        build: Function of `keras.applications`, called with `include_top`, `weights`,
+            `input_shape` and the row's `options`.
+        normalization: Mode of the normalization layer; `None` leaves images alone.
+        features: Name of the layer whose output the head reads.
         drop_after: Layers after which a method's layer is inserted.
-        source: Where places and options come from.
-        map_sizes: Side of the last map at 224 pixels to what gives it: layer name to
-            the configuration entries that change, such as a stride. A change must
-            leave the shapes of the weights alone. The first is the default.
-        inserted_blocks: Name of a block that is spliced into the backbone to the
-            layer that it follows. Blocks are part of the backbone, under every
-            method.
-        block: What makes these blocks: a function of `name` and `seed`.
-        head_convolutions: Default number of 3x3x1024 ReLU convolutions between
-            `features` and the pooling; they are named `head_conv1`, ...
-        method_drop_after: Places of methods that have some of their own.
-        method_options: Method to the layer options that differ from the layer's
-            defaults.
+        source: Where places and options come from, in one line.
+        map_sizes: Side of the last map at 224 pixels to the configuration entries that
+            give it, by layer. The first is the default.
+        inserted_blocks: Name of a block that belongs to the backbone to the layer that
+            it follows.
+        block: Function of `name` and `seed` that makes these blocks.
+        head_convolutions: Default number of 3x3x1024 ReLU convolutions after
+            `features`, named `head_conv1`, ...
+        method_drop_after: Method to its places, where they are not `drop_after`.
+        method_options: Method to the layer options that differ from the defaults.
         place_options: Method to place to options of that place alone.
         options: Options of `build` that the caller may set, with their defaults.
-        extra: Name of the optional extra of this package that `build` needs, or
-            `None`: `pip install "keras-wsol[keras-cv]"`.
+        extra: Name of the extra of this package that `build` needs, or `None`.
     """
 
     build: Callable[..., keras.Model]
@@ -111,14 +100,61 @@ class BackboneSpec:
 
     def places(self, method: str) -> tuple[str, ...]:
         """Returns the layers after which `method` inserts its layer."""
-        return self.method_drop_after.get(method, self.drop_after)
+        places = self.method_drop_after.get(method, self.drop_after)
+        return _METHOD_PLACES.get(method, places)
 
-    def preset(self, method: str, place: str) -> dict[str, Any]:
-        """Returns the options of `method` at `place` that the table sets."""
+    def preset(
+        self, method: str, place: str, input_shape: Sequence[int]
+    ) -> dict[str, Any]:
+        """Returns the options of `method` at `place` that the tables set."""
+        cutout = {"size": min(input_shape[:2]) // 2} if method == "cutout" else {}
         return {
+            **_METHOD_PRESETS.get(method, {}),
+            **cutout,
             **self.method_options.get(method, {}),
             **self.place_options.get(method, {}).get(place, {}),
         }
+
+
+def keras_cv_resnet(
+    *,
+    blocks: Sequence[int],
+    include_top: bool = False,
+    weights: str | Path | None = None,
+    input_shape: tuple[int | None, int | None, int] = (224, 224, 3),
+) -> keras.Model:
+    """Builds a ResNet of basic blocks, which Keras does not have, with KerasCV."""
+    name = f"resnet{2 + 2 * sum(blocks)}"
+    if include_top:
+        raise ValueError(f"KerasCV's {name} has no top. Received: include_top=True.")
+    if weights == "imagenet":
+        raise ValueError(
+            f"`weights` of {name!r} must be None (random) or the path of a file: "
+            "KerasCV has published none for it. Received: weights='imagenet'."
+        )
+    backbone = _constructor(name)(
+        stackwise_filters=[64, 128, 256, 512],
+        stackwise_blocks=list(blocks),
+        stackwise_strides=[1, 2, 2, 2],
+        block_type="basic_block",
+        include_rescaling=False,
+        input_shape=tuple(input_shape),
+        name=name,
+    )
+    if weights is not None:
+        backbone.load_weights(str(weights))
+    return keras.Model(backbone.inputs[0], backbone.output, name=name)
+
+
+def _constructor(name: str) -> Any:
+    try:
+        from keras_cv.models import ResNetBackbone
+    except ImportError as error:
+        raise ImportError(
+            f'The backbone {name!r} needs KerasCV: pip install "keras-wsol[keras-cv]". '
+            f"(Importing it failed: {error}.)"
+        ) from error
+    return ResNetBackbone
 
 
 _STRIDE_1 = {"strides": (1, 1)}
@@ -175,9 +211,7 @@ def _basic_resnet(blocks: tuple[int, ...]) -> BackboneSpec:
         method_options={"adl": {"drop_threshold": 0.9}},
         place_options=_background_options(*middle),
         extra="keras-cv",
-        source="Ours, after resnet50: the strided blocks of the last two stages and "
-        "the last map, and ADL's 0.9. No paper has it. KerasCV has no weights for it; "
-        "normalized as the ResNets of PyTorch, which were trained in this shape.",
+        source="After resnet50 [ours]. KerasCV has no weights for it.",
     )
 
 
@@ -226,20 +260,7 @@ BACKBONES: Mapping[str, BackboneSpec] = {
         method_options={"adl": {"drop_threshold": 0.95}},
         place_options=_background_options("conv_pw_12_relu"),
         options={"alpha": 1.0},
-        source="Stride and ADL's 0.95: Choe and Shim, 2019; on CUB-40 0.9 has 1.8 "
-        "points of Top-1 Loc less (95 % interval -3.5 to -0.2, one seed, row "
-        "adl-threshold-0.9 of examples/results/study-cub40.csv), 0.7 has 10.1 less "
-        "(-12.5 to -7.7, row adl-threshold-0.7). The places were never "
-        "published; these are ours: the strided block of the last stage and the last "
-        "map. The strided block before, conv_pw_6, is left out: on CUB-40's "
-        "train-fullsup the attention there is flat (its mean is 0.81 of its maximum, "
-        "after it 0.41 and 0.31), so a block around the maximum is no part of the "
-        "object; ADL and DFM gain nothing sure by it (Top-1 Loc +1.2, -0.7 to +3.1, "
-        "and +2.0, -0.4 to +4.4, one seed, rows adl-three and dfm-three), nor by the "
-        "last map alone (+1.3, -0.2 to +2.7, and +1.1, -0.5 to +2.6, rows adl-last and "
-        "dfm-last). DGDM is at the last map alone: 5.3 points of Top-1 Loc more than "
-        "at both (+1.9 to +8.7, three seeds) and 5.3 of Top-1 Cls (+3.0 to +7.5; row "
-        "dgdm-grow-last).",
+        source="Stride and 0.95: Choe and Shim, 2019. Places [ours]: never published.",
     ),
     "mobilenet_v2": BackboneSpec(
         build=keras.applications.MobileNetV2,
@@ -250,11 +271,7 @@ BACKBONES: Mapping[str, BackboneSpec] = {
         method_options={"adl": {"drop_threshold": 0.95}},
         place_options=_background_options("block_13_depthwise_relu"),
         options={"alpha": 1.0},
-        source="Ours, after MobileNetV1's: the strided block of the last stage, where "
-        "its features are rectified, and the last map. On CUB-40, DGDM there has 13.2 "
-        "points of Top-1 Loc more than CAM (95 % interval +10.2 to +16.2) and 3.4 of "
-        "Top-1 Cls less (one seed, row dgdm-v2 of examples/results/study-cub40.csv); "
-        "the last map alone is yet to be tried.",
+        source="After mobilenet [ours].",
     ),
     "vgg16": BackboneSpec(
         build=keras.applications.VGG16,
@@ -266,26 +283,21 @@ BACKBONES: Mapping[str, BackboneSpec] = {
         drop_after=("block3_pool", "block4_pool", "block5_conv3"),
         method_options={"adl": {"drop_threshold": 0.8}},
         place_options=_background_options("block3_pool", "block4_pool"),
-        source="VGG-GAP with one head convolution, places and 0.8: Choe and Shim, "
-        "2019. DGDM's table counts two head convolutions.",
+        source="VGG-GAP, places and 0.8: Choe and Shim, 2019.",
     ),
     "resnet50": _resnet(
         keras.applications.ResNet50,
-        source="ADL's places and 0.9: Choe and Shim, 2019, and their code; DFM's "
-        "places: Zhou et al., 2019.",
+        source="Places and 0.9: Choe and Shim, 2019; DFM: Zhou et al., 2019.",
     ),
     "resnet50_se": _resnet(
         keras.applications.ResNet50,
         inserted_blocks={f"{block}_se": f"{block}_3_bn" for block in _RESNET_BLOCKS},
         block=partial(SqueezeExcite, ratio=16),
-        source="As resnet50. SE blocks with ratio 16 in every residual block, on the "
-        "normalized output of its last convolution before the addition: Hu et al., "
-        "2018, Figure 3, and ADL's ResNet50-SE. Keras has no weights for it: those of "
-        "ResNet50 carry over, and the blocks are new.",
+        source="As resnet50; blocks: Hu et al., 2018, Figure 3, ratio 16.",
     ),
     "resnet101": _resnet(
         keras.applications.ResNet101,
-        source="As resnet50; Zhou et al., 2019, share DFM's settings between both.",
+        source="As resnet50; DFM: Zhou et al., 2019.",
     ),
     "resnet18": _basic_resnet((2, 2, 2, 2)),
     "resnet34": _basic_resnet((3, 4, 6, 3)),
@@ -305,9 +317,7 @@ BACKBONES: Mapping[str, BackboneSpec] = {
         drop_after=("mixed2", "mixed7", "head_conv2"),
         method_options={"adl": {"drop_threshold": 0.8}},
         place_options=_background_options("mixed2", "mixed7"),
-        source="Cut after mixed7, two head convolutions (SPG, 2018) and 0.8: Choe "
-        "and Shim, 2019; places: their later code. 14x14 maps as the other backbones; "
-        "SPG's are 28x28; Keras' own, without padding, are 12x12.",
+        source="Head: SPG, 2018; places and 0.8: Choe and Shim, 2019.",
     ),
     "efficientnet_v2_b0": BackboneSpec(
         build=partial(keras.applications.EfficientNetV2B0, include_preprocessing=False),
@@ -321,8 +331,7 @@ BACKBONES: Mapping[str, BackboneSpec] = {
         drop_after=("block6a_activation", "top_activation"),
         method_options={"adl": {"drop_threshold": 0.9}},
         place_options=_background_options("block6a_activation"),
-        source="Ours and untried, after MobileNetV2's: the strided block of the last "
-        "stage behind its activation, and the last map. No paper has it.",
+        source="After mobilenet_v2 [ours, untried].",
     ),
     "convnext_tiny": BackboneSpec(
         build=partial(keras.applications.ConvNeXtTiny, include_preprocessing=False),
@@ -338,14 +347,11 @@ BACKBONES: Mapping[str, BackboneSpec] = {
             },
             7: {},
         },
+        # Not after the normalization that follows `add_18`: there the channel mean,
+        # which the modules attend to, is the same in every cell.
         drop_after=("convnext_tiny_downsampling_conv_2", "add_18"),
         method_options={"adl": {"drop_threshold": 0.9}},
         place_options=_background_options("convnext_tiny_downsampling_conv_2"),
-        source="Ours and untried: the strided convolution before the last stage, and "
-        "the sum that ends it. Behind that sum each cell is normalized over its "
-        "channels, so that the channel mean, which the modules attend to, is the same "
-        "everywhere; before it, features may be negative, and an image whose mean is "
-        "nowhere positive is left whole. The head is Keras': each cell normalized, "
-        "then pooled.",
+        source="Last strided convolution and last sum [ours, untried].",
     ),
 }

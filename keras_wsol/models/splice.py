@@ -3,13 +3,13 @@
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from numbers import Integral
 from typing import Any
 from zlib import crc32
 
 import keras
 
-from keras_wsol.cam.split import check_layer_names
+from keras_wsol.arguments import check_integer
+from keras_wsol.cam.split import check_layer_names, node_of
 
 LayerFactory = Callable[[], keras.layers.Layer]
 
@@ -22,27 +22,43 @@ def set_layer_weights(layer: keras.layers.Layer, weights: Sequence[Any]) -> None
 
 def refresh_normalizations(layer: keras.layers.Layer) -> None:
     """Makes the constants of every `Normalization` anew, after its weights were set."""
-    for inner in layer._flatten_layers():
+    for inner in inner_layers(layer):
         if isinstance(inner, keras.layers.Normalization):
             inner.finalize_state()
 
 
+def inner_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """Returns a layer and all layers that it holds, however deep."""
+    found: dict[int, keras.layers.Layer] = {}
+    waiting: list[Any] = [layer]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, list | tuple):
+            waiting.extend(each)
+        elif isinstance(each, dict):
+            waiting.extend(each.values())
+        elif isinstance(each, keras.layers.Layer) and id(each) not in found:
+            found[id(each)] = each
+            waiting.extend(vars(each).values())
+    return list(found.values())
+
+
 @dataclass(frozen=True)
 class CallAndInsert:
-    """Calls layers, and after each what is to follow it.
+    """Calls layers, and after each the layers that are to follow it.
 
     Attributes:
         following: Layer name to functions that make the layers that follow it, which
             may be followed themselves.
-        outputs: Name of each layer that has been called to what comes of it, behind
-            what follows it.
+        outputs: Name of each layer that has been called to the output of the last
+            layer that follows it.
     """
 
     following: Mapping[str, Sequence[LayerFactory]]
     outputs: dict[str, Any] = field(default_factory=dict)
 
     def __call__(self, layer: Any, *args: Any, **kwargs: Any) -> Any:
-        """Returns the layer's output, behind what follows the layer."""
+        """Returns the output of the layer and of what follows it."""
         result = layer(*args, **kwargs)
         for make in self.following.get(layer.name, ()):
             result = self(make(), result)
@@ -58,7 +74,7 @@ def copy_graph(
     changes: Mapping[str, Mapping[str, Any]],
     seed: int,
 ) -> None:
-    """Calls copies of a model's layers, under their stable names."""
+    """Calls copies of a model's layers on `images`, under their stable names."""
     names = stable_names(source)
     unknown = sorted(set(changes) - set(names.values()))
     if unknown:
@@ -92,7 +108,7 @@ def copy_graph(
 
 
 def derive_seed(seed: int, name: str) -> int:
-    """Derives a seed of its own for each name, the same in every process."""
+    """Derives a seed from a name, the same in every process."""
     return crc32(f"{seed}/{name}".encode()) % 2**31
 
 
@@ -100,8 +116,8 @@ def insert_after(model: keras.Model, layers: Mapping[str, LayerFactory]) -> kera
     """Copies a functional model with layers inserted; weights carry over.
 
     Args:
-        model: A functional Keras model. It is not changed. A model that is a
-            layer of it stays whole: nothing can be inserted inside.
+        model: A functional Keras model. It is not changed. Nothing can be inserted
+            inside of a model that is a layer of it.
         layers: Layer name to a function without arguments that makes the layer to
             insert after it.
 
@@ -140,7 +156,7 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
 
 
 def flat_layers(model: keras.Model) -> Iterator[Any]:
-    """Lists the layers of a model, with those of a `Sequential` in its place."""
+    """Layers and operations in order, with `Sequential` models taken apart."""
     sequential = isinstance(model, keras.Sequential)
     for layer in model.layers if sequential else model.operations:
         if isinstance(layer, keras.Sequential):
@@ -165,7 +181,7 @@ def stable_names(model: keras.Model) -> dict[str, str]:
 def changed_layer(
     layer: keras.layers.Layer, name: str, changes: Mapping[str, Any], seed: int
 ) -> keras.layers.Layer:
-    """Makes a fresh copy of a layer with another configuration, seeded."""
+    """Makes a new layer of a layer's configuration with changes, seeded."""
     config = layer.get_config()
     config.update(changes, name=name)
     if config.get("seed", 0) is None:
@@ -177,29 +193,49 @@ def changed_layer(
     return type(layer).from_config(config)
 
 
+def calls_of(model: keras.Model) -> list[tuple[Any, tuple, tuple]]:
+    """Each call between a model's inputs and outputs, in the order of computation.
+
+    A call is its layer or operation, the shape of the first tensor that it is given,
+    and that of the tensor that it makes.
+    """
+    done = {id(each) for each in keras.tree.flatten(model.inputs)}
+    calls: dict[tuple[int, ...], tuple[Any, tuple, tuple]] = {}
+    waiting = keras.tree.flatten(model.outputs)
+    while waiting:
+        tensor, operation, parents = node_of(waiting[-1])
+        left = [each for each in parents if id(each) not in done]
+        if left and id(tensor) not in done:
+            waiting.extend(left)
+            continue
+        if id(waiting.pop()) not in done:
+            given = tuple(parents[0].shape) if parents else ()
+            # One call may make several tensors.
+            call = (id(operation), *(id(each) for each in parents))
+            calls.setdefault(call, (operation, given, tuple(tensor.shape)))
+        done.add(id(tensor))
+    return list(calls.values())
+
+
 def with_input_size(model: keras.Model, input_size: Sequence[int]) -> keras.Model:
     """Copies a classifier, for images of another size; weights carry over.
 
-    Training crops from images of 256/224 of the input size, so that objects are larger
-    in them than in the whole images of evaluation. A classifier that is read at 8/7 of
-    its size sees them as it was trained to (Touvron et al., 2019, "Fixing the
-    train-test resolution discrepancy"), and its maps get finer.
+    Training crops show objects larger than whole images do. A classifier that is
+    read at 8/7 of its training size sees them as it was trained to (Touvron et al.,
+    2019, "Fixing the train-test resolution discrepancy"), and its maps get finer.
 
     Args:
-        model: A functional classifier whose weights do not depend on the size: one
-            that pools before its `Dense` layer, as those of `build_classifier` do,
-            without a model inside that has a fixed size. For a `Localizer`, give its
-            `model`.
-        input_size: Height and width: a tuple or list of two integers. Settings that
-            the backbone took from its own size stay, such as MobileNetV2's padding:
-            take multiples of 32 there.
+        model: A functional classifier whose weights do not depend on the size, as
+            those of `build_classifier`. For a `Localizer`, give its `model`.
+        input_size: Height and width. Take multiples of 32: the copy keeps settings
+            that the backbone took from its own size, such as MobileNetV2's padding.
 
     Returns:
-        A new functional model of the same name with copies of the weights. What was
-        not trained stays so. It is not compiled, and its draws start anew.
+        A new functional model of the same name with copies of the weights, not
+        compiled. What was not trained stays so. Random layers start from their seeds.
 
     Raises:
-        TypeError: `model` has no graph.
+        TypeError: `model` is not functional, or a size is no integer.
         ValueError: `input_size` is not two positive integers, or the model has other
             inputs than images or cannot take images of this size.
 
@@ -216,7 +252,12 @@ def with_input_size(model: keras.Model, input_size: Sequence[int]) -> keras.Mode
             "`model` must be a functional Keras model. Received: "
             f"{model!r} (of type {type(model).__name__})."
         )
-    size = _checked(input_size)
+    if not isinstance(input_size, tuple | list) or len(input_size) != 2:
+        raise ValueError(
+            "`input_size` must be a tuple or list of height and width. Received: "
+            f"input_size={input_size!r} (of type {type(input_size).__name__})."
+        )
+    size = tuple(check_integer("input_size", each) for each in input_size)
     shapes = [tuple(each.shape) for each in model.inputs]
     if len(shapes) != 1 or len(model.outputs) != 1 or len(shapes[0]) != 4:
         raise ValueError(
@@ -241,15 +282,3 @@ def with_input_size(model: keras.Model, input_size: Sequence[int]) -> keras.Mode
             f"or its graph are for {shapes[0][1:3]}. Keras says: {error}"
         ) from error
     return copy
-
-
-def _checked(size: Any) -> tuple[int, int]:
-    """Returns a height and a width, or raises."""
-    numbers = tuple(size) if isinstance(size, tuple | list) else ()
-    whole = [isinstance(n, Integral) and not isinstance(n, bool) for n in numbers]
-    if len(numbers) != 2 or not all(whole) or min(numbers) < 1:
-        raise ValueError(
-            "`input_size` must be a tuple or list of height and width, positive "
-            f"integers. Received: input_size={size!r} (of type {type(size).__name__})."
-        )
-    return int(numbers[0]), int(numbers[1])

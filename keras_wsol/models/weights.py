@@ -1,26 +1,267 @@
-"""Weights that carry over, and models of one's own."""
+"""What a classifier is built on: the backbone, its weights, and what is trained."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import keras
 
-from keras_wsol.arguments import check_number
-from keras_wsol.cam.split import check_layer_names
-from keras_wsol.models.backbones import NORMALIZATION, BackboneSpec
+from keras_wsol.arguments import check_choice, check_integer, check_number
+from keras_wsol.models.backbones import BACKBONES, NORMALIZATION, BackboneSpec
 from keras_wsol.models.parts import MODES, class_names_of
 from keras_wsol.models.splice import (
+    calls_of,
     flat_layers,
     set_layer_weights,
     stable_names,
 )
 
+_DEFAULT_SHAPE = (224, 224, 3)
 
-def own_backbone(
-    model: keras.Model, features: str | None, options: Mapping[str, Any] | None
-) -> tuple[keras.Model, BackboneSpec]:
-    """Makes a row of the table for a model that is not in it."""
+
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """What a classifier is built on.
+
+    Attributes:
+        name: First half of the classifier's name.
+        spec: Row of the table, or one made for a custom backbone.
+        source: The backbone, with its weights.
+        trained: The trained classifier whose weights carry over instead.
+        input_shape: Height, width and 3.
+        changes: Layer name to the configuration entries that change.
+        head_convolutions: How many convolutions the head has.
+        names: Of a custom backbone, the names of its layers to the stable names.
+    """
+
+    name: str
+    spec: BackboneSpec
+    source: keras.Model
+    trained: keras.Model | None
+    input_shape: tuple[int, int, int]
+    changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    head_convolutions: int = 0
+    names: Mapping[str, str] = field(default_factory=dict)
+
+
+def base_of_row(
+    name: str, weights: Any, input_shape: Any, given: Mapping[str, Any] | None
+) -> Base:
+    """Builds the backbone of a row of the table."""
+    spec = BACKBONES[check_choice("backbone", name, list(BACKBONES))]
+    options = _checked_options(name, spec, given)
+    input_shape = checked_shape(_DEFAULT_SHAPE if input_shape is None else input_shape)
+    head_convolutions = options.pop("head_convolutions", 0)
+    changes = spec.map_sizes.get(options.pop("map_size", None), {})
+    loaded, trained = weights, None
+    if weights not in (None, "imagenet"):
+        loaded = _existing_file(weights)
+        if Path(weights).suffix == ".keras":
+            trained, loaded = _load_classifier(weights), None
+    source = spec.build(
+        include_top=False, weights=loaded, input_shape=input_shape, **options
+    )
+    return Base(
+        name=name,
+        spec=spec,
+        source=source,
+        trained=trained,
+        input_shape=input_shape,
+        changes=changes,
+        head_convolutions=head_convolutions,
+    )
+
+
+def base_of_model(
+    model: keras.Model,
+    features: str | None,
+    weights: Any,
+    input_shape: Any,
+    given: Mapping[str, Any] | None,
+) -> Base:
+    """Makes a row of the table for a custom backbone."""
+    source = _plain_functional(model)
+    unknown = sorted(set(given or {}) - {"normalization"})
+    mode = (given or {}).get("normalization")
+    if unknown or mode not in (None, *MODES):
+        raise ValueError(
+            "`backbone_options` of a custom backbone may have 'normalization', one of "
+            f"{[None, *MODES]}. Received: {dict(given)}."
+        )
+    if weights not in (None, "imagenet") and Path(weights).suffix != ".keras":
+        raise ValueError(
+            '`weights` of a custom backbone must be None (random), "imagenet" (those '
+            "that it has), or the path of a .keras file of a classifier. Received: "
+            f"weights={str(weights)!r}."
+        )
+    names = stable_names(source)
+    features = _last_map(source) if features is None else features
+    (features,) = own_places(source, [features], "features")
+    if input_shape is None:
+        own = tuple(source.input_shape[1:])
+        input_shape = _DEFAULT_SHAPE if None in own else own
+    return Base(
+        name=source.name,
+        spec=BackboneSpec(
+            build=lambda **_: source,
+            normalization=mode,
+            features=features,
+            drop_after=(features,),
+            source="The last map of a custom backbone.",
+        ),
+        source=source,
+        trained=None if weights in (None, "imagenet") else _load_classifier(weights),
+        input_shape=checked_shape(input_shape),
+        names=names,
+    )
+
+
+def checked_shape(input_shape: Any) -> tuple[int, int, int]:
+    """Returns a height, a width and 3, or raises."""
+    shape = tuple(input_shape) if isinstance(input_shape, Sequence) else ()
+    if len(shape) != 3 or shape[2] != 3 or None in shape:
+        raise ValueError(
+            "`input_shape` must be (height, width, 3) with a fixed height and "
+            f"width. Received: input_shape={input_shape!r}."
+        )
+    return shape
+
+
+def own_places(
+    model: keras.Model, names: Sequence[str], argument: str
+) -> tuple[str, ...]:
+    """Returns the stable names of layers that are named as the model names them."""
+    stable = {**stable_names(model), NORMALIZATION: NORMALIZATION}
+    unknown = [name for name in names if name not in stable]
+    if unknown:
+        raise ValueError(
+            f"`{argument}` must name layers of `{model.name}`. Received: {unknown}. "
+            f"Its last layers are: {list(stable)[-21:-1]}."
+        )
+    return tuple(stable[name] for name in names)
+
+
+def carry_over(
+    source: keras.Model, model: keras.Model, inserted: Collection[str]
+) -> set[str]:
+    """Copies weights by layer name; returns the inserted layers that found none.
+
+    The weights of the head carry over if they have the same shape and class names.
+    """
+    names = stable_names(source)
+    saved = {
+        names[layer.name]: layer.get_weights()
+        for layer in flat_layers(source)
+        if getattr(layer, "weights", None)
+    }
+    if class_names_of(source) != class_names_of(model):
+        saved.pop("head_logits", None)  # its columns are of other classes
+    layers = [layer for layer in model.layers if layer.weights]
+    optional = {x.name for x in layers if x.name.startswith("head_")}
+    missing = [x.name for x in layers if x.name not in {*saved, *inserted, *optional}]
+    if missing:
+        raise ValueError(
+            f"The weights are of another backbone: `{source.name}` lacks the layers "
+            f"{missing[:8]} of `{model.name}`."
+        )
+    for layer in layers:
+        if layer.name not in saved:
+            continue
+        expected = [tuple(weight.shape) for weight in layer.weights]
+        received = [weight.shape for weight in saved[layer.name]]
+        if received == expected:
+            set_layer_weights(layer, saved[layer.name])
+        elif layer.name not in optional:
+            raise ValueError(
+                f"The weights of layer {layer.name!r} must have the shapes {expected}; "
+                f"check `backbone_options`. Received: {received}."
+            )
+    return {x.name for x in layers if x.name in inserted} - set(saved)
+
+
+def freeze_layers(
+    model: keras.Model,
+    freeze: str | Sequence[str] | None,
+    base: Base,
+    new: Collection[str],
+) -> None:
+    """Excludes layers from training; `"backbone"` leaves the `new` ones."""
+    order = [x.name for x in model.operations]
+    renamed = {*base.names.values(), "images"}
+    last_of = {name: name for name in order if name not in renamed}
+    last_of |= {name: at for name, at in base.names.items() if at in order}
+    for part in [freeze] if isinstance(freeze, str) else freeze or ():
+        if part == "batch_norm":
+            kind = keras.layers.BatchNormalization
+            frozen = [x for x in model.layers if isinstance(x, kind)]
+        elif part == "backbone" or part in last_of:
+            kept = new if part == "backbone" else ()
+            last = base.spec.features if part == "backbone" else last_of[part]
+            before = order[: order.index(last) + 1]
+            frozen = [x for x in model.layers if x.name in {*before} - {*kept}]
+        else:
+            raise ValueError(
+                f"Cannot freeze up to layers that `{model.name}` does not have. "
+                f"Received: {[part]}. Its last layers are: {list(last_of)[-20:]}. "
+                '`freeze` may also be "batch_norm" or "backbone".'
+            )
+        for layer in frozen:
+            layer.trainable = False
+
+
+def set_batch_norm_momentum(model: keras.Model, momentum: float) -> None:
+    """Sets the share of their old statistics that batch normalizations keep a step."""
+    momentum = check_number("batch_norm_momentum", momentum)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = momentum
+
+
+def _checked_options(
+    backbone: str, spec: BackboneSpec, given: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Returns `backbone_options` with the defaults filled in."""
+    known = dict(spec.options)
+    if spec.head_convolutions:
+        known["head_convolutions"] = spec.head_convolutions
+    if spec.map_sizes:
+        known["map_size"] = next(iter(spec.map_sizes))
+    unknown = sorted(set(given or {}) - set(known))
+    if unknown:
+        raise ValueError(
+            f"`backbone_options` of {backbone!r} may have {sorted(known)}. "
+            f"Received: {unknown}."
+        )
+    options = {**known, **(given or {})}
+    if spec.head_convolutions:
+        check_integer("head_convolutions", options["head_convolutions"])
+    size = options.get("map_size")
+    if spec.map_sizes and size not in spec.map_sizes:
+        raise ValueError(
+            f"`map_size` of {backbone!r}, the side of its last map at 224 pixels, "
+            f"must be one of {list(spec.map_sizes)}. Received: map_size={size!r}."
+        )
+    return options
+
+
+def _existing_file(path: Any) -> str:
+    if not Path(path).is_file():
+        raise FileNotFoundError(
+            '`weights` must be None, "imagenet" or the path of an .h5 or .keras '
+            f"file. No file is there: {path}."
+        )
+    return str(path)
+
+
+def _load_classifier(path: Any) -> keras.Model:
+    """Loads a classifier, or that of a saved `Localizer`."""
+    trained = keras.saving.load_model(_existing_file(path), compile=False)
+    return getattr(trained, "model", trained)
+
+
+def _plain_functional(model: keras.Model) -> keras.Model:
+    """A functional model of one tensor on the same layers, or raises."""
     if not getattr(model, "inputs", None):
         raise TypeError(
             "`backbone` must be a functional Keras model, or a Sequential one that "
@@ -32,90 +273,7 @@ def own_backbone(
             "`backbone` must have one input, images (batch, height, width, 3). "
             f"Received: {model.name!r} with the inputs {shapes}."
         )
-    # A plain functional model of the same layers, whatever its class and whether its
-    # input is a tensor, a list or a dictionary.
     model = keras.Model(model.inputs[0], model.outputs, name=model.name)
-    _refuse_models_inside(model)
-    unknown = sorted(set(options or {}) - {"normalization"})
-    mode = (options or {}).get("normalization")
-    if unknown or mode not in (None, *MODES):
-        raise ValueError(
-            "`backbone_options` of a model of one's own may have 'normalization', "
-            f"one of {[None, *MODES]}. Received: {dict(options)}."
-        )
-    if features is None:
-        features = _last_map(model)
-    (features,) = own_places(model, [features], "features")
-    spec = BackboneSpec(
-        build=lambda **_: model,
-        normalization=mode,
-        features=features,
-        drop_after=(features,),
-        source="The last map of a model of one's own.",
-    )
-    return model, spec
-
-
-def own_places(
-    model: keras.Model, names: Sequence[str], argument: str
-) -> tuple[str, ...]:
-    """Returns the stable names of layers that are named as the model names them."""
-    stable = stable_names(model)
-    unknown = [name for name in names if name not in stable]
-    if unknown:
-        raise ValueError(
-            f"`{argument}` must name layers of `{model.name}`. Received: {unknown}. "
-            f"Its last layers are: {list(stable)[-20:]}."
-        )
-    return tuple(stable[name] for name in names)
-
-
-def own_drop_after(
-    model: keras.Model, drop_after: Sequence[str] | None
-) -> Sequence[str] | None:
-    """Returns the places for a method by their stable names."""
-    if drop_after is None or isinstance(drop_after, str):
-        return drop_after
-    return tuple(
-        place if place == NORMALIZATION else own_places(model, [place], "drop_after")[0]
-        for place in drop_after
-    )
-
-
-def own_freeze(
-    model: keras.Model, classifier: keras.Model, freeze: str | Sequence[str] | None
-) -> tuple[str, ...]:
-    """Returns what is not trained, with layers by their stable names."""
-    added = {each.name for each in classifier.operations}
-    as_given = added - set(stable_names(model).values()) | {"batch_norm", "backbone"}
-    parts = [freeze] if isinstance(freeze, str) else freeze or ()
-    try:
-        return tuple(
-            part if part in as_given else own_places(model, [part], "freeze")[0]
-            for part in parts
-        )
-    except ValueError as error:
-        raise ValueError(
-            f'{error} `freeze` may also be "batch_norm" or "backbone".'
-        ) from None
-
-
-def own_weights(weights: str | Path | None) -> keras.Model | None:
-    """Returns the trained classifier whose weights replace those of the model."""
-    if weights in (None, "imagenet"):
-        return None
-    path = Path(weights)
-    if path.suffix != ".keras" or not path.is_file():
-        raise ValueError(
-            "`weights` of a model of one's own must be None (random), "
-            '"imagenet" (those that it has), or a .keras file of a classifier '
-            f"that is there. Received: weights={str(weights)!r}."
-        )
-    trained = keras.saving.load_model(path, compile=False)
-    return getattr(trained, "model", trained)  # of a saved `Localizer`
-
-
-def _refuse_models_inside(model: keras.Model) -> None:
     for layer in flat_layers(model):
         if isinstance(layer, keras.Model):
             raise ValueError(
@@ -123,137 +281,18 @@ def _refuse_models_inside(model: keras.Model) -> None:
                 f"{model.name!r} is one, and nothing can be inserted inside. Pass the "
                 f"inner model: backbone=model.get_layer({layer.name!r})."
             )
+    return model
 
 
 def _last_map(model: keras.Model) -> str:
-    """Name of the layer that makes the map that is nearest to the output."""
-    waiting = list(model.outputs)
-    inputs = [id(each) for each in model.inputs]
-    while waiting:
-        tensor = waiting.pop(0)
-        layer, index, _ = tensor._keras_history
-        if id(tensor) in inputs:
-            continue
-        if len(tensor.shape) == 4 and tuple(tensor.shape[1:3]) != (1, 1):
-            while isinstance(layer, keras.Sequential):
-                layer = layer.layers[-1]
-            return layer.name
-        waiting.extend(layer._inbound_nodes[index].input_tensors)
+    """Name of the layer that makes the last map on the way to the output."""
+    for operation, _, made in reversed(calls_of(model)):
+        if len(made) == 4 and tuple(made[1:3]) != (1, 1):
+            while isinstance(operation, keras.Sequential):
+                operation = operation.layers[-1]
+            return operation.name
     raise ValueError(
         f"`features` must name a layer of {model.name!r} with an output of shape "
         "(batch, height, width, channels). Received: features=None, and there is none "
         "on the way to its output."
     )
-
-
-def source_model(
-    spec: BackboneSpec,
-    weights: str | Path | None,
-    input_shape: tuple[int, int, int],
-    options: Mapping[str, Any],
-) -> tuple[keras.Model, keras.Model | None]:
-    """Returns the backbone, and the trained classifier if `weights` is one."""
-    if weights in (None, "imagenet"):
-        loaded = weights
-    else:
-        loaded = Path(weights)
-        if not loaded.is_file():
-            raise FileNotFoundError(
-                '`weights` must be None, "imagenet" or the path of an .h5 or .keras '
-                f"file. No file is there: {loaded}."
-            )
-    trained = None
-    if isinstance(loaded, Path) and loaded.suffix == ".keras":
-        trained, loaded = keras.saving.load_model(loaded, compile=False), None
-        trained = getattr(trained, "model", trained)  # of a saved `Localizer`
-    source = spec.build(
-        include_top=False,
-        weights=str(loaded) if isinstance(loaded, Path) else loaded,
-        input_shape=input_shape,
-        **options,
-    )
-    return source, trained
-
-
-def carry_over(
-    source: keras.Model, model: keras.Model, new: Collection[str] = ()
-) -> set[str]:
-    """Copies the weights of the backbone, and of the head where it fits."""
-    names = stable_names(source)
-    saved = {
-        names[layer.name]: layer
-        for layer in flat_layers(source)
-        if getattr(layer, "weights", None)
-    }
-    if class_names_of(source) != class_names_of(model):
-        saved.pop("head_logits", None)  # the same rows would mean other classes
-    own = [layer for layer in model.layers if layer.weights]
-    missing = [
-        layer.name
-        for layer in own
-        if layer.name not in saved
-        and layer.name not in new
-        and not layer.name.startswith("head_")
-    ]
-    if missing:
-        raise ValueError(
-            f"The weights are of another backbone: `{source.name}` lacks the layers "
-            f"{missing[:8]} of `{model.name}`."
-        )
-    drawn = {layer.name for layer in own if layer.name in new} - set(saved)
-    for layer in own:
-        if layer.name in drawn:
-            continue
-        weights = saved[layer.name].get_weights() if layer.name in saved else []
-        expected = [tuple(weight.shape) for weight in layer.weights]
-        received = [weight.shape for weight in weights]
-        if received == expected:
-            set_layer_weights(layer, weights)
-        elif not layer.name.startswith("head_"):
-            raise ValueError(
-                f"The weights of layer {layer.name!r} must have the shapes {expected}; "
-                f"check `backbone_options`. Received: {received}."
-            )
-    return drawn
-
-
-def freeze_layers(
-    model: keras.Model,
-    freeze: str | Sequence[str] | None,
-    features: str,
-    drawn: Collection[str] = (),
-) -> None:
-    """Excludes layers from training."""
-    names = [layer.name for layer in model.operations]
-    for part in [freeze] if isinstance(freeze, str) else freeze or ():
-        if part == "batch_norm":
-            frozen = [
-                layer
-                for layer in model.layers
-                if isinstance(layer, keras.layers.BatchNormalization)
-            ]
-        else:
-            last = features if part == "backbone" else part
-            try:
-                check_layer_names(model, [last], "freeze up to")
-            except ValueError as error:
-                raise ValueError(
-                    f'{error} `freeze` may also be "batch_norm" or "backbone".'
-                ) from None
-            before = model.operations[: names.index(last) + 1]
-            kept = drawn if part == "backbone" else ()
-            frozen = [
-                each
-                for each in before
-                if isinstance(each, keras.layers.Layer) and each.name not in kept
-            ]
-        for layer in frozen:
-            layer.trainable = False
-
-
-def set_batch_norm_momentum(model: keras.Model, momentum: float) -> None:
-    """Sets how much of their old statistics batch normalizations keep a step."""
-    momentum = check_number("batch_norm_momentum", momentum)
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = momentum

@@ -174,8 +174,8 @@ def _runs() -> list[Run]:
         "adl-rate-0.5": {"drop_rate": 0.5},
         "adl-rate-0.25": {"drop_rate": 0.25},
         "adl-rate-0": {"drop_rate": 0.0},
-        "adl-no-map": {"importance_map": False},
-        "adl-no-mask": {"drop_mask": False},
+        "adl-no-map": {"use_importance_map": False},
+        "adl-no-mask": {"use_drop_mask": False},
     }
     dfm: dict[str, dict[str, Any]] = {
         f"dfm-{name}": {"branches": name} for name in ("channel", "position", "unfused")

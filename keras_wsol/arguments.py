@@ -9,11 +9,15 @@ import numpy as np
 
 
 def check_number(
-    name: str, value: Any, low: float = 0.0, high: float | None = 1.0
+    name: str,
+    value: Any,
+    low: float = 0.0,
+    high: float | None = 1.0,
+    expected: str | None = None,
 ) -> int | float:
     """Returns `value` if it is a finite number in `[low, high]`, else raises."""
     limits = f"in [{low:g}, {high:g}]" if high is not None else f">= {low:g}"
-    expected = f"`{name}` must be a number {limits}."
+    expected = f"`{name}` must be {expected or f'a number {limits}'}."
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{expected} {_received(name, value, with_type=True)}")
     if not (math.isfinite(value) and low <= value <= (value if high is None else high)):

@@ -1,48 +1,114 @@
-"""Draws: one of two maps, for a batch or for each sample; channels one by one."""
+"""What the layers that act in training only have in common."""
 
 from typing import Any
 
 import keras
 from keras import ops
 
+from keras_wsol import masks
+from keras_wsol.arguments import check_bool, check_choice, check_number
+
 DRAWS = ("batch", "sample")
 
 
-def draw_first(
-    inputs: Any, rate: float, draw: str, seed_generator: keras.random.SeedGenerator
-) -> Any:
-    """Draws whether the first of two maps is used.
+class AttentionMask(keras.layers.Layer):
+    """Base: multiplies its input by a factor in training, and returns it otherwise."""
 
-    Args:
-        inputs: Tensor `(B, H, W, C)`; only its batch size is read.
-        rate: Float in [0, 1], probability of the first map.
-        draw: `"batch"` for one draw a call, `"sample"` for one a sample.
-        seed_generator: Where the draw comes from; it moves on with each call.
+    # False where the parts of the layer draw, each with a generator of its own.
+    draws_itself = True
 
-    Returns:
-        Boolean tensor `(1, 1, 1, 1)` or `(B, 1, 1, 1)`.
-    """
-    samples = ops.shape(inputs)[0] if draw == "sample" else 1
-    uniform = keras.random.uniform(
-        (samples, 1, 1, 1), dtype="float32", seed=seed_generator
-    )
-    return uniform < rate
+    def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.input_spec = keras.layers.InputSpec(ndim=4)
+        self.seed = seed
+        if self.draws_itself:
+            self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def factor(self, features: Any) -> Any:
+        """Draws the float32 factor of one training call, from float32 features."""
+        raise NotImplementedError
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        if not training:
+            return inputs
+        # Cast once, so that in float16 both paths of the gradient meet in float32.
+        features = ops.cast(inputs, "float32")
+        return ops.cast(features * self.factor(features), inputs.dtype)
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "seed": self.seed}
+
+    def uniform(self, *shape: Any) -> Any:
+        """Draws float32 numbers from [0, 1)."""
+        return keras.random.uniform(shape, dtype="float32", seed=self.seed_generator)
+
+    def use_first(self, features: Any, probability: float, draw: str) -> Any:
+        """Draws whether the first of two maps is used: once, or for each sample."""
+        samples = ops.shape(features)[0] if draw == "sample" else 1
+        return self.uniform(samples, 1, 1, 1) < probability
+
+    def channel_mask(self, eligible: Any, probability: float) -> Any:
+        """Draws which of the eligible channels `(B, 1, 1, C)` are dropped."""
+        dropped = self.uniform(*ops.shape(eligible)) < probability
+        return 1.0 - ops.cast(ops.logical_and(eligible, dropped), "float32")
 
 
-def draw_channel_mask(
-    eligible: Any, rate: float, seed_generator: keras.random.SeedGenerator
-) -> Any:
-    """Draws which of the eligible channels are dropped, each on its own.
+class MaskOrImportance(AttentionMask):
+    """Base of ADL and SAGD: a draw between a drop mask of cells and the importance."""
 
-    Args:
-        eligible: Boolean tensor `(B, 1, 1, C)`.
-        rate: Float in [0, 1], probability that an eligible channel is dropped.
-        seed_generator: Where the draws come from; it moves on with each call.
+    def __init__(
+        self,
+        drop_rate: float,
+        draw: str,
+        use_importance_map: bool,
+        use_drop_mask: bool,
+        seed: int | None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(seed=seed, **kwargs)
+        self.drop_rate = check_number("drop_rate", drop_rate)
+        self.draw = check_choice("draw", draw, DRAWS)
+        self.use_importance_map = check_bool("use_importance_map", use_importance_map)
+        self.use_drop_mask = check_bool("use_drop_mask", use_drop_mask)
 
-    Returns:
-        float32 tensor `(B, 1, 1, C)`: 1 keeps, 0 drops.
-    """
-    uniform = keras.random.uniform(
-        ops.shape(eligible), dtype="float32", seed=seed_generator
-    )
-    return 1.0 - ops.cast(ops.logical_and(eligible, uniform < rate), "float32")
+    def drop_mask(self, attention: Any) -> Any:
+        """The mask of cells `(B, H, W, 1)` for an attention: 1 keeps, 0 drops."""
+        raise NotImplementedError
+
+    def maps(self, inputs: Any) -> dict[str, Any]:
+        """Returns `"attention"`, `"importance_map"` and `"drop_mask"`, undrawn.
+
+        Each is a float32 tensor `(B, H, W, 1)`.
+        """
+        attention = masks.spatial_attention(inputs)
+        return {
+            "attention": attention,
+            "importance_map": masks.importance_map(attention),
+            "drop_mask": self.drop_mask(attention),
+        }
+
+    def drop_shares(self, inputs: Any) -> dict[str, Any]:
+        """Returns `"cells"`: the share, float32 `(B,)`, that the drop mask drops."""
+        share = masks.dropped_share(self.maps(inputs)["drop_mask"])
+        return {"cells": share * float(self.use_drop_mask)}
+
+    def factor(self, features: Any) -> Any:
+        maps = self.maps(features)
+        ones = ops.ones_like(maps["attention"])
+        return ops.where(
+            self.use_first(features, self.drop_rate, self.draw),
+            maps["drop_mask"] if self.use_drop_mask else ones,
+            maps["importance_map"] if self.use_importance_map else ones,
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "drop_rate": self.drop_rate,
+            "draw": self.draw,
+            "use_importance_map": self.use_importance_map,
+            "use_drop_mask": self.use_drop_mask,
+        }

@@ -62,10 +62,10 @@ def _attention_cells(image: np.ndarray, view: LayerView) -> list[MaskCell]:
     maps, settings = view.maps, view.settings
     importance, mask = MaskCell(title="importance map"), MaskCell(title="drop mask")
     attention = _smooth_cell("attention", image, view.attention)
-    if "importance_map" in maps and settings.get("importance_map", True):
+    if "importance_map" in maps and settings.get("use_importance_map", True):
         values = maps["importance_map"][..., 0]
         importance = _smooth_cell("importance map", image, values, low=0.5, high=1.0)
-    if "drop_mask" in maps and settings.get("drop_mask", True):
+    if "drop_mask" in maps and settings.get("use_drop_mask", True):
         values = maps["drop_mask"][..., 0]
         note = f"{_share(values == 0)} of {values.size} cells"
         mask = MaskCell(title="drop mask", note=note, pixels=paint_mask(image, values))

@@ -229,8 +229,8 @@ def test_a_module_adds_nothing_to_inference(module):
     ("layer", "expected"),
     [
         (ADL(), 60 + 31 + 15 + 1 + 60),
-        (ADL(importance_map=False), 60 + 31 + 1 + 60),
-        (ADL(drop_mask=False), 60 + 15 + 1 + 60),
+        (ADL(use_importance_map=False), 60 + 31 + 1 + 60),
+        (ADL(use_drop_mask=False), 60 + 15 + 1 + 60),
         (CAGD(), 60 + 4 + 4 + (3 + 1) + 4 + 4 + 60),
         (CAGD(selection="top_k"), 60 + 4 + 4 * 2 + 4 + 4 + 60),
         (SAGD(), 60 + (31 + 8 * 15) + (31 + 8 * 15 + 15) + 15 + 1 + 60),

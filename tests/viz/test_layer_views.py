@@ -29,7 +29,7 @@ def test_adl_by_hand():
     [
         (ADL(drop_rate=0.0, drop_threshold=0.9), 2 * DROPPED_AT_4),
         # Without its mask the layer passes its input on.
-        (ADL(drop_mask=False), 2 * PATTERN),
+        (ADL(use_drop_mask=False), 2 * PATTERN),
         (SAGD(high_threshold=0.9, low_threshold=0.2, block_size=1), 2 * DROPPED_AT_4),
         # Only the channel of 3 is left, half of which is the mean over channels.
         (CAGD(min_multiple=2.0), 1.5 * PATTERN),

@@ -67,8 +67,8 @@ def test_maps_of_adl():
 
 
 def test_what_is_switched_off_is_blank():
-    assert blank(cells(ADL(importance_map=False))) == {"importance map", "channels"}
-    assert blank(cells(SAGD(drop_mask=False))) == {"drop mask", "channels"}
+    assert blank(cells(ADL(use_importance_map=False))) == {"importance map", "channels"}
+    assert blank(cells(SAGD(use_drop_mask=False))) == {"drop mask", "channels"}
 
 
 def test_cagd_has_attention_and_channels():

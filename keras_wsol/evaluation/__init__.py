@@ -4,9 +4,7 @@ from keras_wsol.evaluation.at_threshold import AtThreshold
 from keras_wsol.evaluation.baselines import centre_gaussian
 from keras_wsol.evaluation.best_index import best_index
 from keras_wsol.evaluation.callback import LocalizationEvaluation
-from keras_wsol.evaluation.compare_thresholds import compare_thresholds
 from keras_wsol.evaluation.comparison import Comparison, Difference, compare
-from keras_wsol.evaluation.galleries import compare_models
 from keras_wsol.evaluation.image_results import ClassRow, GalleryImage, ImageResults
 from keras_wsol.evaluation.paired_bootstrap import difference_interval
 from keras_wsol.evaluation.protocol import evaluate
@@ -27,8 +25,6 @@ __all__ = [
     "best_index",
     "centre_gaussian",
     "compare",
-    "compare_models",
-    "compare_thresholds",
     "difference_interval",
     "evaluate",
     "markdown_table",

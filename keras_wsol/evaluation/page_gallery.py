@@ -10,8 +10,7 @@ import numpy as np
 
 from keras_wsol.evaluation.image_results import GalleryImage, ImageResults, name_of
 from keras_wsol.evaluation.report import Report
-from keras_wsol.viz import heat_map
-from keras_wsol.viz.pixels import resize_rgb
+from keras_wsol.viz import overlay
 
 # A score map is smooth: more cells would make the page larger and show no more.
 _LONGER_SIDE_OF_MAP = 128
@@ -108,11 +107,12 @@ def _rects(boxes: np.ndarray, kind: str) -> Iterable[str]:
 def _heat(score_map: np.ndarray) -> bytes:
     from PIL import Image
 
-    pixels = heat_map(np.asarray(score_map, dtype="float32") / 255)
+    scores = np.asarray(score_map, dtype="float32") / 255
+    pixels = overlay(np.zeros_like(scores), scores, alpha=1.0)
     scale = min(1.0, _LONGER_SIDE_OF_MAP / max(pixels.shape[:2]))
     height, width = (max(1, round(scale * side)) for side in pixels.shape[:2])
     file = io.BytesIO()
-    resized = Image.fromarray(resize_rgb(pixels, height, width))
+    resized = Image.fromarray(pixels).resize((width, height))
     resized.save(file, format="JPEG", quality=80)
     return file.getvalue()
 

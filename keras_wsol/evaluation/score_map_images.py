@@ -9,12 +9,7 @@ import numpy as np
 from keras_wsol.boxes import sweep_largest_boxes
 from keras_wsol.data import ImageDataset
 from keras_wsol.evaluation.measure import MapReader
-from keras_wsol.viz import GalleryCell
-from keras_wsol.viz.pixels import resize_rgb
-from keras_wsol.viz.scaled import ScaledImage
-
-_LONGER_SIDE = 240
-_ALPHA = 0.5
+from keras_wsol.viz import overlay
 
 
 class ScoreMapImages:
@@ -68,7 +63,11 @@ class ScoreMapImages:
         if not images:
             return {}
         size = reader.input_size
-        inputs = np.stack([resize_rgb(image, *size) for image in images.values()])
+        from PIL import Image
+
+        inputs = np.stack(
+            [Image.fromarray(i).resize(size[::-1], 2) for i in images.values()]
+        )
         class_ids = self._dataset.class_ids[list(images)]
         _, maps = reader.read(inputs.astype("float32"), class_ids[:, None])
         maps = np.nan_to_num(maps[:, 0])  # of a model that broke
@@ -79,10 +78,9 @@ class ScoreMapImages:
         ):
             height, width = image.shape[:2]
             box = box * np.array([width / size[1], height / size[0]] * 2)
-            scaled = ScaledImage.fit(image, self._dataset.boxes[index], _LONGER_SIDE)
             name = self._dataset.class_names[self._dataset.class_ids[index]]
-            pictures[f"score_maps/{index} {name}"] = scaled.with_prediction(
-                GalleryCell(score_map=score_map, box=box), _ALPHA
+            pictures[f"score_maps/{index} {name}"] = overlay(
+                image, score_map, box[None], self._dataset.boxes[index]
             )
         return pictures
 

@@ -23,10 +23,9 @@ def overlay(
     The colours are those of Turbo, a rainbow without the false edges of "jet": dark
     blue for 0, green for a half, dark red for 1 (Mikhailov, 2019).
 
-    A frame lies on the outermost pixels inside its box, whose far edge is exclusive,
-    and has a dark line on both sides. Its thickness is a hundredth of the shorter
-    side of the image. True boxes are red; predicted ones are green and lie on top.
-    Boxes are clipped to the image.
+    True boxes are red; predicted ones are green and lie on top. A frame lies on the
+    outermost pixels inside its box, is a hundredth of the image's shorter side thick,
+    and has a dark line on both sides. Boxes are clipped to the image.
 
     Args:
         image: Array `(H, W, 3)`, `(H, W, 1)` or `(H, W)` in [0, 255], `uint8` or
@@ -44,49 +43,25 @@ def overlay(
         `uint8` array `(H, W, 3)`.
 
     Raises:
-        TypeError: `alpha` is not a number.
-        ValueError: A shape or a value is not as above.
+        TypeError, ValueError: An argument is not as above.
 
     Example:
     >>> overlay([[100.0, 200.0]], [[0.0, 1.0]], alpha=0.5).tolist()
     [[[74, 59, 80], [161, 102, 101]]]
     """
+    import matplotlib
+
     check_number("alpha", alpha)
     picture = to_rgb(image)
     if score_map is not None:
-        colors = heat_map(resize_map(score_map, *picture.shape[:2]))
+        scores = resize_map(score_map, *picture.shape[:2])
+        colors = matplotlib.colormaps["turbo"](scores, bytes=True)[..., :3]
         mixed = (1.0 - alpha) * picture.astype(np.float64) + alpha * colors
         picture = np.rint(mixed).astype(np.uint8)
     for rows, color in ((true_boxes, TRUE_BOX_COLOR), (boxes, PREDICTED_BOX_COLOR)):
         if rows is not None:
             picture = _framed(picture, boxes_with_area(rows), color)
     return picture
-
-
-def heat_map(score_map: Any) -> np.ndarray:
-    """Returns the colours of a score map `(h, w)`, `uint8` `(h, w, 3)`."""
-    import matplotlib
-
-    scores = check_score_map(score_map)
-    return matplotlib.colormaps["turbo"](scores, bytes=True)[..., :3]
-
-
-def check_score_map(score_map: Any) -> np.ndarray:
-    """Returns a score map as a `float32` array `(h, w)` in [0, 1], or raises."""
-    scores = np.asarray(score_map, dtype=np.float32)
-    if scores.ndim != 2 or scores.size == 0:
-        raise ValueError(
-            "`score_map` must have shape (h, w) and at least one cell. "
-            f"Received: score_map.shape={scores.shape}."
-        )
-    low, high = float(scores.min()), float(scores.max())
-    # Written so that a NaN fails as well; 0.001 is taken for rounding.
-    if not (low >= -1e-3 and high <= 1.0 + 1e-3):
-        raise ValueError(
-            "`score_map` must be in [0, 1]. Received values from "
-            f"{low:g} to {high:g}. Divide by the range of the map first."
-        )
-    return np.clip(scores, 0.0, 1.0)
 
 
 def to_rgb(image: Any) -> np.ndarray:
@@ -100,13 +75,9 @@ def to_rgb(image: Any) -> np.ndarray:
             "`image` must have shape (H, W, 3), (H, W, 1) or (H, W). "
             f"Received: image.shape={np.shape(image)}.{hint}"
         )
+    if not np.isfinite(pixels).all():
+        raise ValueError("`image` must hold finite numbers in [0, 255].")
     if pixels.dtype != np.uint8:
-        pixels = pixels.astype(np.float32)
-        if not np.isfinite(pixels).all():
-            raise ValueError(
-                "`image` must hold finite numbers in [0, 255]. Received NaN or "
-                "infinite values."
-            )
         pixels = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
     return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels.copy()
 
@@ -115,16 +86,26 @@ def resize_map(score_map: Any, height: int, width: int) -> np.ndarray:
     """Resizes a score map, bilinear, half-pixel centres, antialiased if it shrinks."""
     from PIL import Image
 
-    scores = check_score_map(score_map)
-    if scores.shape == (height, width):
-        return scores
+    scores = np.asarray(score_map, dtype=np.float32)
+    if scores.ndim != 2 or scores.size == 0:
+        raise ValueError(
+            "`score_map` must have shape (h, w) and at least one cell. "
+            f"Received: score_map.shape={scores.shape}."
+        )
+    low, high = float(scores.min()), float(scores.max())
+    # Written so that a NaN fails as well; 0.001 is taken for rounding.
+    if not (low >= -1e-3 and high <= 1.0 + 1e-3):
+        raise ValueError(
+            "`score_map` must be in [0, 1]. Received values from "
+            f"{low:g} to {high:g}. Divide by the range of the map first."
+        )
     # Pillow keeps float32 in this mode, so nothing is rounded to 256 levels.
-    resized = Image.fromarray(scores).resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(resized)
+    image = Image.fromarray(np.clip(scores, 0.0, 1.0))
+    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
 
 
 def boxes_with_area(boxes: Any) -> np.ndarray:
-    """Returns the rows that are boxes, not padding, as `float64` `(M, 4)`, or raises."""
+    """Returns the rows that are boxes, not padding, `float64` `(M, 4)`, or raises."""
     rows = np.asarray(boxes, dtype=np.float64)
     rows = rows.reshape(0, 4) if rows.size == 0 else rows
     if rows.ndim != 2 or rows.shape[1] != 4:
@@ -151,25 +132,16 @@ def _framed(
     canvas = Image.fromarray(picture)
     draw = ImageDraw.Draw(canvas)
     width = max(1, round(min(picture.shape[:2]) / 100))
-    pixels = _pixel_boxes(boxes, *picture.shape[:2])
-    dark = pixels + [-1, -1, 1, 1]
-    for rows, paint, thickness in (
-        (dark, (0, 0, 0), width + 2),
-        (pixels, color, width),
-    ):
+    # Not `round`: it takes halves to the even neighbour, so that two equal boxes half
+    # a pixel apart would differ in size.
+    frames = np.floor(boxes + 0.5).astype(int)
+    frames[:, 2:] = np.maximum(frames[:, 2:], frames[:, :2] + 1)
+    frames = boxes_with_area(np.clip(frames, 0, canvas.size * 2)).astype(int)
+    grown = frames + np.array([-1, -1, 1, 1])
+    for rows, paint, pen in ((grown, (0, 0, 0), width + 2), (frames, color, width)):
         for x0, y0, x1, y1 in rows.tolist():
             # Pillow draws a frame thicker than its box beyond the box.
             at_most = (min(x1 - x0, y1 - y0) + 1) // 2
             corners = (x0, y0, x1 - 1, y1 - 1)
-            draw.rectangle(corners, outline=paint, width=min(thickness, at_most))
+            draw.rectangle(corners, outline=paint, width=min(pen, at_most))
     return np.array(canvas)
-
-
-def _pixel_boxes(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Returns the boxes that have a pixel inside the image, as whole pixels."""
-    # Not `round`: it takes halves to the even neighbour, so that two equal boxes half
-    # a pixel apart would differ in size.
-    rows = np.floor(boxes + 0.5).astype(int)
-    near, far = rows[:, :2], np.maximum(rows[:, 2:], rows[:, :2] + 1)
-    near, far = np.maximum(near, 0), np.minimum(far, [width, height])
-    return np.concatenate([near, far], axis=1)[(near < far).all(axis=1)]

@@ -1,12 +1,11 @@
 """Files to images, class ids and boxes."""
 
 from keras_wsol.data.boxes_from import boxes_from_coco, boxes_from_csv, boxes_from_voc
-from keras_wsol.data.check import CheckReport, Finding, check
+from keras_wsol.data.check import check
 from keras_wsol.data.cub200 import cub200
-from keras_wsol.data.dataset import ImageDataset
+from keras_wsol.data.dataset import ImageDataset, to_keras_boxes
 from keras_wsol.data.ilsvrc2012 import ilsvrc2012
 from keras_wsol.data.image_folder import image_files, image_folder
-from keras_wsol.data.records import records
 from keras_wsol.data.segmentations import (
     Segmentation,
     cub200_masks,
@@ -16,12 +15,9 @@ from keras_wsol.data.segmentations import (
 from keras_wsol.data.stanford_cars import stanford_cars
 from keras_wsol.data.synthetic import synthetic
 from keras_wsol.data.tfds import tfds
-from keras_wsol.data.write_records import write_records
 from keras_wsol.data.wsolevaluation import wsolevaluation
 
 __all__ = [
-    "CheckReport",
-    "Finding",
     "ImageDataset",
     "Segmentation",
     "boxes_from_coco",
@@ -35,10 +31,9 @@ __all__ = [
     "image_folder",
     "openimages_masks",
     "read_segmentation",
-    "records",
     "stanford_cars",
     "synthetic",
     "tfds",
-    "write_records",
+    "to_keras_boxes",
     "wsolevaluation",
 ]

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from keras_wsol.data.dataset import ImageDataset, existing_folder, padded_boxes
-from keras_wsol.data.numpy_pipeline import read_size
+from keras_wsol.data.images import read_size
 
 
 class ImagePaths:

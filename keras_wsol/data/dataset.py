@@ -1,152 +1,25 @@
 """A split of a data set: which images, which classes, which boxes."""
 
+import importlib.util
 import io
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from keras_wsol.data.images import check_orientation, check_view
-from keras_wsol.data.record_files import RecordFiles
-
-
-class SkippedFiles:
-    """A set of paths that a running pipeline adds to."""
-
-    def __init__(self) -> None:
-        self._paths: set[str] = set()
-        self._table: Any = None
-
-    def table(self) -> Any:
-        """Returns the table that a graph inserts paths into. Needs TensorFlow."""
-        if self._table is None:
-            import tensorflow as tf
-
-            self._table = tf.lookup.experimental.MutableHashTable(
-                tf.string, tf.int64, default_value=0
-            )
-        return self._table
-
-    def add(self, path: str) -> None:
-        """Adds one path."""
-        self._paths.add(str(path))
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """The paths gathered so far, sorted."""
-        found = set(self._paths)
-        if self._table is not None:
-            found |= set(map(os.fsdecode, self._table.export()[0].numpy()))
-        return tuple(sorted(found))
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-
-def padded_boxes(boxes: Sequence[Sequence[Sequence[float]]]) -> np.ndarray:
-    """Puts lists of boxes into one array."""
-    most = max(map(len, boxes), default=0)
-    padded = np.full((len(boxes), max(most, 1), 4), -1.0, "float32")
-    for row, some in enumerate(boxes):
-        if len(some):
-            padded[row, : len(some)] = some
-    return padded
-
-
-# What each calls the class of a box.
-CLASSES = {"keras": "labels", "keras_cv": "classes"}
-
-
-def bounding_box_batch(batch: dict[str, Any], layout: str) -> dict[str, Any]:
-    """Makes a batch that layers with a `bounding_box_format` take, in a graph."""
-    import tensorflow as tf
-
-    boxes = batch["boxes"]
-    none = tf.convert_to_tensor(boxes[..., 2] < 0)
-    class_ids = tf.cast(batch["class_ids"], tf.int32)[:, None]
-    return {
-        "images": batch["images"],
-        "bounding_boxes": {
-            "boxes": boxes,
-            CLASSES[layout]: tf.where(none, -1, class_ids),
-        },
-    }
-
-
-UNREADABLE = ("raise", "skip")
-_MAX_THREADS = 16
-
-
-def check_integer(name: str, value: Any, low: int | None = 1) -> None:
-    """Raises unless `value` is an integer of at least `low`."""
-    whole = isinstance(value, Integral) and not isinstance(value, bool)
-    if not whole or (low is not None and value < low):
-        least = "" if low is None else f" of at least {low}"
-        raise ValueError(
-            f"`{name}` must be an integer{least}. Received: {name}={value!r}."
-        )
-
-
-def check_view_of_batches(
-    batch_size: Any, image_size: Any, view: Any, unreadable: Any
-) -> None:
-    """Raises unless batches can be made so."""
-    check_integer("batch_size", batch_size)
-    if np.shape(image_size) != (2,) or min(image_size) < 1:
-        raise ValueError(
-            "`image_size` must be (height, width), both at least 1. Received: "
-            f"image_size={image_size!r}."
-        )
-    check_view(view)
-    if unreadable not in UNREADABLE:
-        raise ValueError(
-            f"`unreadable` must be one of {list(UNREADABLE)}. Received: "
-            f"unreadable={unreadable!r}."
-        )
-
-
-def check_boxes_of_batches(
-    dataset: "ImageDataset", with_boxes: Any, training: bool
-) -> None:
-    """Raises if boxes are asked for that are not there or not given."""
-    if with_boxes and dataset.boxes is None:
-        raise ValueError(
-            f"The split {dataset.split!r} of {dataset.name!r} has no boxes: use "
-            "`with_boxes=False`."
-        )
-    if not isinstance(with_boxes, bool) and with_boxes not in CLASSES:
-        raise ValueError(
-            f"`with_boxes` must be a boolean or one of {list(CLASSES)}. Received: "
-            f"with_boxes={with_boxes!r}."
-        )
-    if training and with_boxes:
-        raise ValueError("Training sees no boxes: use `with_boxes=False`.")
-
-
-def check_start(start_step: Any, steps: int, deterministic: bool) -> None:
-    """Raises unless training can go on there."""
-    check_integer("start_step", start_step, low=0)
-    if not deterministic and start_step % max(1, steps):
-        raise ValueError(
-            "Without a fixed order, training goes on at the end of a pass only: "
-            f"`start_step` must be a multiple of {steps}, or `deterministic` true. "
-            f"Received: start_step={start_step}."
-        )
-
-
-def check_threads(threads: Any) -> None:
-    """Raises unless so many images can be read at once."""
-    if threads is not None:
-        check_integer("threads", threads)
-
-
-def default_threads() -> int:
-    """Returns how many images are read at once where nobody says so."""
-    return min(os.cpu_count() or 1, _MAX_THREADS)
+from keras_wsol.arguments import check_bool, check_choice, check_integer, check_number
+from keras_wsol.data import numpy_pipeline
+from keras_wsol.data.images import (
+    check_image_size,
+    check_orientation,
+    check_view,
+    read_image,
+    verify,
+)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -154,23 +27,23 @@ class ImageDataset:
     """One split of a data set, read when its batches are.
 
     Attributes:
-        name: Name of the data set.
-        split: Name of the split.
-        class_names: Names by class id.
+        name: String. Name of the data set.
+        split: String. Name of the split.
+        class_names: Tuple of strings by class id.
         class_ids: int32 `(N,)`.
-        paths: Paths of the image files, `(N,)` strings; for images in memory, names
-            for them.
+        paths: Strings `(N,)`. Image files; for images in memory, names for them.
         images: uint8 `(N, H, W, 3)` for images in memory, `None` for files.
-        records: Where the encoded images lie if not in files of their own; then
-            `paths` are names, too.
         boxes: float32 `(N, M, 4)`, x0, y0, x1, y1 in pixels of the image as read (see
             `orientation`), far edge exclusive, rows of -1 where an image has fewer
             than M; `None` where boxes are unknown.
+        sizes: int32 `(N, 2)`. Height and width of each image as read; `None` where
+            files are not verified.
         orientation: `"stored"` where boxes are in pixels of the image as stored;
             `"exif"` to turn JPEG files upright by their EXIF tag, as viewers and an
             exported `serve_bytes` do.
-        notes: What a report on this split has to say about it.
-        skipped: Files that could not be read so far, where asked to skip them.
+        notes: Mapping of strings. What a report on this split has to say about it.
+        left_out: Tuple of (path, reason) of files that cannot be read. They were found
+            when the data set was opened, and are in none of the arrays.
     """
 
     name: str
@@ -179,20 +52,21 @@ class ImageDataset:
     class_ids: np.ndarray
     paths: np.ndarray
     images: np.ndarray | None = None
-    records: RecordFiles | None = None
     boxes: np.ndarray | None = None
+    sizes: np.ndarray | None = None
     orientation: str = "stored"
     notes: Mapping[str, str] = field(default_factory=dict)
-    skipped: SkippedFiles = field(default_factory=SkippedFiles, repr=False)
+    left_out: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         check_orientation(self.orientation)
+        parts = (self.images, self.boxes, self.sizes)
         counts = {len(self.class_ids), len(self.paths)}
-        counts |= {len(part) for part in (self.images, self.boxes) if part is not None}
+        counts |= {len(part) for part in parts if part is not None}
         if len(counts) != 1:
             raise ValueError(
-                "`class_ids`, `paths`, `images` and `boxes` must have one entry for "
-                f"each image. Received lengths: {sorted(counts)}."
+                "`class_ids`, `paths`, `images`, `boxes` and `sizes` must have one "
+                f"entry for each image. Received lengths: {sorted(counts)}."
             )
         if self.boxes is not None and np.shape(self.boxes)[2:] != (4,):
             raise ValueError(
@@ -225,22 +99,33 @@ class ImageDataset:
 
         Args:
             indices: Integers `(n,)` or booleans `(N,)`.
-            split: Name of the result's split.
+            split: String. Name of the result's split.
 
         Returns:
-            A data set with the same classes.
+            An `ImageDataset` with the same classes.
         """
         indices = np.asarray(indices)
-        return replace(
-            self,
-            split=split,
-            class_ids=self.class_ids[indices],
-            paths=self.paths[indices],
-            images=None if self.images is None else self.images[indices],
-            records=None if self.records is None else self.records.take(indices),
-            boxes=None if self.boxes is None else self.boxes[indices],
-            skipped=SkippedFiles(),
-        )
+        arrays = ("class_ids", "paths", "images", "boxes", "sizes")
+        parts = {name: getattr(self, name) for name in arrays}
+        parts = {k: None if v is None else v[indices] for k, v in parts.items()}
+        return replace(self, split=split, **parts)
+
+    def hold_out(
+        self, per_class: int = 5, seed: int = 0
+    ) -> tuple["ImageDataset", "ImageDataset"]:
+        """Parts some images of each class from the rest, such as to choose thresholds.
+
+        Args:
+            per_class: Integer. Images of each class that are held out; at least one of
+                each class stays. Default 5.
+            seed: Integer. Draws them. Default 0.
+
+        Returns:
+            The rest, to train on, and the images held out.
+        """
+        count = check_integer("per_class", per_class)
+        chosen = images_a_class(self.class_ids, np.ones(len(self), bool), count, seed)
+        return self.take(~chosen, self.split), self.take(chosen, "held out")
 
     def class_weights(self) -> dict[int, float]:
         """Returns weights that give each class the same say, for `fit`.
@@ -264,50 +149,34 @@ class ImageDataset:
         training: bool = False,
         seed: int = 0,
         start_step: int = 0,
-        with_boxes: bool | str = False,
+        with_boxes: bool = False,
         image_size: tuple[int, int] = (224, 224),
         view: str = "whole",
-        unreadable: str = "raise",
-        deterministic: bool = True,
-        threads: int | None = None,
     ) -> Any:
         """Makes a `tf.data.Dataset` of batches. Needs TensorFlow.
 
         For training, images are resized to 256/224 of `image_size`, cropped to it
         at random and flipped at random; every pass has an order of its own, and
-        only full batches come. Order and augmentation are a pure function of
-        `seed`, the pass and the step, whatever the machine does: a pass counts
-        when its last batch has been taken, so that looking at a batch changes
-        nothing (unless it is the only one), and `start_step` goes on exactly where
-        another run was. In a `tf.distribute` strategy Keras reads a few batches ahead
-        before training, so that passes of two or three steps begin with the second.
+        only full batches come. Order and augmentation are a function of `seed`, pass
+        and step alone. A pass counts when its last batch has been taken: looking at a
+        batch changes nothing (unless it is the only one), and `start_step` goes on
+        exactly where another run was. In a `tf.distribute` strategy Keras reads a few
+        batches ahead, so that passes of two or three steps begin with the second.
         Resizing is bilinear and antialiased, and ignores the aspect ratio, as in ADL's
         code and in wsolevaluation.
 
         Args:
-            batch_size: Images in a batch.
-            training: Whether to shuffle, crop and flip.
-            seed: Integer, used by training.
-            start_step: Integer >= 0, used by training: the number of batches that
-                came before. Passes begun in the middle of an epoch go on into the
-                next, so that each has the same number of steps.
-            with_boxes: Whether to give dictionaries for evaluation; or `"keras"` or
-                `"keras_cv"`, to give the bounding-box dictionaries of these, see
-                `keras_boxes.py`.
-            image_size: Height and width of the images given.
+            batch_size: Integer. Images in a batch. Default 32.
+            training: Boolean. Whether to shuffle, crop and flip. Default `False`.
+            seed: Integer, used by training. Default 0.
+            start_step: Integer >= 0, used by training. Number of batches that came
+                before. Passes begun in the middle of an epoch go on into the next, so
+                that each has the same number of steps. Default 0.
+            with_boxes: Boolean. Whether to give dictionaries for evaluation. Default
+                `False`.
+            image_size: Height and width of the images given. Default (224, 224).
             view: `"whole"`, or `"center_crop"`: resized to 256/224, then the centre.
-                Boxes follow. Not used in training.
-            unreadable: What to do with a file that is missing or no image:
-                `"raise"` an error that names it, or `"skip"` it: training takes
-                the next image instead, evaluation gives a black image whose class
-                is -1, and `self.skipped` lists it.
-            deterministic: Used by training. `False` gives the batches of a pass in the
-                order in which they are ready, so that a slow file holds up none but
-                its own. Each is what it would be else, but which of them a run had
-                seen when it stopped is not known: `start_step` has to be at the end
-                of a pass.
-            threads: How many images are read at once; `None` for one a core, at most
-                16.
+                Boxes follow. Not used in training. Default `"whole"`.
 
         Returns:
             A `tf.data.Dataset` of `(images, class_ids)`: float32
@@ -317,35 +186,27 @@ class ImageDataset:
             the image as read, and `"paths"`.
 
         Raises:
+            TypeError: An argument is of another type.
             ValueError: An argument is out of range, or there are no boxes.
             tf.errors.InvalidArgumentError: While batches are taken: a file cannot be
-                read, named in the message; or, when skipping, a whole batch.
+                read, and the message names it.
         """
-        from keras_wsol.data import tf_pipeline  # needs TensorFlow
+        from keras_wsol.data import tf_pipeline  # loads TensorFlow
 
-        check_view_of_batches(batch_size, image_size, view, unreadable)
-        check_boxes_of_batches(self, with_boxes, training)
-        check_threads(threads)
-        if training:
-            steps = self.steps_per_epoch(batch_size)
-            check_start(start_step, steps, deterministic)
-        options = {"unreadable": unreadable, "threads": threads}
-        if training:
-            return tf_pipeline.training_batches(
-                self,
-                batch_size,
-                seed,
-                start_step,
-                tuple(image_size),
-                deterministic=deterministic,
-                **options,
+        batch_size, size, view = _batch_arguments(batch_size, image_size, view)
+        if check_bool("with_boxes", with_boxes) and self.boxes is None:
+            raise ValueError(
+                f"The split {self.split!r} of {self.name!r} has no boxes: use "
+                "`with_boxes=False`."
             )
-        batches = tf_pipeline.evaluation_batches(
-            self, batch_size, bool(with_boxes), tuple(image_size), view, **options
+        if not training:
+            boxes = self.boxes if with_boxes else None
+            return tf_pipeline.evaluation_batches(self, boxes, batch_size, size, view)
+        if with_boxes:
+            raise ValueError("Training sees no boxes: use `with_boxes=False`.")
+        return tf_pipeline.training_batches(
+            self, batch_size, seed, check_integer("start_step", start_step, 0), size
         )
-        if isinstance(with_boxes, str):
-            return batches.map(lambda batch: bounding_box_batch(batch, with_boxes))
-        return batches
 
     def numpy_batches(
         self,
@@ -353,43 +214,82 @@ class ImageDataset:
         *,
         image_size: tuple[int, int] = (224, 224),
         view: str = "whole",
-        unreadable: str = "raise",
     ) -> Iterator[dict[str, np.ndarray]]:
         """Reads evaluation batches with Pillow, where TensorFlow is not installed.
 
         Args:
-            batch_size: Images in a batch.
+            batch_size: As in `batches`.
             image_size: As in `batches`.
             view: As in `batches`.
-            unreadable: As in `batches`.
 
-        Yields:
-            The dictionaries of `batches(with_boxes=True)`; without boxes, `"boxes"`
-            has M = 0.
+        Returns:
+            An iterator over the dictionaries of `batches(with_boxes=True)`, `"paths"`
+            as text; without boxes, `"boxes"` has M = 0.
 
         Raises:
-            ValueError: An argument is out of range, or a file is unreadable.
+            ValueError: An argument is out of range, or a file cannot be read.
         """
-        from keras_wsol.data import numpy_pipeline
+        arguments = _batch_arguments(batch_size, image_size, view)
+        return numpy_pipeline.evaluation_batches(self, *arguments)
 
-        check_view_of_batches(batch_size, image_size, view, unreadable)
-        return numpy_pipeline.evaluation_batches(
-            self, batch_size, tuple(image_size), view, unreadable
-        )
+    def evaluation_batches(
+        self,
+        batch_size: int = 32,
+        *,
+        image_size: tuple[int, int] = (224, 224),
+        view: str = "whole",
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Reads evaluation batches by tf.data if TensorFlow is installed, else Pillow.
 
-    def training_sequence(self, batch_size: int = 32, **options: Any) -> Any:
+        Args:
+            batch_size: As in `batches`.
+            image_size: As in `batches`.
+            view: As in `batches`.
+
+        Yields:
+            The NumPy dictionaries of `numpy_batches`.
+
+        Raises:
+            ValueError: An argument is out of range, or a file cannot be read.
+        """
+        arguments = _batch_arguments(batch_size, image_size, view)
+        if importlib.util.find_spec("tensorflow") is None:
+            yield from numpy_pipeline.evaluation_batches(self, *arguments)
+            return
+        from keras_wsol.data import tf_pipeline  # loads TensorFlow
+
+        boxes = np.zeros((len(self), 0, 4)) if self.boxes is None else self.boxes
+        for batch in tf_pipeline.evaluation_batches(self, boxes, *arguments):
+            arrays = {key: value.numpy() for key, value in batch.items()}
+            texts = list(map(os.fsdecode, arrays["paths"].tolist()))
+            yield {**arrays, "paths": np.array(texts)}
+
+    def training_sequence(
+        self,
+        batch_size: int = 32,
+        *,
+        seed: int = 0,
+        start_step: int = 0,
+        image_size: tuple[int, int] = (224, 224),
+        shard: tuple[int, int] = (0, 1),
+    ) -> Any:
         """Reads training batches with NumPy and Pillow, without TensorFlow.
 
         Args:
-            batch_size: Images in a batch.
-            **options: As in `TrainingBatches`.
+            batch_size: As in `batches`; of all processes together.
+            seed: As in `batches`.
+            start_step: As in `batches`.
+            image_size: As in `batches`.
+            shard: This process and the number of processes, each of which gets its
+                part of every batch. Default (0, 1).
 
         Returns:
-            The `TrainingBatches`, for `fit` on JAX and PyTorch.
+            A `keras.utils.PyDataset` for `fit`, `steps_per_epoch` its attribute.
         """
-        from keras_wsol.data.numpy_pipeline import TrainingBatches
-
-        return TrainingBatches(self, batch_size, **options)
+        size = check_image_size(image_size)
+        return numpy_pipeline.TrainingBatches(
+            self, batch_size, seed=seed, start_step=start_step, size=size, shard=shard
+        )
 
     def image(self, index: int) -> np.ndarray:
         """Reads one image, turned upright if `orientation` says so.
@@ -403,20 +303,9 @@ class ImageDataset:
         Raises:
             ValueError: The file is no readable image; the message names it.
         """
-        from keras_wsol.data import numpy_pipeline
-
         if self.images is not None:
             return self.images[index]
-        if self.records is None:
-            return numpy_pipeline.read_image(
-                self.paths[index], orientation=self.orientation
-            )
-        try:
-            content = io.BytesIO(self.encoded(index))
-            return numpy_pipeline.decode_image(content, self.orientation)
-        except (OSError, ValueError) as error:
-            message = f"Cannot read the image: {self.paths[index]} ({error})."
-            raise ValueError(message) from error
+        return read_image(self.paths[index], orientation=self.orientation)
 
     def encoded(self, index: int) -> bytes:
         """Reads the bytes of one image, as its file has them.
@@ -430,8 +319,6 @@ class ImageDataset:
         Raises:
             OSError: The file is missing.
         """
-        if self.records is not None:
-            return self.records.content(index)
         if self.images is None:
             return Path(self.paths[index]).read_bytes()
         from PIL import Image
@@ -439,6 +326,85 @@ class ImageDataset:
         buffer = io.BytesIO()
         Image.fromarray(self.images[index]).save(buffer, "PNG")
         return buffer.getvalue()
+
+
+def _batch_arguments(
+    batch_size: Any, image_size: Any, view: Any
+) -> tuple[int, tuple[int, int], str]:
+    size = check_image_size(image_size)
+    return check_integer("batch_size", batch_size), size, check_view(view)
+
+
+def verified(dataset: ImageDataset, verify: bool | str | Path) -> ImageDataset:
+    """Opens every file once, and takes out those that cannot be read, with a warning.
+
+    `verify` is that of an opening function: `False` to do nothing, or the path of a
+    file to keep the verdicts in.
+    """
+    if verify is False:
+        return dataset
+    whole = readable(dataset, None if verify is True else verify)
+    if whole.left_out:
+        path, reason = whole.left_out[0]
+        message = (
+            f"{len(whole.left_out)} of {len(dataset)} images cannot be read and are "
+            f"left out, such as {path} ({reason})."
+        )
+        if not len(whole):
+            raise ValueError(f"There must be an image. {message}")
+        warnings.warn(message, stacklevel=3)
+    return whole
+
+
+def readable(dataset: ImageDataset, cache: str | Path | None = None) -> ImageDataset:
+    """Takes the files that cannot be read out of a data set, and notes the sizes."""
+    if dataset.images is not None:
+        size = np.array(dataset.images.shape[1:3], "int32")
+        return replace(dataset, sizes=np.tile(size, (len(dataset), 1)))
+    sizes, left_out = verify(dataset.paths, dataset.orientation, cache)
+    whole = replace(dataset, sizes=sizes, left_out=dataset.left_out + left_out)
+    return whole.take(sizes[:, 0] > 0, dataset.split)
+
+
+def padded_boxes(boxes: Sequence[Sequence[Sequence[float]]]) -> np.ndarray:
+    """Puts lists of boxes into one array."""
+    most = max(map(len, boxes), default=0)
+    padded = np.full((len(boxes), max(most, 1), 4), -1.0, "float32")
+    for row, some in enumerate(boxes):
+        if len(some):
+            padded[row, : len(some)] = some
+    return padded
+
+
+_BOX_CLASSES = {"keras": "labels", "keras_cv": "classes"}
+
+
+def to_keras_boxes(batch: Mapping[str, Any], library: str = "keras") -> dict[str, Any]:
+    """Makes a batch that layers with a `bounding_box_format` (`"xyxy"`) take.
+
+    Args:
+        batch: Dictionary of `batches(with_boxes=True)` or `numpy_batches`. As a
+            function of `tf.data.Dataset.map`, too.
+        library: `"keras"`, or `"keras_cv"`, which calls labels classes. Default
+            `"keras"`.
+
+    Returns:
+        Dictionary `"images"` and `"bounding_boxes"`: `"boxes"` `(B, M, 4)` and
+        `"labels"` int32 `(B, M)`, the image's class id, -1 where there is no box.
+    """
+    key = _BOX_CLASSES[check_choice("library", library, list(_BOX_CLASSES))]
+    boxes, class_ids = batch["boxes"], batch["class_ids"][:, None]
+    missing = boxes[..., 2] < 0
+    if isinstance(boxes, np.ndarray):
+        labels = np.where(missing, -1, class_ids).astype("int32")
+    else:
+        import tensorflow as tf
+
+        labels = tf.where(missing, -1, tf.cast(class_ids, tf.int32))
+    return {
+        "images": batch["images"],
+        "bounding_boxes": {"boxes": boxes, key: labels},
+    }
 
 
 def existing_folder(root: str | Path) -> Path:
@@ -452,22 +418,24 @@ def existing_folder(root: str | Path) -> Path:
 def images_a_class(
     class_ids: np.ndarray, allowed: np.ndarray, count: int, seed: int
 ) -> np.ndarray:
-    """Draws the same number of images from each class."""
-    random = np.random.default_rng(seed)
-    drawn = np.zeros(len(class_ids), bool)
-    for class_id in np.unique(class_ids):
-        members = np.flatnonzero((class_ids == class_id) & allowed)
-        take = max(0, min(count, len(members) - 1))
-        drawn[random.permutation(members)[:take]] = True
-    return drawn
+    """Draws the same number of images from each class, never all of them."""
+    ids = np.where(allowed, class_ids, -1)
+    return _drawn(ids, lambda members: max(0, min(count, members - 1)), seed)
 
 
 def share_a_class(class_ids: np.ndarray, share: float, seed: int) -> np.ndarray:
     """Draws a share of the images of each class, rounded, never all of them."""
+    share = check_number("share", share)
+    return _drawn(
+        class_ids, lambda members: min(round(share * members), members - 1), seed
+    )
+
+
+def _drawn(class_ids: np.ndarray, number: Any, seed: int) -> np.ndarray:
+    """Draws `number(members)` images of each class; -1 stands for none."""
     random = np.random.default_rng(seed)
     drawn = np.zeros(len(class_ids), bool)
-    for class_id in np.unique(class_ids):
+    for class_id in np.unique(class_ids[class_ids >= 0]):
         members = np.flatnonzero(class_ids == class_id)
-        take = min(round(share * len(members)), len(members) - 1)
-        drawn[random.permutation(members)[:take]] = True
+        drawn[random.permutation(members)[: number(len(members))]] = True
     return drawn

@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_wsol.data.boxes_from import read_voc_file
 from keras_wsol.data.dataset import ImageDataset, existing_folder, padded_boxes
-from keras_wsol.data.numpy_pipeline import read_size
+from keras_wsol.data.images import read_size
 from keras_wsol.data.progress_line import ProgressLine
 from keras_wsol.data.stanford_cars import read_matlab, struct_fields
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_wsol.data.dataset import existing_folder
-from keras_wsol.data.numpy_pipeline import BROKEN, FORMATS
+from keras_wsol.data.images import BROKEN, FORMATS
 
 # Grey value above which most of CUB's annotators agree: 3 of 5 are 153.
 CUB_THRESHOLD = 127.5

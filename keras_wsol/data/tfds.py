@@ -14,7 +14,7 @@ import numpy as np
 from keras_wsol.data.cub200 import readable_name
 from keras_wsol.data.dataset import ImageDataset, images_a_class
 from keras_wsol.data.ilsvrc2012 import with_annotations
-from keras_wsol.data.numpy_pipeline import read_size
+from keras_wsol.data.images import read_size
 from keras_wsol.data.progress_line import ProgressLine
 
 LIST = "list.json"

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_wsol.data.numpy_pipeline import read_image
+from keras_wsol.data.images import read_image
 from keras_wsol.data.tf_pipeline import decode_rgb
 from tests.data.small_datasets import gradient
 

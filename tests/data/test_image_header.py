@@ -17,7 +17,7 @@ from keras_wsol.data.images import (
     read_header,
     upright,
 )
-from keras_wsol.data.numpy_pipeline import read_image
+from keras_wsol.data.images import read_image
 from keras_wsol.data.tf_pipeline import PARALLEL_DECODES, decode_rgb, read_each
 from tests.data.handmade import (
     COLORS,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import EpsImagePlugin, Image
 
-from keras_wsol.data.numpy_pipeline import decode_image, read_image, read_size
+from keras_wsol.data.images import decode_image, read_image, read_size
 from tests.data.handmade import encode
 from tests.data.small_datasets import gradient
 

@@ -1,9 +1,12 @@
 """Class activation maps, and the scaling of any map to [0, 1]."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from keras import ops
 
+from keras_wsol.arguments import check_bool
+from keras_wsol.cam.score_map import Evidence, ScoreMap, check_layer_and_relu, named
 from keras_wsol.masks import spatial_attention
 
 
@@ -44,21 +47,7 @@ def score_maps(cams: Any, size: tuple[int, int]) -> Any:
 
 
 def scale_to_unit(maps: Any) -> Any:
-    """Scales each map so that its minimum is 0 and its maximum 1.
-
-    Args:
-        maps: Float tensor `(B, ...)`.
-
-    Returns:
-        float32 tensor of the same shape in [0, 1]; zeros for a map that is
-        constant or holds a value that is not finite.
-
-    Example:
-    >>> import numpy as np
-    >>> maps = np.array([[2.0, 4.0, 3.0], [7.0, 7.0, 7.0]], "float32")
-    >>> ops.convert_to_numpy(scale_to_unit(maps)).tolist()
-    [[0.0, 1.0, 0.5], [0.0, 0.0, 0.0]]
-    """
+    """Scales each map to [0, 1]; one that is constant or not finite becomes zero."""
     maps = ops.cast(maps, "float32")
     if maps.shape[0] == 0:
         return maps
@@ -85,22 +74,15 @@ def class_activation_maps(
 ) -> Any:
     """Weighs feature maps by the classifier's weights of the chosen classes.
 
-    `cam_c = sum_k kernel[k, c] * features[..., k]` (Zhou et al., 2016), from the
+    `cam_c = sum_k kernel[k, c] * features[..., k]` [Zhou et al., 2016], from the
     weights before the softmax; negative values are kept. Only the maps of the
-    chosen classes are computed, never all of them.
+    chosen classes are computed.
 
     Args:
-        features: Float tensor `(B, h, w, C)`, the map that the pooling of the
-            head averages.
-        kernel: Float tensor `(C, num_classes)` of the head's `Dense` layer.
-        class_ids: Integer tensor `(B, K)`.
-        negative_weights: Boolean. Whether weights below 0 count. Without them
-            ("negative weight clamping", Bae et al., 2020), features that speak
-            against the class leave the map as it is, and it covers more of the
-            object. Default true [Zhou et al., 2016; on CUB-40's test split, three
-            MobileNetV1 0.75, GT-known Loc was 61.2 without and 52.7 with them, and the
-            gain in Top-1 Loc no more than the spread: +3.1, 95 % interval -2.5 to
-            +7.3; `examples/results/README.md`].
+        features: `(B, h, w, C)`, the map that the pooling of the head averages.
+        kernel: `(C, num_classes)` of the head's `Dense` layer.
+        class_ids: Integers `(B, K)`.
+        negative_weights: See `CAM`.
 
     Returns:
         float32 tensor `(B, K, h, w)`.
@@ -112,36 +94,66 @@ def class_activation_maps(
     >>> cams = class_activation_maps(features, kernel, np.array([[1, 0]]))
     >>> ops.convert_to_numpy(cams).reshape(2, 2).tolist()
     [[20.0, 0.0], [-1.0, 3.0]]
-
-    Reference:
-        - [Zhou et al., 2016](https://arxiv.org/abs/1512.04150)
-        - [Bae et al., 2020](https://www.ecva.net/papers/eccv_2020/papers_ECCV/papers/123600613.pdf)
     """
     weights = ops.take(ops.transpose(ops.cast(kernel, "float32")), class_ids, axis=0)
     weights = weights if negative_weights else ops.relu(weights)
     return ops.einsum("bhwc,bkc->bkhw", ops.cast(features, "float32"), weights)
 
 
-def channel_mean(features: Any) -> Any:
-    """Averages features over channels: where the network responds, to whatever class.
+@named("cam")
+@dataclass(frozen=True, eq=False)
+class CAM(ScoreMap):
+    """Class activation map: the features, weighed by the head's class weights.
 
-    SCDA's aggregation map up to a constant (SCDA adds the channels up). SCDA keeps
-    the cells above the mean of this map and their largest component; here, the
-    threshold is that of the score map.
+    It is read from the head, which must be global average pooling and one `Dense`
+    layer; `GradCAM` is its like for any layer.
 
     Args:
-        features: Float tensor `(B, h, w, C)`, after the activation.
+        negative_weights: Boolean. Whether class weights below 0 count. Without them,
+            features that speak against the class leave the map as it is, and it covers
+            more of the object. Default True [Zhou et al., 2016]; False is "negative
+            weight clamping" [Bae et al., 2020].
 
-    Returns:
-        float32 tensor `(B, 1, h, w)`: one map an image, the same for every class.
+    Reference:
+        - [Zhou et al., 2016](https://arxiv.org/abs/1512.04150)
+        - [Bae et al., 2020](https://www.ecva.net/papers/eccv_2020/papers_ECCV/papers/123600613.pdf)
+    """
 
-    Example:
-    >>> import numpy as np
-    >>> features = np.array([[[[1.0, 3.0]], [[0.0, 0.5]]]], "float32")
-    >>> ops.convert_to_numpy(channel_mean(features)).tolist()
-    [[[[2.0], [0.25]]]]
+    negative_weights: bool = True
+
+    def __post_init__(self) -> None:
+        check_bool("negative_weights", self.negative_weights)
+
+    def maps(self, evidence: Evidence) -> Any:
+        return class_activation_maps(
+            evidence.features,
+            evidence.split.kernel,
+            evidence.class_ids,
+            self.negative_weights,
+        )
+
+
+@named("channel_mean")
+@dataclass(frozen=True, eq=False)
+class ChannelMean(ScoreMap):
+    """Mean of the features over channels: where the network responds, to any class.
+
+    SCDA's aggregation map up to a constant, for SCDA adds the channels up. SCDA keeps
+    the cells above the mean of this map and their largest connected component; here
+    the threshold is that of the score map. One map an image, for every class alike.
+
+    Args:
+        layer: String or None. Layer whose features are read, after its activation.
+            Default None, what the pooling of the head reads.
 
     Reference:
         - [Wei et al., 2017](https://arxiv.org/abs/1604.04994) (SCDA)
     """
-    return ops.transpose(spatial_attention(features), (0, 3, 1, 2))
+
+    layer: str | None = None
+
+    def __post_init__(self) -> None:
+        check_layer_and_relu(self)
+
+    def maps(self, evidence: Evidence) -> Any:
+        return ops.transpose(spatial_attention(evidence.features), (0, 3, 1, 2))

@@ -4,11 +4,73 @@ References: He, Sun and Tang, "Guided Image Filtering", 2013 (with colours, sect
 3.5); He and Sun, "Fast Guided Filter", 2015 (https://arxiv.org/abs/1505.00996), "fast".
 """
 
-from numbers import Integral, Real
+from dataclasses import dataclass
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
+
+from keras_wsol.arguments import check_integer, check_number
+from keras_wsol.cam.class_activation import scale_to_unit, score_maps
+from keras_wsol.cam.score_map import Evidence, ScoreMap, score_map_of
+from keras_wsol.cam.split import SplitModel
+
+
+@keras.saving.register_keras_serializable(package="keras_wsol")
+@dataclass(frozen=True, eq=False)
+class Guided(ScoreMap):
+    """Another score map, whose edges follow those of the image.
+
+    Each map, scaled to [0, 1] at the model's input size, becomes its mean with its
+    `guided_filter`. Tune the localizer's `cam_threshold` anew with it.
+
+    Args:
+        score_map: Name or object of the map to filter.
+        strength: Float in [0, 1]. Share of the filtered map. Default 0.5 [ours].
+        radius: See `guided_filter`.
+        epsilon: See `guided_filter`.
+        step: See `guided_filter`.
+    """
+
+    score_map: Any
+    strength: float = 0.5
+    radius: float = 0.125
+    epsilon: float = 1e-3
+    step: int = 4
+
+    def __post_init__(self) -> None:
+        # A frozen dataclass sets its fields like this.
+        object.__setattr__(self, "score_map", score_map_of(self.score_map))
+        check_number("strength", self.strength)
+        _check_filter(self.radius, self.epsilon, self.step)
+
+    @property
+    def layer(self) -> str | None:
+        """Layer that the filtered map reads."""
+        return self.score_map.layer
+
+    @property
+    def forward_only(self) -> bool:
+        """Whether LiteRT and ONNX can hold the filtered map."""
+        return self.score_map.forward_only
+
+    def check(self, split: SplitModel) -> None:
+        self.score_map.check(split)
+
+    def maps(self, evidence: Evidence) -> Any:
+        size = tuple(evidence.images.shape[1:3])
+        maps = score_maps(self.score_map.maps(evidence), size)
+        options = {"radius": self.radius, "epsilon": self.epsilon, "step": self.step}
+        filtered = guided_filter(maps, evidence.images, **options)
+        mixed = ops.relu(maps + self.strength * (filtered - maps))
+        flat = scale_to_unit(ops.reshape(mixed, (-1, *size)))
+        return ops.reshape(flat, (-1, maps.shape[1], *size))
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Guided":
+        inner = keras.saving.deserialize_keras_object(config["score_map"])
+        return cls(**{**config, "score_map": inner})
 
 
 def guided_filter(
@@ -28,11 +90,10 @@ def guided_filter(
     Args:
         maps: Float tensor `(B, K, h, w)`, of a fixed `K`; resized to the grid.
         images: `(B, H, W, 3)` in [0, 255], of a fixed size.
-        radius: Float in (0, 1], how far a window reaches on each side, as a share of
+        radius: Float in (0, 1]. How far a window reaches on each side, as a share of
             the image's shorter side; at least one cell of the grid. Default 0.125
-            [ours: of 0.1, 0.125 and 0.16 the one with the tightest boxes on the
-            held-out images of CUB-40].
-        epsilon: Float in [1e-6, 1], how much variance a window's colours, in [0, 1],
+            [ours].
+        epsilon: Float in [1e-6, 1]. How much variance a window's colours, in [0, 1],
             must have to be an edge; less would drown in the rounding of float32.
             Default 0.001 [ours].
         step: Integer, pixels a side that share their coefficients; 1 is the filter
@@ -54,7 +115,7 @@ def guided_filter(
     >>> [round(value, 2) for value in ops.convert_to_numpy(sharp)[0, 0, 0].tolist()]
     [0.14, 0.14, 0.14, 0.71, 0.71, 0.71, 0.71, 0.71]
     """
-    check_filter(radius=radius, epsilon=epsilon, step=step)
+    _check_filter(radius, epsilon, step)
     maps = ops.cast(maps, "float32")
     images = ops.cast(images, "float32") / 255.0
     _check_shapes(maps, images)
@@ -74,34 +135,12 @@ def guided_filter(
     return ops.transpose(filtered, (0, 3, 1, 2))
 
 
-def check_filter(*, radius: Any, epsilon: Any, step: Any) -> dict[str, float]:
-    """Checks the options of `guided_filter`.
-
-    Args:
-        radius: As there.
-        epsilon: As there.
-        step: As there.
-
-    Returns:
-        The options as numbers of Python, which JSON can hold.
-
-    Raises:
-        TypeError: One has another type.
-        ValueError: One is out of range.
-    """
-    for name, value, least in (("radius", radius, 0), ("epsilon", epsilon, 1e-6)):
-        if isinstance(value, bool) or not isinstance(value, Real):
-            raise TypeError(f"`{name}` must be a number. Received: {name}={value!r}.")
-        if not (least <= value <= 1 and value):
-            expected = f"in [{least}, 1]" if least else "above 0 and at most 1"
-            raise ValueError(
-                f"`{name}` must be a number {expected}. Received: {name}={value!r}."
-            )
-    if isinstance(step, bool) or not isinstance(step, Integral):
-        raise TypeError(f"`step` must be an integer >= 1. Received: step={step!r}.")
-    if step < 1:
-        raise ValueError(f"`step` must be an integer >= 1. Received: step={step!r}.")
-    return {"radius": float(radius), "epsilon": float(epsilon), "step": int(step)}
+def _check_filter(radius: Any, epsilon: Any, step: Any) -> None:
+    check_number("radius", radius)
+    if radius == 0:
+        raise ValueError("`radius` must be above 0. Received: radius=0.")
+    check_number("epsilon", epsilon, low=1e-6)
+    check_integer("step", step)
 
 
 def _linear_models(
@@ -109,14 +148,8 @@ def _linear_models(
 ) -> tuple[list[Any], Any]:
     """Fits a linear function of the colours to the maps in each window.
 
-    Args:
-        maps: `(B, h, w, K)`.
-        images: `(B, h, w, 3)` in [0, 1].
-        mean: Mean over windows.
-        epsilon: As in `guided_filter`.
-
-    Returns:
-        A slope for each colour and an offset, each `(B, h, w, K)`.
+    Returns a slope for each colour and an offset, each `(B, h, w, K)`, of maps
+    `(B, h, w, K)` and images `(B, h, w, 3)` in [0, 1].
     """
     colours = _colours(images)
     means = [mean(colour) for colour in colours]

@@ -1,11 +1,78 @@
 """Features to maps weighed by what the network says of the masked image."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from keras import ops
 
+from keras_wsol.arguments import check_integer, check_number
 from keras_wsol.cam.class_activation import score_maps
+from keras_wsol.cam.score_map import Evidence, ScoreMap, check_layer_and_relu, named
+
+# ImageNet's mean colour, which the preprocessing of most backbones maps to 0.
+MEAN_COLOUR = (123.675, 116.28, 103.53)
+
+
+@named("score_cam")
+@dataclass(frozen=True, eq=False)
+class ScoreCAM(ScoreMap):
+    """Score-CAM: weighs each channel by the logit of the image seen through it.
+
+    Channel `A_k`, resized to the image and scaled to [0, 1], masks the image;
+    `w = softmax_k(logit_c(masked by A_k))`, `map = ReLU(sum_k w_k A_k)`. The paper's
+    score is the logit less that of the baseline, which the softmax over channels
+    removes. pytorch-grad-cam computes the same; the authors' own code weighs by the
+    class probability instead, without a softmax over channels.
+
+    Cost: `C` images go through the network for each image, once for all classes:
+    1,024 for a MobileNet, 2,048 for a ResNet50. They go `batch_size` at a time, so
+    that memory does not grow with the batch or `C`; time does.
+
+    Args:
+        layer: As in `GradCAM`.
+        relu: Boolean. Whether negative values of the map become 0. Default True
+            [paper].
+        batch_size: Integer, how many masked images go through at once. Default 32.
+        baseline: Number, or three of them, in [0, 255]: the colour behind the mask.
+            The paper masks images less their mean colour. Default: ImageNet's mean
+            colour.
+
+    Reference:
+        - [Wang et al., 2020](https://arxiv.org/abs/1910.01279)
+    """
+
+    layer: str | None = None
+    relu: bool = True
+    batch_size: int = 32
+    baseline: Any = MEAN_COLOUR
+    forward_only = False
+
+    def __post_init__(self) -> None:
+        check_layer_and_relu(self)
+        check_integer("batch_size", self.batch_size)
+        _check_colour(self.baseline)
+
+    def maps(self, evidence: Evidence) -> Any:
+        maps = score_cam(
+            evidence.logits_of,
+            evidence.images,
+            evidence.features,
+            evidence.class_ids,
+            self.batch_size,
+            self.baseline,
+        )
+        return ops.relu(maps) if self.relu else maps
+
+
+def _check_colour(value: Any) -> None:
+    values = value if isinstance(value, tuple | list) else [value]
+    if len(values) not in (1, 3):
+        raise ValueError(
+            f"`baseline` must be one number or three. Received: baseline={value!r}."
+        )
+    for each in values:
+        check_number("baseline", each, low=0.0, high=255.0)
 
 
 def score_cam(
@@ -13,59 +80,17 @@ def score_cam(
     images: Any,
     features: Any,
     class_ids: Any,
-    batch_size: int = 32,
-    baseline: Any = 0.0,
-    relu: bool = True,
+    batch_size: int,
+    baseline: Any,
 ) -> Any:
-    """Weighs each channel by the logit of the image seen through that channel.
-
-    Score-CAM: channel `A_k`, resized to the image and scaled to [0, 1], masks the
-    image; `w = softmax_k(logit_c(masked by A_k))`, `map = ReLU(sum_k w_k A_k)`. The
-    paper's score is the logit less that of the baseline, which the softmax over
-    channels removes. pytorch-grad-cam computes the same; the authors' own code weighs
-    by the class probability instead, without a softmax over channels.
-
-    **Cost**: `C` images go through the network for each image, once for all `K`
-    classes: 1,024 of them for a MobileNet, 2,048 for a ResNet50. They go `batch_size`
-    at a time, one group after the other, so that memory does not grow with `B` or
-    `C`; time does.
-
-    Args:
-        network: Function from images `(N, H, W, 3)` to logits `(N, num_classes)`.
-        images: Float tensor `(B, H, W, 3)` as the network takes them.
-        features: Float tensor `(B, h, w, C)` of these images.
-        class_ids: Integer tensor `(B, K)`, each in [0, num_classes).
-        batch_size: Integer, how many masked images go through at once.
-        baseline: Number, or three of them: the colour behind the mask. The paper
-            masks images from which the mean colour was subtracted, so that its
-            baseline is the mean colour. 0 is black in images in [0, 255].
-        relu: Boolean. Whether negative values of the map become 0, as published.
-
-    Returns:
-        float32 tensor `(B, K, h, w)`.
-
-    Example:
-    >>> import numpy as np
-    >>> features = np.array([[[[9.0, 0.0], [0.0, 9.0]]]], "float32")  # left, right
-    >>> images = np.array([[[[1.0] * 3, [5.0] * 3]]], "float32")
-    >>> def brightest(x):
-    ...     return ops.max(x, axis=(1, 2))
-    >>> class_ids = np.array([[0]])
-    >>> maps = score_cam(brightest, images, features, class_ids)  # 9 / (1 + e^4)
-    >>> [round(x, 2) for x in ops.convert_to_numpy(maps).ravel().tolist()]
-    [0.16, 8.84]
-
-    Reference:
-        - [Wang et al., 2020](https://arxiv.org/abs/1910.01279)
-    """
+    """Maps before the ReLU; `network` takes images and returns logits."""
     images = ops.cast(images, "float32")
     channels = ops.transpose(ops.cast(features, "float32"), (0, 3, 1, 2))
     if images.shape[0] == 0:  # JAX traces the loop's step, which takes an image
         return ops.zeros((0, class_ids.shape[1], *channels.shape[2:]), "float32")
     scores = _scores(network, images, channels, class_ids, batch_size, baseline)
     weights = ops.softmax(scores, axis=-1)
-    maps = ops.einsum("bchw,bkc->bkhw", channels, weights)
-    return ops.relu(maps) if relu else maps
+    return ops.einsum("bchw,bkc->bkhw", channels, weights)
 
 
 def _scores(

@@ -2,108 +2,47 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import keras
 
-_EXPECTED = (
-    "A class activation map is read from a functional model that ends in "
+_HEAD = (
+    "Without a `layer`, score maps are read from a functional model that ends in "
     "GlobalAveragePooling2D and one Dense layer"
 )
+_SOFTMAX = "Softmax"  # the class of the layer and of the operation
 
 
-@dataclass(frozen=True)
-class Head:
-    """The head of a classifier: pooled features and one `Dense` layer.
+class Node(NamedTuple):
+    """A symbolic tensor of a graph, the operation that gave it, and its inputs."""
 
-    Attributes:
-        network: Model from images to `(features, logits)`, sharing the
-            classifier's layers.
-        dense: The `Dense` layer.
-    """
-
-    network: keras.Model
-    dense: keras.layers.Dense
-
-    @property
-    def kernel(self) -> Any:
-        """Class weights `(C, num_classes)`."""
-        return self.dense.kernel
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes."""
-        return self.dense.units
+    tensor: Any
+    operation: Any
+    parents: list[Any]
 
 
-def find_head(model: keras.Model) -> Head:
-    """Finds the global average pooling and the `Dense` layer that ends a model."""
-    pool, dense = _pool_and_dense(model)
-    if len(model.inputs) != 1 or None in model.input_shape[1:]:
-        raise ValueError(
-            "The model must have one input of fixed height and width. Received: "
-            f"input_shape={model.input_shape}."
-        )
-    logits = dense.output
-    if dense.activation is not keras.activations.linear:
-        logits = keras.ops.matmul(dense.input, dense.kernel)
-        logits = logits if dense.bias is None else logits + dense.bias
-    network = keras.Model(model.inputs, [pool.input, logits], name="cam_network")
-    return Head(network=network, dense=dense)
+def node_of(tensor: Any) -> Node:
+    """Returns where a symbolic tensor comes from; an input has no parents."""
+    # Keras has no public way: `layer.input` is that of the first call alone, and a
+    # layer that a second model shares is called again.
+    history = tensor._keras_history
+    node = history.operation._inbound_nodes[history.node_index]
+    return Node(tensor, history.operation, node.input_tensors)
 
 
-def activation_name(activation: Any) -> str:
-    """Returns what an error calls an activation: a function, or a layer used as one."""
-    return getattr(activation, "__name__", type(activation).__name__)
-
-
-def _pool_and_dense(model: Any) -> tuple[Any, Any]:
-    """Reads the end of a model backwards, and raises if it is another end."""
-    layers = list(getattr(model, "layers", []))
-    tail = list(layers)
-    if tail and _is_softmax(tail[-1]):
-        tail.pop()
-    dense = tail.pop() if tail else None
-    while tail and isinstance(tail[-1], keras.layers.Dropout):
-        tail.pop()
-    pool = tail.pop() if tail else None
-    is_pool = isinstance(pool, keras.layers.GlobalAveragePooling2D)
-    if not (is_pool and isinstance(dense, keras.layers.Dense)):
-        ends = [type(layer).__name__ for layer in layers[-4:]]
-        raise ValueError(f"{_EXPECTED}. Received a model that ends in: {ends}.")
-    _check_pool_and_dense(model, pool, dense)
-    return pool, dense
-
-
-def _check_pool_and_dense(model: Any, pool: Any, dense: Any) -> None:
-    """Raises unless the map that is read is what the model decides by."""
-    linear, softmax = keras.activations.linear, keras.activations.softmax
-    if dense.activation not in (linear, softmax):
-        raise ValueError(
-            f"{_EXPECTED}, which gives one logit a class or their softmax. Received: "
-            f"{dense.name!r} with activation={activation_name(dense.activation)!r}."
-        )
-    if pool.keepdims:
-        raise ValueError(
-            f"{_EXPECTED}, the pooling with keepdims=False. Received: {pool.name!r} "
-            "with keepdims=True."
-        )
-    # Only what has been called on a symbolic tensor has an input.
-    if not (hasattr(pool, "input") and hasattr(dense, "input")):
-        raise ValueError(
-            f"{_EXPECTED}, called on a `keras.Input`. Received: {model.name!r} of type "
-            f"{type(model).__name__}, which is subclassed or not built."
-        )
-
-
-def _is_softmax(layer: keras.layers.Layer) -> bool:
-    if isinstance(layer, keras.layers.Softmax):
-        return True
-    is_activation = isinstance(layer, keras.layers.Activation)
-    return is_activation and layer.activation is keras.activations.softmax
-
-
-SOFTMAX = "Softmax"  # the class of the layer and of the operation
+def graph_of(tensor: Any) -> list[Node]:
+    """Returns every tensor that a symbolic tensor is made of, parents first."""
+    graph: dict[int, Node] = {}
+    waiting = [tensor]
+    while waiting:
+        node = node_of(waiting[-1])
+        unseen = [parent for parent in node.parents if id(parent) not in graph]
+        if unseen and id(node.tensor) not in graph:
+            waiting.extend(unseen)
+        else:
+            graph.setdefault(id(waiting.pop()), node)
+    return list(graph.values())
 
 
 @dataclass(frozen=True)
@@ -111,16 +50,40 @@ class SplitModel:
     """A classifier that can be run up to a layer, and on from there.
 
     Attributes:
-        network: Model from images to a list: features, logits and whatever else the
-            tail takes.
-        tail: Model from features, and whatever else goes around them (the other
-            branches of skip connections that the layer lies inside of), to logits.
-        num_classes: Number of classes.
+        network: Model from images to a list: features, logits and `around`.
+        features: Symbolic output of the layer.
+        logits: Symbolic logits, before a softmax.
+        around: Symbolic tensors that the tail takes beside the features: the other
+            branches of skip connections that the layer lies inside of.
+        dense: The `Dense` layer, if the features are what the pooling of the head
+            reads, else `None`.
     """
 
     network: keras.Model
-    tail: keras.Model
-    num_classes: int
+    features: Any
+    logits: Any
+    around: tuple[Any, ...]
+    dense: keras.layers.Dense | None
+
+    @cached_property
+    def tail(self) -> keras.Model:
+        """Model from features and `around` to logits."""
+        return keras.Model([self.features, *self.around], self.logits)
+
+    @property
+    def kernel(self) -> Any:
+        """Class weights `(C, num_classes)` of the head."""
+        return self.dense.kernel
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return self.logits.shape[-1]
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width that the model takes."""
+        return tuple(self.network.inputs[0].shape[1:3])
 
 
 def split_at(model: keras.Model, layer: str | None = None) -> SplitModel:
@@ -131,18 +94,7 @@ def split_at(model: keras.Model, layer: str | None = None) -> SplitModel:
     the one with all else held fixed. It may lie inside a model that is itself a layer,
     such as the backbone of a fine-tuned classifier.
 
-    Args:
-        model: A functional or `Sequential` Keras model with one input of fixed size
-            and logits or softmax probabilities `(batch, num_classes)` as output.
-        layer: Name of a layer with a 4D output. Default: the layer that the
-            global average pooling of the head reads.
-
-    Returns:
-        The parts. Their logits are those before a softmax.
-
-    Raises:
-        ValueError: There is no such layer, its output is not 4D, it is called more
-            than once, the logits do not depend on it, or the model is another.
+    Without a `layer`, the features are those that the pooling of the head reads.
 
     Example:
     >>> images = keras.Input((8, 6, 3))
@@ -153,6 +105,7 @@ def split_at(model: keras.Model, layer: str | None = None) -> SplitModel:
     >>> tuple(features.shape), tuple(split.tail([features]).shape)
     ((1, 6, 4, 4), (1, 2))
     """
+    pool, dense = _pool_and_dense(model) if layer is None else (None, None)
     if not getattr(model, "inputs", None) or len(model.outputs) != 1:
         raise ValueError(
             "The model must be functional, with one output. Received: "
@@ -168,14 +121,53 @@ def split_at(model: keras.Model, layer: str | None = None) -> SplitModel:
             check_layer_names(model, [layer], action="read maps from")
         model = _unfolded(model, layer)
     logits = _logits(model)
-    graph = _graph_of(logits)
-    features = _pooled(model) if layer is None else _output_of(layer, graph)
-    around = _around(features, graph)
+    graph = graph_of(logits)
+    if layer is None:
+        (features,) = next(each for each in graph if each.operation is pool).parents
+    else:
+        features = _output_of(layer, graph)
+    around = tuple(_around(features, graph))
     return SplitModel(
         network=keras.Model(model.inputs[0], [features, logits, *around]),
-        tail=keras.Model([features, *around], logits),
-        num_classes=logits.shape[-1],
+        features=features,
+        logits=logits,
+        around=around,
+        dense=dense,
     )
+
+
+def _pool_and_dense(model: Any) -> tuple[Any, Any]:
+    """Reads the end of a model backwards, and raises if it is another end."""
+    layers = list(getattr(model, "layers", []))
+    tail = list(layers)
+    if tail and _is_softmax(tail[-1]):
+        tail.pop()
+    dense = tail.pop() if tail else None
+    while tail and isinstance(tail[-1], keras.layers.Dropout):
+        tail.pop()
+    pool = tail.pop() if tail else None
+    is_pool = isinstance(pool, keras.layers.GlobalAveragePooling2D)
+    if not (is_pool and isinstance(dense, keras.layers.Dense)):
+        ends = [type(each).__name__ for each in layers[-4:]]
+        raise ValueError(f"{_HEAD}. Received a model that ends in: {ends}.")
+    if pool.keepdims:
+        raise ValueError(
+            f"{_HEAD}, the pooling with keepdims=False. Received: {pool.name!r} with "
+            "keepdims=True."
+        )
+    # Only what has been called on a symbolic tensor has an input.
+    if not (hasattr(pool, "input") and hasattr(dense, "input")):
+        raise ValueError(
+            f"{_HEAD}, called on a `keras.Input`. Received: {model.name!r} of type "
+            f"{type(model).__name__}, which is subclassed or not built."
+        )
+    return pool, dense
+
+
+def _is_softmax(operation: Any) -> bool:
+    if isinstance(operation, keras.layers.Activation):
+        return operation.activation is keras.activations.softmax
+    return type(operation).__name__ == _SOFTMAX
 
 
 def _holds(model: Any, layer: str) -> bool:
@@ -206,18 +198,14 @@ def _unfolded(model: keras.Model, layer: str) -> keras.Model:
 def _logits(model: keras.Model) -> Any:
     """The symbolic logits, before a softmax if the model ends in one."""
     (output,) = model.outputs
-    operation = output._keras_history.operation
-    if type(operation).__name__ == SOFTMAX or (
-        isinstance(operation, keras.layers.Activation)
-        and operation.activation is keras.activations.softmax
-    ):
-        (output,) = _parents(output)
-        operation = output._keras_history.operation
+    _, operation, parents = node_of(output)
+    if _is_softmax(operation):
+        (output,) = parents
+        _, operation, parents = node_of(output)
     activation = getattr(operation, "activation", keras.activations.linear)
     is_dense = isinstance(operation, keras.layers.Dense)
     if is_dense and activation is keras.activations.softmax:
-        (pooled,) = _parents(output)
-        output = keras.ops.matmul(pooled, operation.kernel)
+        output = keras.ops.matmul(parents[0], operation.kernel)
         output = output if operation.bias is None else output + operation.bias
     elif activation is not keras.activations.linear:
         raise ValueError(
@@ -233,43 +221,14 @@ def _logits(model: keras.Model) -> Any:
     return output
 
 
-def _parents(tensor: Any) -> list[Any]:
-    """The symbolic tensors that one is made of; none for an input."""
-    history = tensor._keras_history
-    return history.operation._inbound_nodes[history.node_index].input_tensors
+def activation_name(activation: Any) -> str:
+    """Returns what an error calls an activation: a function, or a layer used as one."""
+    return getattr(activation, "__name__", type(activation).__name__)
 
 
-def _graph_of(logits: Any) -> list[tuple[Any, list[Any]]]:
-    """Every tensor that `logits` are made of with its parents, parents first."""
-    graph: dict[int, tuple[Any, list[Any]]] = {}
-    waiting = [logits]
-    while waiting:
-        tensor = waiting[-1]
-        parents = _parents(tensor)
-        unseen = [parent for parent in parents if id(parent) not in graph]
-        if unseen and id(tensor) not in graph:
-            waiting.extend(unseen)
-        else:
-            graph.setdefault(id(waiting.pop()), (tensor, parents))
-    return list(graph.values())
-
-
-def _pooled(model: keras.Model) -> Any:
-    """The features that the pooling of the head reads."""
-    try:
-        return find_head(model).network.outputs[0]
-    except ValueError as error:
-        raise ValueError(
-            "`layer` must name the layer whose features are read, unless the model "
-            "ends in GlobalAveragePooling2D and one Dense layer. Received: layer=None."
-        ) from error
-
-
-def _output_of(layer: str, graph: list[tuple[Any, list[Any]]]) -> Any:
+def _output_of(layer: str, graph: list[Node]) -> Any:
     """The output of the layer in this graph, if there is one and it is 4D."""
-    outputs = [
-        tensor for tensor, _ in graph if tensor._keras_history.operation.name == layer
-    ]
+    outputs = [node.tensor for node in graph if node.operation.name == layer]
     if len(outputs) != 1:
         raise ValueError(
             "`layer` must be called once on the way from the images to the logits. "
@@ -283,11 +242,11 @@ def _output_of(layer: str, graph: list[tuple[Any, list[Any]]]) -> Any:
     return outputs[0]
 
 
-def _around(features: Any, graph: list[tuple[Any, list[Any]]]) -> list[Any]:
+def _around(features: Any, graph: list[Node]) -> list[Any]:
     """Tensors that meet the features, or what comes of them, further on."""
     reached = {id(features)}
     around = {}
-    for tensor, parents in graph:
+    for tensor, _, parents in graph:
         if tensor is not features and any(id(each) in reached for each in parents):
             reached.add(id(tensor))
             around |= {id(each): each for each in parents if id(each) not in reached}

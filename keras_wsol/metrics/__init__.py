@@ -15,14 +15,12 @@ from keras_wsol.metrics.max_box_acc import (
     PxAP,
     largest_box_ious,
 )
-from keras_wsol.metrics.measured_localizer import MeasuredLocalizer
 
 __all__ = [
     "GTKnownLoc",
     "MaxBoxAcc",
     "MaxBoxAccV2",
     "MeanBoxIoU",
-    "MeasuredLocalizer",
     "PxAP",
     "Top1Cls",
     "Top1Loc",

@@ -1,67 +1,88 @@
-"""A second look: the classifier reads the crop of what it found, too.
+"""A second look: the classifier reads the crop of what it found, too."""
 
-Reference: Hu et al., "See Better Before Looking Closer", 2019
-(https://arxiv.org/abs/1901.09891), "coarse-to-fine".
-"""
-
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_wsol.arguments import check_number, fill_options
+from keras_wsol.arguments import check_number
 from keras_wsol.boxes import largest_boxes
-
-DEFAULTS = {"cam_threshold": 0.2, "margin": 0.1}
-
-
-def check_second_look(options: Mapping[str, float] | None) -> dict[str, float]:
-    """Checks the options of a second look and fills in what they leave out."""
-    filled = fill_options("second_look_options", options, DEFAULTS)
-    for name, value in filled.items():
-        check_number(f'second_look_options["{name}"]', value)
-    if filled["cam_threshold"] == 1:  # above the maximum there is no cell
-        raise ValueError(
-            '`second_look_options["cam_threshold"]` must be a number in [0, 1). '
-            "Received: 1."
-        )
-    return {name: float(value) for name, value in filled.items()}
+from keras_wsol.cam.score_map import Evidence, look
+from keras_wsol.models.localizer import Localizer
 
 
 @keras.saving.register_keras_serializable(package="keras_wsol")
-class ObjectCrop(keras.layers.Layer):
-    """Crops images to the box of their score map."""
+class SecondLook(Localizer):
+    """A localizer whose classes are those of the image and of the object's crop.
+
+    Logits are the logarithm of the mean of two softmaxes: of the image at the model's
+    input size, and of the crop to the box of its most probable class. Score maps and
+    boxes are those of the image. It takes twice the time.
+
+    Args:
+        localizer: A `Localizer`, whose model and settings are taken over.
+        crop_threshold: Float in [0, 1). Where the score map is cut for the crop,
+            whatever `cam_threshold` is. Default 0.2 [ours].
+        margin: Float in [0, 1]. Share of its sides that is added to the box on each
+            side. Default 0.1 [ours].
+        **kwargs: Passed on to `Localizer` (`name`).
+
+    Reference:
+        - [Hu et al., 2019](https://arxiv.org/abs/1901.09891), "coarse-to-fine"
+    """
 
     def __init__(
         self,
-        cam_threshold: float = DEFAULTS["cam_threshold"],
-        margin: float = DEFAULTS["margin"],
+        localizer: Localizer,
+        crop_threshold: float = 0.2,
+        margin: float = 0.1,
         **kwargs: Any,
     ) -> None:
-        # Images in [0, 255] do not survive a cast to float16 on the way in.
-        super().__init__(**{**kwargs, "dtype": "float32"})
-        self.cam_threshold = cam_threshold
-        self.margin = margin
-        if keras.backend.backend() == "tensorflow":
-            # There, boxes come from an algorithm whose shapes depend on the values,
-            # which XLA cannot compile; Keras would try on a GPU.
-            self.supports_jit = False
-
-    def call(self, images: Any, score_maps: Any, static_shapes: bool = False) -> Any:
-        size = images.shape[1:3]
-        boxes = largest_boxes(
-            score_maps, self.cam_threshold, static_shapes=static_shapes
+        super().__init__(
+            localizer.model,
+            localizer.cam_threshold,
+            localizer.top_k,
+            localizer.score_map,
+            localizer.max_boxes,
+            **{"name": "second_look", **kwargs},
         )
-        return crop_to_boxes(images, with_margin(boxes, size, self.margin))
+        self.crop_threshold = check_number("crop_threshold", crop_threshold)
+        if crop_threshold == 1:  # above the maximum there is no cell
+            raise ValueError(
+                "`crop_threshold` must be a number in [0, 1). Received: "
+                "crop_threshold=1."
+            )
+        self.margin = check_number("margin", margin)
 
-    def compute_output_shape(self, images_shape: Any, score_maps_shape: Any) -> Any:
-        return images_shape
+    def _look(self, images: Any, static_shapes: bool) -> Evidence:
+        first = look(self._split, images)
+        best = ops.cast(ops.argmax(first.logits, axis=1, keepdims=True), "int32")
+        maps = self._maps(first, best)[:, 0]
+        boxes = largest_boxes(maps, self.crop_threshold, static_shapes=static_shapes)
+        crops = crop_to_boxes(
+            first.images, with_margin(boxes, self.input_size, self.margin)
+        )
+        second = look(self._split, crops).logits
+        both = ops.logaddexp(ops.log_softmax(first.logits), ops.log_softmax(second))
+        return replace(first, logits=both - np.log(2.0).astype("float32"))
 
     def get_config(self) -> dict[str, Any]:
-        options = {"cam_threshold": self.cam_threshold, "margin": self.margin}
-        return {**super().get_config(), **options}
+        config = super().get_config()
+        return {
+            "name": config.pop("name"),
+            "localizer": config,
+            "crop_threshold": self.crop_threshold,
+            "margin": self.margin,
+        }
+
+    @classmethod
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+    ) -> "SecondLook":
+        localizer = Localizer.from_config(config["localizer"], custom_objects)
+        return cls(**{**config, "localizer": localizer})
 
 
 def with_margin(boxes: Any, size: tuple[int, int], margin: float) -> Any:
@@ -89,20 +110,13 @@ def crop_to_boxes(images: Any, boxes: Any) -> Any:
     # Rows and columns in turn are the first axis behind the batch's: products of
     # three dimensions, as PyTorch would copy `columns` once a row.
     images = ops.matmul(rows, ops.reshape(images, (-1, height, width * channels)))
-    images = _turned(ops.reshape(images, (-1, height, width, channels)))
+    images = _transposed(ops.reshape(images, (-1, height, width, channels)))
     images = ops.matmul(columns, ops.reshape(images, (-1, width, height * channels)))
-    return _turned(ops.reshape(images, (-1, width, height, channels)))
+    return _transposed(ops.reshape(images, (-1, width, height, channels)))
 
 
-def _turned(images: Any) -> Any:
-    """The same with rows for columns."""
+def _transposed(images: Any) -> Any:
     return ops.transpose(images, (0, 2, 1, 3))
-
-
-def mean_of_two_looks(logits: Any, of_crop: Any) -> Any:
-    """Returns the logarithm of the mean of two softmaxes."""
-    both = ops.logaddexp(ops.log_softmax(logits), ops.log_softmax(of_crop))
-    return both - np.log(2.0).astype("float32")
 
 
 def _interpolation(start: Any, end: Any, length: int) -> Any:

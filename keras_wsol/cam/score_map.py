@@ -1,0 +1,160 @@
+"""What a score map is read from, and the base of all score maps."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+import keras
+from keras import ops
+
+from keras_wsol.arguments import check_bool, check_choice, plain
+from keras_wsol.cam.split import SplitModel, split_at
+
+# Name of a map that needs no fit to its class, filled by `named`.
+SCORE_MAPS: dict[str, type["ScoreMap"]] = {}
+
+
+def named(name: str) -> Callable[[type], type]:
+    """Registers a score map in `SCORE_MAPS` and with Keras."""
+
+    def register(score_map: type) -> type:
+        SCORE_MAPS[name] = score_map
+        return keras.saving.register_keras_serializable(package="keras_wsol")(score_map)
+
+    return register
+
+
+def score_map_of(value: Any) -> "ScoreMap":
+    """Returns a score map: the object given, or the default one of a name."""
+    if isinstance(value, ScoreMap):
+        return value
+    if not isinstance(value, str):
+        raise TypeError(
+            f"`score_map` must be one of {list(SCORE_MAPS)} or a score map of "
+            f"`keras_wsol.cam`. Received: {value!r} (of type {type(value).__name__})."
+        )
+    return SCORE_MAPS[check_choice("score_map", value, tuple(SCORE_MAPS))]()
+
+
+def resize_to_input(images: Any, size: tuple[int, int]) -> Any:
+    """Resizes images, bilinear with half-pixel centres, antialiased."""
+    images = ops.cast(images, "float32")
+    if tuple(images.shape[1:3]) == tuple(size):
+        return images
+    return ops.image.resize(
+        images,
+        size,
+        interpolation="bilinear",
+        antialias=True,
+        data_format="channels_last",
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evidence:
+    """One batch on its way through the classifier, for a map to read.
+
+    Attributes:
+        split: The classifier, split where the map is read.
+        images: float32 `(B, H, W, 3)` at the input size.
+        features: `(B, h, w, C)`.
+        logits: float32 `(B, num_classes)`.
+        around: What else the tail takes.
+        class_ids: int32 `(B, K)`, each within range; set before maps are read.
+    """
+
+    split: SplitModel
+    images: Any
+    features: Any
+    logits: Any
+    around: list[Any]
+    class_ids: Any = None
+
+    def tail(self, features: Any) -> Any:
+        """Logits of other features of these images."""
+        return self.split.tail([features, *self.around], training=False)
+
+    def logits_of(self, images: Any) -> Any:
+        """Logits `(N, num_classes)` of other images of the input size."""
+        return self.split.network(images, training=False)[1]
+
+
+def look(split: SplitModel, images: Any) -> Evidence:
+    """Runs images of any size through a classifier, resized to its input."""
+    images = resize_to_input(ops.convert_to_tensor(images), split.input_size)
+    features, logits, *around = split.network(images, training=False)
+    return Evidence(
+        split=split,
+        images=images,
+        features=features,
+        logits=ops.cast(logits, "float32"),
+        around=around,
+    )
+
+
+class ScoreMap:
+    """Base of the score maps: how a map is made from what a classifier computes.
+
+    A score map is a frozen dataclass that defines `maps`. Register your own with
+    `keras.saving.register_keras_serializable`, and a saved `Localizer` holds it.
+
+    Example:
+    >>> @dataclass(frozen=True, eq=False)
+    ... class Brightness(ScoreMap):
+    ...     layer: str | None = None
+    ...     def maps(self, evidence):
+    ...         return ops.mean(evidence.images, axis=-1)[:, None]
+    >>> Brightness().get_config()
+    {'layer': None}
+    """
+
+    layer: str | None = None
+    # Whether LiteRT and ONNX can hold the map: neither gradients nor loops.
+    forward_only: ClassVar[bool] = True
+
+    def maps(self, evidence: Evidence) -> Any:
+        """Returns raw maps `(B, K, h, w)`, or `(B, 1, h, w)` for every class alike."""
+        raise NotImplementedError
+
+    def check(self, split: SplitModel) -> None:
+        """Raises `ValueError` where the map cannot be read from a classifier."""
+
+    def split(self, model: keras.Model) -> SplitModel:
+        """Splits a classifier where the map is read, after checking that it can be."""
+        split = split_at(model, self.layer)
+        if split.num_classes == 1:
+            raise ValueError(
+                "The model needs one logit a class: for one class and the rest, train "
+                f"with two outputs. Received: {model.name!r} with one logit, whose "
+                "softmax is always 1."
+            )
+        self.check(split)
+        return split
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments as JSON can hold them."""
+        return {each.name: _as_json(getattr(self, each.name)) for each in fields(self)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "ScoreMap":
+        """Makes the score map of a configuration."""
+        return cls(**config)
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, ScoreMap):
+        return keras.saving.serialize_keras_object(value)
+    if isinstance(value, tuple | list):
+        return [plain(each) for each in value]
+    return plain(value)
+
+
+def check_layer_and_relu(score_map: Any) -> None:
+    """Raises unless `layer` is a name or None, and `relu` a boolean."""
+    layer = score_map.layer
+    if layer is not None and not isinstance(layer, str):
+        raise TypeError(
+            "`layer` must be the name of a layer, or None. Received: "
+            f"layer={layer!r} (of type {type(layer).__name__})."
+        )
+    check_bool("relu", getattr(score_map, "relu", True))

@@ -1,0 +1,78 @@
+"""Batches as a localizer takes them: without paths and other strings."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import keras
+
+_KEYS = ("images", "class_ids", "boxes")
+
+
+def called_with(batch: Any) -> Any:
+    """Returns what the call needs of a batch, which may be no dictionary."""
+    if not isinstance(batch, Mapping):
+        return batch
+    if "images" not in batch:
+        raise ValueError(f"A batch must hold 'images'. Received: {sorted(batch)}.")
+    return {key: batch[key] for key in _KEYS[:2] if key in batch}
+
+
+def measured_with(batch: Any) -> dict[str, Any]:
+    """Returns what the metrics need of a batch."""
+    if not isinstance(batch, Mapping):
+        raise TypeError(
+            f"A batch must be a dictionary of {list(_KEYS)}, as those of "
+            "`batches(with_boxes=True)`. Received: an object of type "
+            f"{type(batch).__name__}."
+        )
+    missing = [key for key in _KEYS if key not in batch]
+    if missing:
+        raise ValueError(
+            f"A batch must hold {list(_KEYS)}. Missing: {missing}. "
+            f"Received: {sorted(batch)}."
+        )
+    return {key: batch[key] for key in _KEYS}
+
+
+def cleaned(batches: Any, take: Callable[[Any], Any]) -> Any:
+    """Returns batches, or one, of which `take` has been applied to each."""
+    if isinstance(batches, Mapping):
+        return take(batches)
+    if hasattr(batches, "element_spec"):  # tf.data: stays in its graph
+        # `map` would take a tuple apart.
+        return (
+            batches.map(take)
+            if take(batches.element_spec) is not (batches.element_spec)
+            else batches
+        )
+    if isinstance(batches, Sequence):  # wrong ones are found before Keras starts
+        return _Batches([take(batch) for batch in batches], take)
+    if isinstance(batches, keras.utils.PyDataset):
+        return _Batches(batches, take)
+    if hasattr(batches, "shape"):  # an array
+        return take(batches)
+    return _each(batches, take)
+
+
+class _Batches(keras.utils.PyDataset):
+    """Batches of known number; of a mere iterable Keras warns that it ends."""
+
+    def __init__(self, batches: Any, take: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self.batches, self.take = batches, take
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> Any:
+        return _as_inputs(self.take(self.batches[index]))
+
+
+def _each(batches: Iterable[Any], take: Callable[[Any], Any]) -> Iterator[Any]:
+    for batch in batches:
+        yield _as_inputs(take(batch))
+
+
+def _as_inputs(batch: Any) -> Any:
+    # Keras takes no bare dictionary here.
+    return batch if isinstance(batch, tuple) else (batch,)

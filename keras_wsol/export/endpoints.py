@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_wsol.data.numpy_pipeline import MAX_PIXELS
+from keras_wsol.cam.score_map import look
 from keras_wsol.data.tf_pipeline import decode_rgb, read_each, resize
 from keras_wsol.models import Localizer, class_names_of
 
@@ -13,7 +13,7 @@ Endpoint = Callable[..., dict[str, Any]]
 
 
 def image_endpoint(localizer: Localizer) -> Endpoint:
-    """Makes the function from a batch of images to the localizer's outputs."""
+    """From images (B, H, W, 3), where B may be 0, to the localizer's outputs."""
 
     def serve(images: Any, cam_threshold: Any = None) -> dict[str, Any]:
         outputs = _localize(localizer, images, cam_threshold)
@@ -23,36 +23,38 @@ def image_endpoint(localizer: Localizer) -> Endpoint:
 
 
 def feature_endpoint(localizer: Localizer) -> Endpoint:
-    """Makes the function from a batch of images to features and logits."""
+    """From images (B, H, W, 3) to what the score map is read from, and logits."""
+    split = localizer.score_map.split(localizer.model)
 
     def serve(images: Any) -> dict[str, Any]:
-        features, logits = localizer.features(images)
-        return {"features": features, "logits": logits}
+        evidence = look(split, images)
+        features = tf.cast(evidence.features, tf.float32)
+        return {"features": features, "logits": evidence.logits}
 
     return serve
 
 
-def bytes_endpoint(localizer: Localizer, max_pixels: int = MAX_PIXELS) -> Endpoint:
-    """Makes the function from encoded images to the localizer's outputs."""
+def bytes_endpoint(localizer: Localizer, max_pixels: int) -> Endpoint:
+    """From encoded images (B,), where B may be 0, to the localizer's outputs.
+
+    Boxes are in pixels of each image as displayed, upright. What cannot be decoded, or
+    is larger than allowed, gets zeros and `valid=False`.
+    """
+    size = localizer.input_size
 
     def serve(image_bytes: Any, cam_threshold: Any = None) -> dict[str, Any]:
         def read_one(slot: Any) -> tuple[Any, Any]:
             image = decode_rgb(
                 image_bytes[slot], orientation="exif", max_pixels=max_pixels
             )
-            return resize(image, localizer.input_size), image
+            return resize(image, size), image
 
-        count = tf.size(image_bytes)
-        images, sizes, read = read_each(count, read_one, localizer.input_size)
+        images, sizes, read = read_each(tf.size(image_bytes), read_one, size)
         outputs = _localize(localizer, images, cam_threshold)
-        for name in ("boxes", "component_boxes"):
-            if name in outputs:
-                outputs[name] = _in_image_pixels(
-                    outputs[name], sizes, localizer.input_size
-                )
+        for name in {"boxes", "component_boxes"} & set(outputs):
+            outputs[name] = _in_image_pixels(outputs[name], sizes, size)
         for name, value in outputs.items():
-            mask = _behind(read, value)
-            outputs[name] = tf.where(mask, value, tf.zeros_like(value))
+            outputs[name] = tf.where(_behind(read, value), value, tf.zeros_like(value))
         outputs = _with_names(localizer, outputs)
         if "class_names" in outputs:
             names = outputs["class_names"]
@@ -68,7 +70,7 @@ def _localize(localizer: Localizer, images: Any, cam_threshold: Any) -> dict[str
     missing = tf.maximum(1 - count, 0)
     images = tf.pad(images, [[0, missing], [0, 0], [0, 0], [0, 0]])
     outputs = localizer(images, cam_threshold=cam_threshold, training=False)
-    return {name: value[:count] for name, value in outputs.items()}
+    return {k: value[:count] for k, value in outputs.items() if k != "logits"}
 
 
 def _with_names(localizer: Localizer, outputs: dict[str, Any]) -> dict[str, Any]:
@@ -87,5 +89,5 @@ def _in_image_pixels(boxes: Any, sizes: Any, input_size: tuple[int, int]) -> Any
 
 
 def _behind(mask: Any, value: Any) -> Any:
-    """Gives a mask `(B,)` as many dimensions as `value` has."""
+    """Gives a mask (B,) as many dimensions as `value` has."""
     return tf.reshape(mask, (-1, *[1] * (len(value.shape) - 1)))

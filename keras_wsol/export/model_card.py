@@ -12,16 +12,17 @@ import keras
 import numpy as np
 
 import keras_wsol
-from keras_wsol.cam import Discriminant, PrincipalComponent
 from keras_wsol.models import (
     BACKBONES,
-    METHODS,
     Localizer,
+    SecondLook,
     class_names_of,
     inserted_layers,
 )
 
 MODEL_CARD = "model_card.json"
+# A fitted score map has a number a channel, which says nothing to a reader.
+_LONGEST_LIST = 16
 
 
 def model_card(
@@ -30,44 +31,40 @@ def model_card(
     """Describes a localizer.
 
     Args:
-        localizer: The localizer.
-        metrics: What was measured, such as `Report.to_dict()`; kept as it is.
+        localizer: `Localizer`.
+        metrics: Dictionary of what was measured, such as `Report.to_dict()`; kept as
+            it is.
 
     Returns:
-        Dictionary that JSON can hold: name, backbone, method (`None` if the model was
-        not made by `build_classifier`), inserted layers with their configurations,
-        classes, input size, what the localizer reads, metrics, versions. What it
-        reads is the score map, its layer (`None` for what the head's pooling reads)
-        and its options; of a fitted component or discriminant, which has a number a
-        channel, only its share.
+        Dictionary that JSON can hold: name, backbone and method (`None` if
+        `build_classifier` did not make the model), inserted layers, classes, input
+        size, score map and threshold with their settings, metrics, versions.
     """
-    backbone, method = _backbone_and_method(localizer.model.name)
-    names = class_names_of(localizer.model)
+    model, names = localizer.model, class_names_of(localizer.model)
     height, width = localizer.input_size
+    layers = inserted_layers(model)
+    backbone, method = _backbone_and_method(model.name)
+    score_map = keras.saving.serialize_keras_object(localizer.score_map)
+    look = None
+    if isinstance(localizer, SecondLook):
+        look = {name: getattr(localizer, name) for name in ("crop_threshold", "margin")}
     return {
-        "name": localizer.model.name,
+        "name": model.name,
         "backbone": backbone,
         "method": method,
         "inserted_layers": [
-            {"name": layer.name, "type": type(layer).__name__, **_own_config(layer)}
-            for layer in inserted_layers(localizer.model)
+            {"name": layer.name, "type": type(layer).__name__, "config": _own(layer)}
+            for layer in layers
         ],
-        "num_classes": localizer.head.num_classes,
+        "num_classes": localizer.num_classes,
         "class_names": None if names is None else list(names),
-        "parameters": localizer.model.count_params(),
+        "parameters": model.count_params(),
         "input_size": {"height": height, "width": width},
-        "score_map": localizer.score_map,
-        "layer": localizer.layer,
-        "map_options": {
-            name: _as_json(value) for name, value in localizer.map_options.items()
-        },
+        "score_map": _settings(score_map),
         "cam_threshold": localizer.cam_threshold,
         "top_k": localizer.top_k,
         "max_boxes": localizer.max_boxes,
-        "second_look": localizer.second_look_options if localizer.second_look else None,
-        "guided_filter": (
-            localizer.guided_filter_options if localizer.guided_filter else None
-        ),
+        "second_look": look,
         "boxes": "x0, y0, x1, y1 in pixels of the given image, far edge exclusive",
         "metrics": None if metrics is None else dict(metrics),
         "versions": {
@@ -79,9 +76,9 @@ def model_card(
     }
 
 
-def write_model_card(folder: str | Path, card: Mapping[str, Any]) -> Path:
-    """Writes a card into a folder, as `model_card.json`."""
-    path = Path(folder) / MODEL_CARD
+def write_model_card(folder: Path, card: Mapping[str, Any]) -> Path:
+    """Writes a card into a folder; `TypeError` or `ValueError` for what JSON lacks."""
+    path = folder / MODEL_CARD
     text = json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False)
     path.write_text(text + "\n", "utf-8")
     return path
@@ -89,20 +86,30 @@ def write_model_card(folder: str | Path, card: Mapping[str, Any]) -> Path:
 
 def _backbone_and_method(name: str) -> tuple[str | None, str | None]:
     """Reads the name that `build_classifier` gives."""
-    for method in METHODS:
-        backbone = name.removesuffix(f"_{method}")
-        if backbone != name and backbone in BACKBONES:
+    for backbone in sorted(BACKBONES, key=len, reverse=True):
+        method = name.removeprefix(f"{backbone}_")
+        if method != name:
             return backbone, method
     return None, None
 
 
-def _as_json(option: Any) -> Any:
-    """An option of a map as JSON can hold it, but for a fit's number a channel."""
-    if isinstance(option, PrincipalComponent | Discriminant):
-        return {"share": float(option.share)}
-    if isinstance(option, tuple | list):  # a colour
-        return [float(value) for value in option]
-    return option.item() if isinstance(option, np.generic) else option
+def _settings(value: Any) -> Any:
+    """The configuration of an object that Keras serialized, for a reader."""
+    if isinstance(value, dict) and "class_name" in value:
+        return {"type": value["class_name"], **_settings(value["config"])}
+    if isinstance(value, dict):
+        return {
+            name: _settings(entry)
+            for name, entry in value.items()
+            if np.size(entry) <= _LONGEST_LIST
+        }
+    return value
+
+
+def _own(layer: keras.layers.Layer) -> dict[str, Any]:
+    """Configuration of a layer without what every layer has."""
+    general = keras.layers.Layer.get_config(layer).keys()
+    return {k: v for k, v in layer.get_config().items() if k not in general}
 
 
 def _version_of(*names: str) -> str | None:
@@ -111,9 +118,3 @@ def _version_of(*names: str) -> str | None:
         with suppress(PackageNotFoundError):
             return version(name)
     return None
-
-
-def _own_config(layer: keras.layers.Layer) -> dict[str, Any]:
-    kept = keras.layers.Layer.get_config(layer).keys()
-    config = layer.get_config()
-    return {"config": {k: v for k, v in config.items() if k not in kept}}

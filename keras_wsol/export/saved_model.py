@@ -1,19 +1,20 @@
 """A localizer to a SavedModel that needs TensorFlow alone."""
 
 from collections.abc import Mapping
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
-from keras_wsol.data.numpy_pipeline import MAX_PIXELS
-from keras_wsol.export.full_precision import in_float32
+from keras_wsol.arguments import check_integer
+from keras_wsol.data.images import MAX_PIXELS
 from keras_wsol.export.model_card import model_card, write_model_card
-from keras_wsol.export.warm_up import write_warm_up
 from keras_wsol.files import replaced, restore
 from keras_wsol.models import Localizer
+from keras_wsol.models.splice import set_layer_weights
+
+# Names that stand for a policy where a configuration spells it out.
+_NARROW = ("float16", "bfloat16", "mixed_float16", "mixed_bfloat16")
 
 
 def export_saved_model(
@@ -27,52 +28,38 @@ def export_saved_model(
 ) -> Path:
     """Writes a SavedModel that turns images, or encoded images, into boxes.
 
-    The graph holds inference alone: the layers of ADL, DFM and DGDM leave no trace,
-    and no Python is called. It has three signatures with the same outputs, those of
-    `Localizer`:
+    The graph holds inference alone, in float32, and calls no Python. Its signatures
+    give the outputs of `Localizer`, without the logits, and `class_names` if the
+    classifier knows them:
 
     - `serving_default`: `images`, float32 `(B, H, W, 3)` in [0, 255], any size;
     - `serve_uint8`: the same in uint8;
-    - `serve_bytes`: `image_bytes`, strings `(B,)`: JPEG, PNG, GIF (first frame), BMP
-      or WebP files of any sizes. A JPEG is turned upright by its EXIF orientation, and
-      boxes are in pixels of each image as it is displayed. Alpha is left out, and of
-      16 bits the upper eight are kept. A file that cannot be decoded, or that claims
-      more than `max_pixels` (told from its header, before it is decoded), gets
-      `valid=False` and zeros, and leaves the others untouched; so does a WebP of
-      several frames, which TensorFlow cannot decode safely. A call decodes at most four
-      files at once.
+    - `serve_bytes`: `image_bytes`, strings `(B,)`: JPEG, PNG, GIF, BMP or WebP files of
+      any sizes, turned upright by their EXIF tag, with boxes in pixels of each. What
+      cannot be decoded, has several frames, or claims more than `max_pixels`, gets
+      `valid=False` and zeros, and leaves the others untouched;
+    - `localize` and `localize_bytes`: the same with a scalar `cam_threshold`, whose
+      default is the localizer's.
 
-    Two more take a threshold, a scalar float32 `cam_threshold`, beside the images:
-    `localize` (float32 images) and `localize_bytes`. Its default, the localizer's own,
-    stands in the signature: TensorFlow Serving's gRPC fills it in, and C++ does by
-    `saved_model::GetInputValues`. They are signatures of their own since Python and
-    the REST API want every input that a signature has.
-
-    If the classifier knows its class names, each signature also gives `class_names`,
-    strings `(B, K)`. Models trained in mixed precision compute in float32 here.
-
-    Beside the graph lie `model_card.json` (classes, method, backbone, threshold,
-    metrics, versions) and the warm-up requests of TensorFlow Serving. The folder is
-    written under another name and renamed, so that a server never sees half of it.
+    `model_card.json` lies beside the graph. The folder is written under another name
+    and renamed, so that a server never sees half of it.
 
     Args:
-        localizer: A `Localizer`, or a classifier that one can be made of.
-        path: Folder to write, such as `saved_models/birds/1`; TensorFlow Serving wants
-            the last part to be a number.
-        overwrite: Whether a SavedModel that is there may be replaced.
-        max_pixels: Integer of at least 1: height times width of the largest image that
-            `serve_bytes` decodes.
-        features: Whether to add a signature `features`, from float32 images to the
-            features that the score map is read from, `(B, h, w, C)`, and the logits.
-        metrics: What is known of the model's worth, such as `Report.to_dict()`, for
-            the model card.
+        localizer: `Localizer`, or a classifier that one can be made of.
+        path: String or path. Folder to write, such as `saved_models/birds/1`;
+            TensorFlow Serving wants the last part to be a number.
+        overwrite: Boolean. Whether a SavedModel that is there may be replaced.
+        max_pixels: Integer. Height times width of the largest image that is decoded.
+        features: Boolean. Whether to add a signature `features`, from float32 images to
+            the features that the score map is read from, and the logits.
+        metrics: Dictionary for the model card, such as `Report.to_dict()`.
 
     Returns:
         The path.
 
     Raises:
         TypeError: `metrics` holds what JSON cannot.
-        ValueError: `max_pixels` is no such integer.
+        ValueError: `max_pixels` is below 1.
         FileExistsError: `path` exists and `overwrite` is false, also if another job
             writes it meanwhile; or it holds no SavedModel.
         RuntimeError: Keras does not run on the TensorFlow backend.
@@ -84,29 +71,71 @@ def export_saved_model(
         birds = tf.saved_model.load("saved_models/birds/1")
         out = birds.signatures["serve_bytes"](tf.constant([jpeg_bytes]))
     """
-    if keras.backend.backend() != "tensorflow":
-        raise RuntimeError(
-            "A SavedModel is written by the TensorFlow backend. Save the model as "
-            ".keras, and export it where KERAS_BACKEND=tensorflow. The backend is "
-            f"{keras.backend.backend()!r}."
-        )
-    if not isinstance(max_pixels, Integral) or max_pixels < 1:
-        raise ValueError(
-            "`max_pixels` must be an integer of at least 1. Received: "
-            f"max_pixels={max_pixels!r}."
-        )
+    check_backend("A SavedModel")
+    max_pixels = check_integer("max_pixels", max_pixels)
     path = Path(path)
     restore(path)
     _check_path(path, overwrite)
-    if not isinstance(localizer, Localizer):
-        localizer = Localizer(localizer)
-    localizer = in_float32(localizer)
-    card = {**model_card(localizer, metrics), "max_pixels": int(max_pixels)}
+    localizer = in_float32(as_localizer(localizer))
+    card = {**model_card(localizer, metrics), "max_pixels": max_pixels}
     with replaced(path, overwrite) as temporary:
-        _write(localizer, temporary, int(max_pixels), features)
+        _write(localizer, temporary, max_pixels, features)
         write_model_card(temporary, card)
-        write_warm_up(temporary, _warm_up_requests(localizer))
     return path
+
+
+def as_localizer(model: keras.Model) -> Localizer:
+    """Returns a localizer as it is, and the localizer of a classifier."""
+    return model if isinstance(model, Localizer) else Localizer(model)
+
+
+def check_backend(what: str) -> None:
+    """Raises unless Keras runs on TensorFlow."""
+    if keras.backend.backend() != "tensorflow":
+        raise RuntimeError(
+            f"{what} is written by the TensorFlow backend. Save the model as .keras, "
+            "and export it where KERAS_BACKEND=tensorflow. The backend is "
+            f"{keras.backend.backend()!r}."
+        )
+
+
+def in_float32(localizer: Localizer) -> Localizer:
+    """Returns the localizer, or a copy of it, with every layer computing in float32."""
+    # The casts of a mixed policy gain nothing on a CPU; its weights are float32.
+    config = keras.saving.serialize_keras_object(localizer)
+    widened = _widened(config)
+    if widened == config:
+        return localizer
+    copy = keras.saving.deserialize_keras_object(widened)
+    narrow = [
+        layer.name
+        for layer in copy.model.layers
+        # An input takes the global policy, and computes nothing.
+        if not isinstance(layer, keras.layers.InputLayer)
+        and layer.compute_dtype != "float32"
+    ]
+    if narrow:
+        raise ValueError(
+            "Layers with a dtype policy of their own, such as a quantized one, cannot "
+            f"be made to compute in float32. Received: {narrow[:10]}."
+        )
+    weights = [weight.astype("float32") for weight in localizer.model.get_weights()]
+    set_layer_weights(copy.model, weights)
+    return copy
+
+
+def _widened(entry: Any) -> Any:
+    """A configuration with each dtype policy replaced by float32."""
+    if isinstance(entry, dict):
+        if entry.get("class_name") == "DTypePolicy":
+            return {**entry, "config": {**entry["config"], "name": "float32"}}
+        return {
+            name: "float32" if name == "dtype" and value in _NARROW else _widened(value)
+            for name, value in entry.items()
+        }
+    if isinstance(entry, list | tuple):
+        return type(entry)(_widened(value) for value in entry)
+    return entry
 
 
 def _check_path(path: Path, overwrite: bool) -> None:
@@ -123,11 +152,7 @@ def _check_path(path: Path, overwrite: bool) -> None:
 def _write(localizer: Localizer, path: Path, max_pixels: int, features: bool) -> None:
     import tensorflow as tf
 
-    from keras_wsol.export.endpoints import (
-        bytes_endpoint,
-        feature_endpoint,
-        image_endpoint,
-    )
+    from keras_wsol.export import endpoints
 
     images = tf.TensorSpec((None, None, None, 3), tf.float32, name="images")
     bytes_images = tf.TensorSpec((None, None, None, 3), tf.uint8, name="images")
@@ -135,12 +160,11 @@ def _write(localizer: Localizer, path: Path, max_pixels: int, features: bool) ->
     threshold = tf.TensorSpec((), tf.float32, name="cam_threshold")
     own = tf.constant(localizer.cam_threshold, tf.float32)
 
-    # The one-input signatures call the two with a threshold, so that the graph is
-    # written once for images and once for encoded images.
-    from_images, from_bytes = (
-        image_endpoint(localizer),
-        bytes_endpoint(localizer, max_pixels),
-    )
+    # Python and the REST API want every input of a signature, so that the threshold
+    # has signatures of its own. The others call them: the graph is written once for
+    # images and once for encoded images.
+    from_images = endpoints.image_endpoint(localizer)
+    from_bytes = endpoints.bytes_endpoint(localizer, max_pixels)
 
     @tf.function(input_signature=[images, threshold])
     def localize(images: Any, cam_threshold: Any = own) -> dict[str, Any]:
@@ -165,21 +189,9 @@ def _write(localizer: Localizer, path: Path, max_pixels: int, features: bool) ->
         "localize_bytes": localize_bytes,
     }
     if features:
-        signatures["features"] = signature(images, feature_endpoint(localizer))
+        features_of = endpoints.feature_endpoint(localizer)
+        signatures["features"] = signature(images, features_of)
     # `keras.export.ExportArchive` would write every weight twice.
     module = tf.Module()
     module.weights = [variable.value for variable in localizer.variables]
     tf.saved_model.save(module, str(path), signatures=signatures)
-
-
-def _warm_up_requests(localizer: Localizer) -> dict[str, dict[str, Any]]:
-    """One black image of the input size for each way to send one."""
-    import tensorflow as tf
-
-    image = np.zeros((*localizer.input_size, 3), "uint8")
-    encoded = tf.io.encode_jpeg(image).numpy()
-    return {
-        "serving_default": {"images": image[None].astype("float32")},
-        "serve_uint8": {"images": image[None]},
-        "serve_bytes": {"image_bytes": np.array([encoded], object)},
-    }

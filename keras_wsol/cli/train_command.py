@@ -1,0 +1,195 @@
+"""Images sorted by class to a model that gives class, score map and box: no box needed.
+
+With --recipe, it is trained as a paper or its code has it: places, images seen,
+schedule, decay and multipliers; `print(keras_wsol.training.RECIPES[NAME])` shows them
+with their sources. Where the recipe keeps the model with the lowest error on the
+validation images, that is best.keras and the localizer's.
+
+Into --out go localizer.keras, log.csv, config.json, checkpoint.npz and verified.jsonl,
+which lists the files that cannot be read. Interrupted, the same command goes on where
+it was, ten minutes before at most; other options in the same folder are refused.
+
+Example:
+  keras-wsol train --data birds --method dgdm --epochs 12 --out runs/birds
+"""
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from reprlib import repr  # a thousand class names are cut
+from typing import Any
+
+from keras_wsol import data
+from keras_wsol.cli import shared_arguments as shared
+from keras_wsol.files import make_folder, replaced
+from keras_wsol.models import BACKBONES, METHODS, Localizer
+from keras_wsol.training import RECIPES, Recipe
+
+INTERRUPTED = "The same command goes on where it was, ten minutes before at most."
+# Schedule, multipliers and view of the command without --recipe.
+BASE = dataclasses.replace(RECIPES["ours-mobilenet-small"], method="dgdm")
+# Options that take the place of an attribute of the recipe.
+_SETTINGS = ("backbone", "method", "weights", "epochs", "batch_size", "rate")
+
+
+def add_arguments(add: Callable[..., Any]) -> None:
+    """Adds the command's arguments by a parser's `add_argument`."""
+
+    def setting(flag: str, text: str, default: Any, **more: Any) -> None:
+        add(flag, help=f"{text} (default: {default}, or the recipe's)", **more)
+
+    add("--data", type=shared.existing, required=True, help="folder of the images")
+    text = (
+        "layout of the folder: images by class, of which a fifth is kept for "
+        "validation; or CUB-200-2011, of which train-weaksup is learned from (default: "
+        "%(default)s)"
+    )
+    add("--dataset", default="folder", choices=["folder", "cub"], help=text)
+    add("--out", type=Path, required=True, help="folder of this run")
+    add(
+        "--recipe",
+        choices=list(RECIPES),
+        metavar="NAME",
+        help="a published training, or ours: one of %(choices)s. What else is given "
+        "takes the place of its settings, but for backbone and method (default: none)",
+    )
+    for name, table in (("backbone", BACKBONES), ("method", METHODS)):
+        of_table = {"choices": list(table), "metavar": "NAME"}
+        setting(f"--{name}", "one of %(choices)s", getattr(BASE, name), **of_table)
+    text = "imagenet (downloaded once), none (random), or an .h5 or .keras file"
+    setting("--weights", text, BASE.weights, type=_weights)
+    text = "passes over the images, or epochs as the recipe counts them"
+    setting("--epochs", text, BASE.epochs, type=shared.count)
+    setting("--batch-size", "images in a batch", BASE.batch_size, type=shared.count)
+    text = (
+        "first learning rate, falling to 0 as a cosine; ten times as high in the head"
+    )
+    setting("--rate", text, BASE.rate, type=shared.positive)
+    text = "side that images are resized to"
+    setting("--image-size", text, BASE.image_size[0], type=shared.count)
+    setting("--alpha", "width of a MobileNet", 1.0, type=shared.positive)
+    setting("--map-size", "side of the last map at 224 pixels", 14, type=shared.count)
+    text = "fixes weights and draws (default: %(default)s)"
+    add("--seed", type=int, default=0, help=text)
+    add(
+        "--freeze",
+        action="append",
+        help="what is not trained: batch_norm, backbone, or the name of a layer (it "
+        "and all before it); may be repeated (default: nothing)",
+    )
+    text = "the same weights each time, interrupted or not, to the last bit; slower"
+    add("--deterministic", action="store_true", help=text)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Runs the command."""
+    out, recipe = options.out, _recipe(options)
+    make_folder(out)
+    train, val = _splits(options)
+    shared.say(f"{train}\n{val}")
+    shared.say_left_out(out / shared.VERIFIED, train, val)
+    recipe = dataclasses.replace(recipe, batch_size=min(recipe.batch_size, len(train)))
+    own = {name: getattr(options, name) for name in ("seed", "freeze", "deterministic")}
+    own["class_names"] = list(train.class_names)
+    _claim(out, {**json.loads(recipe.to_json()), **own})
+    if options.deterministic:
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+    model = recipe.build(
+        class_names=train.class_names, freeze=options.freeze, seed=options.seed
+    )
+    # XLA on a GPU has no deterministic gradient of max pooling.
+    jit_compile = False if options.deterministic else "auto"
+    recipe.compile(model, len(train), jit_compile=jit_compile)
+    done, callbacks = recipe.resume(model, out)
+    if done:
+        within = f", and {done.steps} steps" if done.steps else ""
+        shared.say(f"{done} of {recipe.epochs} epochs are done{within}.")
+    held_out = val.batches(**recipe.evaluation_options()) if len(val) else None
+    model.fit(
+        recipe.batches(train, seed=options.seed, epochs_done=done),
+        steps_per_epoch=recipe.steps_per_epoch(len(train)),
+        validation_data=held_out,
+        epochs=recipe.epochs,
+        initial_epoch=done,
+        class_weight=train.class_weights() if options.dataset == "folder" else None,
+        callbacks=callbacks,
+        shuffle=False,  # the batches are shuffled already
+        verbose=1 if sys.stdout.isatty() else 2,
+    )
+    if recipe.keep == "lowest_error" and held_out is not None:
+        model.load_weights(out / "best.keras")
+    path = out / "localizer.keras"
+    with replaced(path) as temporary:
+        Localizer(model).save(temporary)
+    print(f"Wrote {path}. Next: keras-wsol localize --model {path} --images ...")
+
+
+def _weights(text: str) -> str:
+    return text if text in ("imagenet", "none") else str(shared.existing(text))
+
+
+def _recipe(options: argparse.Namespace) -> Recipe:
+    """The recipe, or ours for any backbone and method, with what else is given."""
+    if options.recipe and (options.backbone or options.method):
+        raise ValueError(
+            f"The recipe {options.recipe!r} has its own backbone and method: leave out "
+            "--backbone and --method, or --recipe."
+        )
+    base = RECIPES[options.recipe] if options.recipe else BASE
+    changes = {name: getattr(options, name) for name in _SETTINGS}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if options.weights == "none":
+        changes["weights"] = None
+    if options.image_size:
+        changes["image_size"] = (options.image_size, options.image_size)
+    of_backbone = dict(base.backbone_options) if options.recipe else {}
+    for name in ("alpha", "map_size"):
+        if getattr(options, name) is not None:
+            of_backbone[name] = getattr(options, name)
+    return dataclasses.replace(base, backbone_options=of_backbone, **changes)
+
+
+def _splits(
+    options: argparse.Namespace,
+) -> tuple[data.ImageDataset, data.ImageDataset]:
+    """Opens what is learned from, and what is not."""
+    root, verify = options.data, options.out / shared.VERIFIED
+    if options.dataset == "cub":
+        splits = ("train-weaksup", "train-fullsup")
+        train, val = (data.cub200(root, split, verify=verify) for split in splits)
+        return train, val
+    # The same whatever --seed is, so that runs are compared on the same images.
+    splits = ("train", "val")
+    train, val = (data.image_folder(root, split, verify=verify) for split in splits)
+    if train.num_classes < 2:
+        raise ValueError(
+            f"{root} must hold a folder of images for each of at least two classes. "
+            f"Received: {list(train.class_names)}."
+        )
+    return train, val
+
+
+def _claim(folder: Path, configuration: Mapping[str, Any]) -> None:
+    """Notes the configuration of a run, or refuses a folder that holds another run."""
+    path = folder / "config.json"
+    # A run that has saved nothing left nothing to go on from: its folder may be taken.
+    if (folder / "checkpoint.npz").is_file():
+        begun = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+        differs = [
+            f"{key} was {repr(begun.get(key))}, not {repr(configuration.get(key))}"
+            for key in sorted({*configuration, *begun})
+            if configuration.get(key) != begun.get(key)
+        ]
+        if differs:
+            raise ValueError(
+                f"{folder} holds a run with other options: {'; '.join(differs)}. "
+                "Choose another --out, or delete that folder."
+            )
+    with replaced(path) as temporary:
+        text = json.dumps(configuration, indent=2, sort_keys=True)
+        temporary.write_text(text + "\n", "utf-8")

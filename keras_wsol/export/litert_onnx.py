@@ -1,0 +1,147 @@
+"""A localizer to LiteRT, for phones and small boards, and to ONNX."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_wsol.export.saved_model import as_localizer, check_backend, in_float32
+from keras_wsol.files import replaced
+from keras_wsol.models import Localizer, SecondLook
+
+# Reduces, gathers and resizes as TensorFlow does; understood by onnxruntime from 1.13.
+OPSET = 17
+
+
+def export_litert(localizer: keras.Model, path: str | Path) -> Path:
+    """Writes a LiteRT model: one image in, class, score, score map and box out.
+
+    The signature `serving_default` takes `images`, float32 `(1, h, w, 3)` in [0, 255]
+    of the localizer's input size, and gives its outputs, boxes in pixels of that size.
+    Nothing but LiteRT's built-in operations is used, connected components included.
+
+    Args:
+        localizer: `Localizer`, or a classifier that one can be made of. Its score map
+            must need one forward pass: that of CAM, ChannelMean, DDT, Foreground, or
+            Guided of one of these.
+        path: String or path. File to write, such as `birds.tflite`.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: The localizer needs gradients or several passes.
+        RuntimeError: Keras does not run on the TensorFlow backend.
+
+    Example:
+        export_litert(localizer, "birds.tflite")
+
+        from ai_edge_litert.interpreter import Interpreter
+        run = Interpreter("birds.tflite").get_signature_runner()
+        out = run(images=image[None].astype("float32"))
+    """
+    localizer = _of_one_pass(localizer, "LiteRT")
+    import tensorflow as tf
+
+    def outputs(images: Any) -> dict[str, Any]:
+        out = localizer(images, training=False, static_shapes=True)
+        return {name: value for name, value in out.items() if name != "logits"}
+
+    module = tf.Module()
+    module.weights = [variable.value for variable in localizer.variables]
+    module.function = _graph_function(localizer, outputs, batch=1)
+    signatures = {"serving_default": module.function}
+    with tempfile.TemporaryDirectory() as folder:
+        # From a SavedModel: given a function, the converter leaves out the weights.
+        tf.saved_model.save(module, folder, signatures=signatures)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        content = converter.convert()
+    with replaced(path) as temporary:
+        temporary.write_bytes(content)
+    return Path(path)
+
+
+def export_onnx(localizer: keras.Model, path: str | Path) -> Path:
+    """Writes an ONNX model: images in, classes, scores and score maps out.
+
+    The input `images` is float32 `(B, h, w, 3)` in [0, 255] of the localizer's input
+    size; the outputs are `class_ids` `(B, K)`, `scores` `(B, K)` and `score_maps`
+    `(B, K, h, w)`. There are no boxes: the converter turns the segment reductions of
+    connected components into a grid of every cell against every component, 20 GB at
+    224x224. Cut a map above `cam_threshold` times its maximum and take the largest
+    component, such as by `cv2.connectedComponentsWithStats`.
+
+    Args:
+        localizer: `Localizer` or classifier, as for `export_litert`.
+        path: String or path. File to write, such as `birds.onnx`.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: The localizer needs gradients or several passes.
+        ImportError: tf2onnx is missing; `pip install "keras-wsol[onnx]"`.
+        RuntimeError: Keras does not run on the TensorFlow backend.
+
+    Example:
+        export_onnx(localizer, "birds.onnx")
+
+        session = onnxruntime.InferenceSession("birds.onnx")
+        class_ids, scores, score_maps = session.run(
+            ["class_ids", "scores", "score_maps"], {"images": images})
+    """
+    localizer = _of_one_pass(localizer, "ONNX")
+    try:
+        import tf2onnx
+    except ImportError as error:
+        raise ImportError(
+            'ONNX needs tf2onnx: pip install "keras-wsol[onnx]".'
+        ) from error
+
+    def outputs(images: Any) -> dict[str, Any]:
+        found = localizer.find_maps(images)
+        scores = ops.softmax(found["logits"])
+        return {
+            "class_ids": found["class_ids"],
+            "scores": ops.take_along_axis(scores, found["class_ids"], axis=1),
+            "score_maps": found["score_maps"],
+        }
+
+    function = _graph_function(localizer, outputs, batch=None)
+    with replaced(path) as temporary:
+        tf2onnx.convert.from_function(
+            function,
+            input_signature=function.input_signature,
+            opset=OPSET,
+            output_path=str(temporary),
+        )
+    return Path(path)
+
+
+def _of_one_pass(model: keras.Model, runtime: str) -> Localizer:
+    """Returns the localizer in float32, unless it needs gradients or more passes."""
+    check_backend(f"A model for {runtime}")
+    localizer = as_localizer(model)
+    second = isinstance(localizer, SecondLook)
+    if second or not localizer.score_map.forward_only:
+        received = localizer if second else localizer.score_map
+        raise ValueError(
+            f"{runtime} takes a localizer of one forward pass, without gradients or "
+            f"masked images. Received: {type(received).__name__}. Export a SavedModel."
+        )
+    return in_float32(localizer)
+
+
+def _graph_function(
+    localizer: Localizer, function: Callable[[Any], dict[str, Any]], batch: int | None
+) -> Any:
+    """Makes a `tf.function` of `images` of the localizer's input size."""
+    import tensorflow as tf
+
+    shape = (batch, *localizer.input_size, 3)
+    spec = tf.TensorSpec(shape, tf.float32, name="images")
+    return tf.function(function, input_signature=[spec])

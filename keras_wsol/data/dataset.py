@@ -104,11 +104,11 @@ class ImageDataset:
         Returns:
             An `ImageDataset` with the same classes.
         """
-        indices = np.asarray(indices)
         arrays = ("class_ids", "paths", "images", "boxes", "sizes")
         parts = {name: getattr(self, name) for name in arrays}
-        parts = {k: None if v is None else v[indices] for k, v in parts.items()}
-        return replace(self, split=split, **parts)
+        chosen = np.asarray(indices)
+        some = {k: None if v is None else v[chosen] for k, v in parts.items()}
+        return replace(self, split=split, **some)
 
     def hold_out(
         self, per_class: int = 5, seed: int = 0
@@ -217,17 +217,9 @@ class ImageDataset:
     ) -> Iterator[dict[str, np.ndarray]]:
         """Reads evaluation batches with Pillow, where TensorFlow is not installed.
 
-        Args:
-            batch_size: As in `batches`.
-            image_size: As in `batches`.
-            view: As in `batches`.
-
-        Returns:
-            An iterator over the dictionaries of `batches(with_boxes=True)`, `"paths"`
-            as text; without boxes, `"boxes"` has M = 0.
-
-        Raises:
-            ValueError: An argument is out of range, or a file cannot be read.
+        The arguments are those of `batches`, and so are the dictionaries, `"paths"` as
+        text; without boxes, `"boxes"` has M = 0. A file that cannot be read is a
+        `ValueError` that names it.
         """
         arguments = _batch_arguments(batch_size, image_size, view)
         return numpy_pipeline.evaluation_batches(self, *arguments)
@@ -239,19 +231,7 @@ class ImageDataset:
         image_size: tuple[int, int] = (224, 224),
         view: str = "whole",
     ) -> Iterator[dict[str, np.ndarray]]:
-        """Reads evaluation batches by tf.data if TensorFlow is installed, else Pillow.
-
-        Args:
-            batch_size: As in `batches`.
-            image_size: As in `batches`.
-            view: As in `batches`.
-
-        Yields:
-            The NumPy dictionaries of `numpy_batches`.
-
-        Raises:
-            ValueError: An argument is out of range, or a file cannot be read.
-        """
+        """Gives `numpy_batches`, read by tf.data where TensorFlow is installed."""
         arguments = _batch_arguments(batch_size, image_size, view)
         if importlib.util.find_spec("tensorflow") is None:
             yield from numpy_pipeline.evaluation_batches(self, *arguments)
@@ -275,13 +255,8 @@ class ImageDataset:
     ) -> Any:
         """Reads training batches with NumPy and Pillow, without TensorFlow.
 
-        Args:
-            batch_size: As in `batches`; of all processes together.
-            seed: As in `batches`.
-            start_step: As in `batches`.
-            image_size: As in `batches`.
-            shard: This process and the number of processes, each of which gets its
-                part of every batch. Default (0, 1).
+        The arguments are those of `batches`, `batch_size` that of all processes.
+        `shard` is (index, count) of this process, which gets its part of every batch.
 
         Returns:
             A `keras.utils.PyDataset` for `fit`, `steps_per_epoch` its attribute.
@@ -292,33 +267,16 @@ class ImageDataset:
         )
 
     def image(self, index: int) -> np.ndarray:
-        """Reads one image, turned upright if `orientation` says so.
+        """Reads image `index`, uint8 `(H, W, 3)`, upright if `orientation` says so.
 
-        Args:
-            index: Integer in [0, N).
-
-        Returns:
-            uint8 `(H, W, 3)`.
-
-        Raises:
-            ValueError: The file is no readable image; the message names it.
+        A file that is no readable image is a `ValueError` that names it.
         """
         if self.images is not None:
             return self.images[index]
         return read_image(self.paths[index], orientation=self.orientation)
 
     def encoded(self, index: int) -> bytes:
-        """Reads the bytes of one image, as its file has them.
-
-        Args:
-            index: Integer in [0, N).
-
-        Returns:
-            The content of the file; of an image in memory, of a PNG file.
-
-        Raises:
-            OSError: The file is missing.
-        """
+        """Reads the bytes of image `index`, as in its file or a PNG file."""
         if self.images is None:
             return Path(self.paths[index]).read_bytes()
         from PIL import Image

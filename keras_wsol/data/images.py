@@ -352,8 +352,7 @@ def _decoder(orientation: str) -> tuple[str, str, Callable[[str], Any]]:
     if importlib.util.find_spec("tensorflow") is not None:
         from keras_wsol.data import tf_pipeline  # loads TensorFlow
 
-        size_of = functools.partial(tf_pipeline.decoded_size, orientation=orientation)
-        return orientation, "tensorflow", size_of
+        return orientation, "tensorflow", tf_pipeline.size_reader(orientation)
     return orientation, "pillow", lambda path: decode_image(path, orientation).shape[:2]
 
 

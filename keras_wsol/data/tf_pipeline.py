@@ -1,9 +1,8 @@
 """Decoding and batches by TensorFlow."""
 
 import os
-import re
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,6 @@ import tensorflow as tf
 
 from keras_wsol.arguments import check_integer
 from keras_wsol.data.images import (
-    BMP,
     GIF,
     JPEG,
     MAX_PIXELS,
@@ -63,32 +61,33 @@ def decode_rgb(
     *,
     orientation: str = "stored",
     max_pixels: int = MAX_PIXELS,
-    gif: bool = True,
+    gif: bool = False,
 ) -> tf.Tensor:
-    """Decodes a JPEG, PNG, BMP, still WebP or the first frame of a GIF, if `gif`."""
+    """Decodes a JPEG, PNG, BMP, still WebP or, if `gif`, the first frame of a GIF."""
     check_orientation(orientation)
     encoded = tf.convert_to_tensor(encoded)
     kind, size = image_header(encoded)
     known = tf.reduce_all(size > 0) & (gif | tf.not_equal(kind, GIF))
-    formats = "JPEG, PNG, GIF, BMP" if gif else "JPEG, PNG, BMP"
-    encoded = _checked(encoded, known, f"no {formats} or still WebP image")
+    formats = f"JPEG, PNG, {'GIF, ' if gif else ''}BMP or still WebP"
+    encoded = _checked(encoded, known, f"no {formats} image")
     # Each side, too: the product of the largest numbers of 32 bits would wrap around.
     fits = (tf.reduce_prod(size) <= max_pixels) & tf.reduce_all(size <= max_pixels)
     encoded = _checked(encoded, fits, f"more than {max_pixels} pixels")
+    decode = partial(tf.io.decode_image, encoded, expand_animations=False)
     image = tf.switch_case(
-        tf.where(tf.equal(kind, JPEG), 0, tf.where(tf.equal(kind, BMP), 1, 2)),
+        tf.maximum(kind - GIF, 0),
         [
-            lambda: tf.io.decode_jpeg(encoded, channels=3),
+            lambda: decode(3),
             lambda: _decode_bmp(encoded),
-            lambda: _three_channels(_decode(encoded)),
+            # The decoder of WebP refuses to leave alpha out.
+            lambda: decode()[..., :3],
         ],
     )
     # So that boxes, which are in pixels, lie where they should.
     same = tf.reduce_all(tf.equal(tf.shape(image, tf.int64)[:2], size))
     image = _checked(image, same, "the header claims another size")
     if orientation == "exif":
-        is_jpeg = tf.equal(kind, JPEG)
-        one = tf.constant(1, tf.int64)
+        is_jpeg, one = tf.equal(kind, JPEG), tf.constant(1, tf.int64)
         tag = tf.cond(is_jpeg, lambda: jpeg_orientation(encoded), lambda: one)
         image = upright(image, tag)
     return tf.ensure_shape(image, (None, None, 3))
@@ -102,26 +101,12 @@ def _checked(value: Any, condition: Any, message: Any) -> Any:
         return tf.identity(value)
 
 
-def _decode(encoded: Any) -> tf.Tensor:
-    return tf.io.decode_image(encoded, channels=0, expand_animations=False)
-
-
-def _three_channels(image: Any) -> tf.Tensor:
-    # `channels=3` in the decoder would refuse a WebP file that has alpha.
-    return tf.cond(
-        tf.shape(image)[-1] < 3,
-        lambda: tf.repeat(image[..., :1], 3, axis=-1),
-        lambda: image[..., :3],
-    )
-
-
 def _decode_bmp(encoded: Any) -> tf.Tensor:
     # TensorFlow takes compressed pixels for plain ones, and the number of a color for
     # a grey.
-    head = tf.strings.substr(encoded, 0, 14 + 256 + 4 * 256)
-    head = tf.io.decode_raw(head, tf.uint8, fixed_length=14 + 256 + 4 * 256)
+    head = tf.io.decode_raw(encoded, tf.uint8, fixed_length=14 + 256 + 4 * 256)
     plain = tf.equal(head[30], 0) | tf.equal(head[30], 3)
-    image = _decode(_checked(encoded, plain, "a compressed BMP"))
+    image = tf.io.decode_image(_checked(encoded, plain, "a compressed BMP"))
 
     def colored() -> tf.Tensor:
         place = 14 + tf.cast(head[14], tf.int32)
@@ -129,49 +114,45 @@ def _decode_bmp(encoded: Any) -> tf.Tensor:
         # From blue, green, red, nothing.
         return tf.gather(table[:, 2::-1], tf.cast(image[..., 0], tf.int32))
 
-    eight_bits = tf.equal(tf.shape(image)[-1], 1)
-    return tf.cond(eight_bits, colored, lambda: _three_channels(image))
+    return tf.cond(tf.shape(image)[-1] < 3, colored, lambda: image[..., :3])
+
+
+# By EXIF tag, whether to flip rows and columns; from 5 on, after axes are swapped.
+_FLIPS = np.zeros((9, 2), bool)
+_FLIPS[[3, 4, 7, 8], 0] = _FLIPS[[2, 3, 6, 7], 1] = True
 
 
 def upright(image: Any, tag: Any) -> Any:
     """Turns an image by the value of its EXIF orientation tag."""
-    image, tag = tf.convert_to_tensor(image), tf.convert_to_tensor(tag)
-
-    def one_of(*tags: int) -> Any:
-        return tf.reduce_any(tf.equal(tag, tf.constant(tags, tag.dtype)))
-
-    def turn() -> Any:
-        axes = tf.boolean_mask([0, 1], [one_of(3, 4, 7, 8), one_of(2, 3, 6, 7)])
-        swapped = tf.cond(
-            tag >= 5, lambda: tf.transpose(image, (1, 0, 2)), lambda: image
-        )
-        return tf.reverse(swapped, axes)
-
-    return tf.cond(tag > 1, turn, lambda: image)
+    image = tf.cond(tag >= 5, lambda: tf.transpose(image, (1, 0, 2)), lambda: image)
+    axes = tf.boolean_mask([0, 1], tf.gather(_FLIPS, tag))
+    return tf.reverse(image, axes)
 
 
 @cache
-def _size_reader(orientation: str) -> Callable[[Any], tf.Tensor]:
-    def size_of(path: Any) -> tf.Tensor:
+def size_reader(orientation: str) -> Callable[[str], np.ndarray]:
+    """Makes a function that decodes a file; it raises a `ValueError` if it cannot."""
+
+    @tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
+    def decoded(path: Any) -> tf.Tensor:
         with tf.device("CPU:0"):
-            image = decode_rgb(tf.io.read_file(path), orientation=orientation)
-            return tf.shape(image)[:2]
+            content = tf.io.read_file(path)
+            return tf.shape(decode_rgb(content, orientation=orientation, gif=True))[:2]
 
-    return tf.function(
-        size_of, input_signature=[tf.TensorSpec((), tf.string)], autograph=False
-    )
+    in_graph = decoded.get_concrete_function()
 
+    def size_of(path: str) -> np.ndarray:
+        try:
+            return in_graph(tf.constant(os.fsencode(path))).numpy()
+        except tf.errors.ResourceExhaustedError:
+            raise  # of the machine, not of the file
+        except tf.errors.OpError as error:
+            # TensorFlow says before this where in the graph, and behind it which node.
+            said = error.message.partition("\n\t [[")[0].rpartition("\n")[2]
+            said = said.removeprefix("assertion failed: [").removesuffix("]")
+            raise ValueError(said or type(error).__name__) from error
 
-def decoded_size(path: str, orientation: str) -> np.ndarray:
-    """Decodes a file; returns height and width, or raises a `ValueError`."""
-    try:
-        return _size_reader(orientation)(tf.constant(os.fsencode(path))).numpy()
-    except tf.errors.ResourceExhaustedError:
-        raise  # of the machine, not of the file
-    except tf.errors.OpError as error:
-        said = re.sub(r"{{.*?}} ?|\n.*|\[Op:.*", "", error.message, flags=re.DOTALL)
-        said = re.sub(r"^assertion failed: \[(.*)\]", r"\1", said.strip())
-        raise ValueError(said or type(error).__name__) from error
+    return size_of
 
 
 # `read_each` reads as many images at once, whatever the machine. One of 50 megapixels
@@ -225,7 +206,7 @@ class _Source:
         if self._images is not None:
             return self._images[index]
         content = tf.io.read_file(tf.gather(self.paths, index))
-        return decode_rgb(content, orientation=self._orientation)
+        return decode_rgb(content, orientation=self._orientation, gif=True)
 
     def batches(
         self, indices: Any, batch_size: int, view_of: Any, image_size: tuple[int, int]

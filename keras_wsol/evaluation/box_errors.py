@@ -1,30 +1,27 @@
 """What is wrong with a box, in one word an image.
 
 The box is that of the largest component of the score map of the true class, at one
-threshold. Its true box is the one that it overlaps best by IoU (of equal ones the
-first). The first of these that holds is the word:
+threshold. Its true box is the one of best IoU (of equal ones the first). The first of
+these that holds is the word:
 
 1. `"no box"`: the box has no area; no cell of the map is above the threshold.
 2. `"right"`: IoU of at least 0.5, and the model's top class is right.
 3. `"wrong class"`: IoU of at least 0.5, but another class is the model's top one.
-4. `"several parts"`: the box of all components together, at the same threshold, has
-   an IoU of at least 0.5 with a true box: the map falls apart over the object.
-5. `"too small"`: at least 90 % of the box's area lies in its true box: a part.
+4. `"several parts"`: the box around all components, at the same threshold, has an IoU
+   of at least 0.5 with a true box.
+5. `"too small"`: at least 90 % of the box's area lies in its true box.
 6. `"too large"`: at least 90 % of its true box's area lies in the box.
-7. `"elsewhere"`: the rest: beside the object, or across its border; also every box of
-   an image that has no true box.
+7. `"elsewhere"`: the rest, also every box of an image that has no true box.
 
 So the share of `"right"` is Top-1 Loc, and with that of `"wrong class"` it is GT-known
-Loc. The words from the fourth on are said of the box alone, whatever the top class;
-`Report.class_and_box` counts both. `"unread"` stands for an image that could not be
-read.
+Loc. The words from the fourth on are said of the box alone, whatever the top class.
 """
 
 import numpy as np
 
 from keras_wsol.boxes.iou import pairwise_iou
+from keras_wsol.metrics.functional import IOU_THRESHOLD, best_iou, is_right
 
-RIGHT = 0.5  # IoU from which on a box is right [Russakovsky et al., 2015]
 INSIDE = 0.9  # share of an area from which on it lies inside, ours
 
 ERRORS = (
@@ -35,7 +32,6 @@ ERRORS = (
     "several parts",
     "elsewhere",
     "no box",
-    "unread",
 )
 
 
@@ -45,28 +41,22 @@ def box_errors(
     true_boxes: np.ndarray,
     class_right: np.ndarray,
 ) -> np.ndarray:
-    """Says of each image what became of its box; see the file's docstring."""
+    """Says the word of each image; see the file's docstring."""
     boxes, true_boxes = boxes.astype("float32"), true_boxes.astype("float32")
-    overlaps = best_overlaps(boxes, true_boxes)
-    together = best_overlaps(enclosing.astype("float32"), true_boxes)
-    right = overlaps >= RIGHT
+    around = enclosing.astype("float32")
+    both = best_iou(np.stack([boxes, around], axis=1), true_boxes)  # (N, 2)
+    right, together = is_right(both, IOU_THRESHOLD).T
     in_true, in_box = _shares_inside(boxes, true_boxes)
     rules = {
         "no box": _areas(boxes) == 0,
         "right": right & class_right,
         "wrong class": right,
-        "several parts": together >= RIGHT,
+        "several parts": together,
         "too small": in_true >= INSIDE,
         "too large": in_box >= INSIDE,
     }
-    return np.select(list(rules.values()), list(rules), default="elsewhere")
-
-
-def best_overlaps(boxes: np.ndarray, true_boxes: np.ndarray) -> np.ndarray:
-    """IoU of boxes with the best true box of their image, in NumPy."""
-    several = boxes if boxes.ndim == 3 else boxes[:, None]
-    best = pairwise_iou(several, true_boxes, np).max(axis=-1, initial=0.0)
-    return best if boxes.ndim == 3 else best[:, 0]
+    words = np.select(list(rules.values()), list(rules), default="elsewhere")
+    return words.astype("<U13")  # the longest, in any batch
 
 
 def enclosing_boxes(score_maps: np.ndarray, cam_threshold: float) -> np.ndarray:
@@ -90,8 +80,7 @@ def _shares_inside(
     """How much of a box is in its true box, and of the true box in it, `(N,)` each."""
     if not true_boxes.shape[1]:
         return np.zeros((2, len(boxes)), "float32")
-    overlaps = pairwise_iou(boxes[:, None], true_boxes, np)[:, 0]
-    chosen = overlaps.argmax(axis=1)
+    chosen = pairwise_iou(boxes[:, None], true_boxes, np)[:, 0].argmax(axis=1)
     true_box = true_boxes[np.arange(len(boxes)), chosen]
     near = np.maximum(boxes[:, :2], true_box[:, :2])
     far = np.minimum(boxes[:, 2:], true_box[:, 2:])

@@ -1,23 +1,16 @@
 """Localization measured while a classifier trains."""
 
-from collections.abc import Mapping
-from numbers import Integral
-from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
-from keras_wsol.data import ImageDataset
+from keras_wsol.arguments import check_integer
 from keras_wsol.data.images import check_view
-from keras_wsol.evaluation.best_index import best_index
-from keras_wsol.evaluation.best_model import BestModel
-from keras_wsol.evaluation.class_check import check_classes
-from keras_wsol.evaluation.measure import MapReader, measure
-from keras_wsol.evaluation.score_map_images import ScoreMapImages
-from keras_wsol.evaluation.split_names import check_named, check_not_test
-from keras_wsol.metrics import threshold_grid
+from keras_wsol.evaluation.evaluate import check_classes, thresholds_of
+from keras_wsol.evaluation.measure import check_has_boxes, measure
+from keras_wsol.evaluation.report import Report
 from keras_wsol.models import Localizer
+from keras_wsol.models.tune import check_not_test
 
 
 class LocalizationEvaluation(keras.callbacks.Callback):
@@ -31,159 +24,108 @@ class LocalizationEvaluation(keras.callbacks.Callback):
     - `val_max_box_acc_v2` and `val_top1_cls`.
 
     They are what `evaluate` gives for the split: the last two, and those of
-    `Report.oracle`. Callbacks that come after this one (`CSVLogger`, `EarlyStopping`,
-    `ModelCheckpoint`, `TensorBoard`) see them, and `History` keeps them. The split
-    must share no image with the training images, and figures to publish come from
-    another one: a model that was chosen on a split looks too good there.
-
-    Weights, optimizer and seed generators stay as they are. Images that cannot be
-    read are left out, as in `evaluate`.
+    `Report.oracle`. Callbacks that come after this one see them: `ModelCheckpoint`
+    with `monitor="val_gt_known_loc"`, `mode="max"` and `save_best_only=True` keeps the
+    best model. The split must share no image with the training images, and figures to
+    publish come from another one. Weights, optimizer and seeds stay as they are.
 
     Args:
-        dataset: An `ImageDataset` with boxes, such as `"train-fullsup"`, or what else
-            `evaluate` takes and can be gone through repeatedly. Batches, which do not
-            say which split they are of, need `allow_test=True`.
-        every: Integer of at least 1, epochs from one evaluation to the next.
-        view: As in `evaluate`.
-        batch_size: Images in a batch of an `ImageDataset`.
-        num_thresholds: Size of the threshold grid in [0, 1).
-        localizer_options: Arguments of `models.Localizer`, such as
-            `{"score_map": "grad_cam", "layer": "conv5"}`.
-        save_best: Optional path, `.keras`, of the best model so far, to be loaded by
-            `keras.saving.load_model(path, compile=False)` once `keras_wsol.models`
-            has been imported. A training that is resumed, `fit(initial_epoch=...)`,
-            goes on from what lies there.
-        measure: What the best model is chosen by: `"gt_known_loc"`, `"top1_loc"`,
-            `"max_box_acc_v2"` or `"top1_cls"`.
-        log_dir: Optional folder for TensorBoard: score maps with boxes of a few
-            images of the split. Needs TensorFlow, on any backend.
-        num_images: Integer of at least 1, how many images.
-        allow_test: Whether the split may be called a test split, or have no name, as
-            batches have none. Models and
-            thresholds are chosen by these figures, which makes those on the split
-            worthless.
-
-    Attributes:
-        best: The `BestModel` with `epoch` and `value`, or `None` without `save_best`.
+        held_out: An `ImageDataset` with boxes, such as `"train-fullsup"`, or batches as
+            `evaluate` takes, which can be gone through repeatedly. Batches do not say
+            which split they are of and need `allow_test=True`.
+        every: Integer. Epochs from one evaluation to the next. Default 1.
+        view: `"whole"` or `"center_crop"`. Default `"whole"`.
+        batch_size: Integer. Images in a batch of an `ImageDataset`. Default 32.
+        num_thresholds: Integer. Size of the threshold grid in [0, 1). Default 1000.
+        score_map: As in `models.Localizer`. Default `"cam"`.
+        allow_test: Boolean. Whether the split may be called a test split, or have no
+            name. Models are chosen by these figures, which makes those on the split
+            worthless. Default `False`.
 
     Raises:
-        ImportError: `log_dir` is given, and TensorFlow is not installed.
         TypeError: An argument has another type than it must have.
         ValueError: The split is a test split, has no name or has no boxes, an argument
             is out of range, or, when training begins, the model knows other classes.
 
     Example:
         held_out = data.cub200(root, "train-fullsup")
-        evaluation = LocalizationEvaluation(held_out, save_best="runs/birds/best.keras")
+        evaluation = LocalizationEvaluation(held_out)
         model.fit(train.batches(32, training=True), epochs=12, callbacks=[evaluation])
     """
 
     def __init__(
         self,
-        dataset: Any,
+        held_out: Any,
         *,
         every: int = 1,
         view: str = "whole",
         batch_size: int = 32,
         num_thresholds: int = 1000,
-        localizer_options: Mapping[str, Any] | None = None,
-        save_best: str | Path | None = None,
-        measure: str = "gt_known_loc",
-        log_dir: str | Path | None = None,
-        num_images: int = 4,
+        score_map: Any = "cam",
         allow_test: bool = False,
     ) -> None:
         super().__init__()
-        check_view(view)
-        _check_split(dataset, allow_test)
-        self.dataset = dataset
-        self.every = _check_count("every", every)
-        self.view = view
-        self.batch_size = _check_count("batch_size", batch_size)
-        self.best = None if save_best is None else BestModel(save_best, measure)
-        num_images = _check_count("num_images", num_images)
-        self._images = None
-        if log_dir is not None:
-            self._images = ScoreMapImages(dataset, log_dir, num_images)
-        self._grid = self._thresholds = threshold_grid(num_thresholds)
-        self._localizer_options = dict(localizer_options or {})
-        self._localizer: Localizer | None = None
+        if not allow_test:
+            _check_named(held_out)
+            check_not_test(held_out, "models")
+        check_has_boxes(held_out)
+        self.held_out = held_out
+        self.every = check_integer("every", every)
+        self.view = check_view(view)
+        self.batch_size = check_integer("batch_size", batch_size)
+        self.num_thresholds = check_integer("num_thresholds", num_thresholds)
+        self.score_map = score_map
         self._first_epoch: int | None = None
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Finds out whether the model can be measured, before it has cost an epoch."""
-        self._localizer = Localizer(self.model, **self._localizer_options)
-        check_classes(self._localizer, self.dataset)
-        # The thresholds of `evaluate`, so that the figures are its figures.
-        fixed = np.float32(self._localizer.cam_threshold)
-        self._thresholds = np.union1d(self._grid, fixed)
+        check_classes(Localizer(self.model, score_map=self.score_map), self.held_out)
         self._first_epoch = None
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Notes which epoch is the first of this training."""
-        if self._first_epoch is not None:
-            return
-        self._first_epoch = epoch
-        if self.best is not None and epoch > 0:
-            self.best.recall()
-        elif self.best is not None:
-            self.best.forget()
+        if self._first_epoch is None:
+            self._first_epoch = epoch
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Measures, and adds to the logs."""
         # `CSVLogger` takes its columns from the first epoch.
         ends = (self._first_epoch, (self.params or {}).get("epochs", 0) - 1)
-        if epoch % self.every and epoch not in ends:
-            return
+        if logs is not None and (epoch % self.every == 0 or epoch in ends):
+            logs.update(self.figures())
+
+    def figures(self) -> dict[str, float]:
+        """Measures the model as it is.
+
+        Returns:
+            The five figures by their names in the logs.
+        """
         # A new one each time: it holds the weights of the head as they are now.
-        reader = MapReader(self._localizer)
-        figures = self._measure(reader)
-        if logs is not None:
-            logs.update(figures)
-        if self.best is not None:
-            self.best.offer(self.model, epoch, figures)
-        if self._images is not None:
-            self._images.write(reader, epoch, figures["val_cam_threshold"])
-
-    def on_train_end(self, logs: Any = None) -> None:
-        """Closes the file of images, and lets go of the model."""
-        if self._images is not None:
-            self._images.close()
-        self._localizer = None
-
-    def _measure(self, reader: MapReader) -> dict[str, float]:
-        measured = measure(
-            reader,
-            self.dataset,
+        localizer = Localizer(self.model, score_map=self.score_map)
+        thresholds, on_grid = thresholds_of(localizer, self.num_thresholds)
+        table = measure(
+            localizer,
+            self.held_out,
             self.view,
-            self.batch_size,
-            self._thresholds,
-            grid=self._grid,
+            thresholds,
+            on_grid=on_grid,
+            batch_size=self.batch_size,
         )
-        best = best_index(measured.gt_known)
+        report = Report(model="", dataset="", split="", view=self.view, images=table)
         return {
-            "val_gt_known_loc": float(measured.gt_known[best]),
-            "val_top1_loc": float(measured.top1_loc[best]),
-            "val_max_box_acc_v2": float(measured.max_box_acc_v2),
-            "val_top1_cls": float(measured.top1_cls),
-            "val_cam_threshold": float(self._thresholds[best]),
+            "val_gt_known_loc": report.oracle.gt_known_loc,
+            "val_top1_loc": report.oracle.top1_loc,
+            "val_max_box_acc_v2": report.max_box_acc_v2,
+            "val_top1_cls": report.top1_cls,
+            "val_cam_threshold": report.oracle.cam_threshold,
         }
 
 
-def _check_split(dataset: Any, allow_test: bool) -> None:
-    if not allow_test:
-        check_named(dataset)
-        check_not_test(dataset, "models")
-    if isinstance(dataset, ImageDataset) and dataset.boxes is None:
+def _check_named(held_out: Any) -> None:
+    if not isinstance(getattr(held_out, "split", None), str):
         raise ValueError(
-            f"The split {dataset.split!r} of {dataset.name!r} has no boxes, so "
-            "localization cannot be measured on it."
+            "Batches do not say which split they are of, and this must not be the "
+            "test split: pass an `ImageDataset`, or `allow_test=True` if these are "
+            "not the images that results are reported on. Received: "
+            f"{type(held_out).__name__}."
         )
-
-
-def _check_count(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-        raise ValueError(
-            f"`{name}` must be an integer of at least 1. Received: {name}={value!r}."
-        )
-    return int(value)

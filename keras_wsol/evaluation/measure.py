@@ -1,207 +1,294 @@
-"""One pass over a split: classes, and boxes at every threshold."""
+"""One pass over a split: a table with a row an image, from which all figures come."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_wsol.boxes import sweep_largest_boxes
+from keras_wsol.boxes import sweep_best_iou
 from keras_wsol.data import ImageDataset
-from keras_wsol.data.progress_line import ProgressLine, tracked
-from keras_wsol.evaluation.baselines import Baselines
-from keras_wsol.evaluation.box_errors import RIGHT, best_overlaps, enclosing_boxes
-from keras_wsol.evaluation.even_sample import EvenSample
-from keras_wsol.evaluation.image_results import GalleryImage, ImageResults
-from keras_wsol.evaluation.mask_measure import PxAPOfImages
-from keras_wsol.evaluation.reading import has_area, view_batches
-from keras_wsol.evaluation.results_by_image import ResultsByImage
-from keras_wsol.evaluation.seen_images import SeenImages
-from keras_wsol.evaluation.v2_by_image import V2ByImage
-from keras_wsol.models import Localizer
+from keras_wsol.data.images import boxes_in_view, view_geometry
+from keras_wsol.evaluation.box_errors import box_errors, enclosing_boxes
+from keras_wsol.metrics.functional import (
+    IOU_THRESHOLD,
+    V2_IOU_THRESHOLDS,
+    check_true_boxes,
+    class_ranks,
+    is_right,
+    largest_boxes_and_iou,
+)
 
-
-def class_ranks(logits: np.ndarray, true_ids: np.ndarray) -> np.ndarray:
-    """Counts the classes that stand before the true one; 0 means top-1 right."""
-    of_true = np.take_along_axis(logits, true_ids[:, None], axis=1)
-    lower = np.arange(logits.shape[1]) < true_ids[:, None]
-    before = (logits > of_true) | ((logits == of_true) & lower)
-    usable = np.isfinite(logits).all(axis=1)
-    return np.where(usable, before.sum(axis=1), np.iinfo(np.int64).max)
+KEYS = ("images", "class_ids", "boxes")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Measured:
-    """What one pass over a split gives; images that could not be read left out."""
+class ImageTable:
+    """What came of each image, a row each, in the order of the split.
 
-    num_images: int
-    num_skipped: int
-    top1_cls: float
-    top5_cls: float
-    gt_known: np.ndarray  # (T,)
-    top1_loc: np.ndarray  # (T,)
-    top5_loc: np.ndarray  # (T,)
-    mean_iou: np.ndarray  # (T,)
-    max_box_acc_v2: float
-    px_ap: float | None
-    baselines: Baselines
-    results: ImageResults  # of every image, at one threshold
-    gallery: tuple[GalleryImage, ...]
-    num_without_box: int  # images without a true box in the view
+    Boxes are in pixels of the view's image, which has the model's input size.
+
+    Attributes:
+        thresholds: float32 `(T,)`, where score maps are cut.
+        on_grid: Boolean `(T,)`, false at the localizer's threshold if it is off the
+            grid; MaxBoxAccV2 leaves it out.
+        kept: Index of the threshold whose boxes are kept.
+        paths: `(N,)` strings; numbers where the batches give no paths.
+        class_ids: int32 `(N,)`, true classes.
+        ranks: int32 `(N,)`, how many classes stand before the true one.
+        predicted_ids: int32 `(N,)`, top classes; -1 where logits are not finite.
+        scores: float32 `(N,)`, probability of the top class; NaN where there is none.
+        iou: float32 `(N, T)`, of the box of the true class with the best true box.
+        v2_bits: uint8 `(N, 3, ceil(T / 8))`; see `v2_right`.
+        boxes: float32 `(N, 4)`, box of the true class at the threshold kept.
+        true_boxes: float32 `(N, M, 4)`, padded with -1.
+        errors: `(N,)` strings, the words of `box_errors` at the threshold kept.
+        digests: `(N,)` bytes by which pixels are known again.
+    """
+
+    thresholds: np.ndarray = field(repr=False)
+    on_grid: np.ndarray = field(repr=False)
+    kept: int
+    paths: np.ndarray
+    class_ids: np.ndarray
+    ranks: np.ndarray
+    predicted_ids: np.ndarray
+    scores: np.ndarray
+    iou: np.ndarray
+    v2_bits: np.ndarray = field(repr=False)
+    boxes: np.ndarray
+    true_boxes: np.ndarray
+    errors: np.ndarray
+    digests: np.ndarray = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def v2_right(self, level: int) -> np.ndarray:
+        """Says at which thresholds the best of all boxes is right, boolean `(N, T)`."""
+        count = len(self.thresholds)
+        return np.unpackbits(self.v2_bits[:, level], axis=1, count=count).astype(bool)
+
+    def files(self) -> list[str]:
+        """Returns the paths, without the numbers that stand for them."""
+        return [str(x) for n, x in enumerate(self.paths) if str(x) != str(n)]
+
+    def right_by_threshold(self, top_k: int | None = None) -> np.ndarray:
+        """Counts right boxes by threshold `(T,)`, of images in the `top_k` if given."""
+        iou = self.iou if top_k is None else self.iou[self.ranks < top_k]
+        return (iou >= IOU_THRESHOLD).sum(axis=0)
 
 
-class _Sums:
-    """Localization at every threshold, summed up batch by batch."""
-
-    def __init__(self, thresholds: np.ndarray, grid: np.ndarray) -> None:
-        self.thresholds = thresholds
-        self.right = np.zeros(len(thresholds))
-        self.right_of_top1 = np.zeros(len(thresholds))
-        self.right_of_top5 = np.zeros(len(thresholds))
-        self.overlap = np.zeros(len(thresholds))
-        self.v2 = V2ByImage(grid)
-
-    def add(
-        self, true_boxes: np.ndarray, maps: np.ndarray, rank: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Adds a batch; returns boxes `(B, T, 4)` and their IoU `(B, T)`."""
-        boxes = sweep_largest_boxes(maps, self.thresholds).transpose(1, 0, 2)
-        overlap = best_overlaps(boxes, true_boxes)
-        right = overlap >= RIGHT
-        self.right += right.sum(axis=0)
-        self.right_of_top1 += right[rank < 1].sum(axis=0)
-        self.right_of_top5 += right[rank < 5].sum(axis=0)
-        self.overlap += overlap.sum(axis=0, dtype="float64")
-        self.v2.add(true_boxes, maps)
-        return boxes, overlap
+# Called with the index, path, image and score map of each image.
+Watcher = Callable[[int, str, np.ndarray, np.ndarray], None]
 
 
 def measure(
-    reader: "MapReader",
+    localizer: keras.Model,
     source: Any,
     view: str,
-    batch_size: int,
     thresholds: np.ndarray,
-    keep: int = 0,
     *,
-    grid: np.ndarray | None = None,
-    seen: SeenImages | None = None,
-    tuned_on: SeenImages | None = None,
-    sample: EvenSample | None = None,
-    masks: Any = None,
-    line: ProgressLine | None = None,
-) -> Measured:
-    """Measures everything there is to measure, in one pass."""
-    grid = thresholds if grid is None else grid
-    sums = _Sums(thresholds, grid)
-    baselines = Baselines(reader.input_size, thresholds, np.isin(thresholds, grid))
-    sample, results = sample or EvenSample(0), ResultsByImage()
-    px_ap = None if masks is None else PxAPOfImages(masks, reader.input_size)
-    top1, top5, num_without_box = [], [], 0
-    batches = view_batches(source, view, reader.input_size, batch_size)
-    for batch in told(batches, line, source):
-        if tuned_on is not None:
-            tuned_on.check(batch, len(results))
-        if seen is not None:
-            seen.add(batch)
-        read = batch["class_ids"] >= 0
-        true_ids = np.maximum(batch["class_ids"], 0)
-        logits, maps = reader.read(batch["images"], true_ids[:, None])
-        maps, logits = maps[read, 0], logits[read]
-        true_boxes = batch["boxes"].astype("float32")[read]
-        rank = class_ranks(logits, true_ids[read])
-        boxes, overlap = sums.add(true_boxes, maps, rank)
-        baselines.add(true_boxes)
-        top1.append(rank == 0)
-        top5.append(rank < 5)
-        num_without_box += int((~has_area(true_boxes).any(axis=1)).sum())
-        start = len(results)
-        results.add(
-            batch,
-            logits,
-            boxes[:, keep],
-            overlap[:, keep],
-            enclosing_boxes(maps, thresholds[keep]),
-        )
-        for row, place in enumerate(np.flatnonzero(read)):
-            index = start + int(place)
-            if sample.wants(index):
-                sample.add(index, batch["images"][place], maps[row])
-            if px_ap is not None:
-                px_ap.add(index, results.path(index), maps[row])
-    count = sum(map(len, top1))
-    if not count:
-        raise ValueError(
-            "The split has no image that could be read, so there is nothing to measure."
-        )
-    hits = sums.v2.hits()
-    return Measured(
-        num_images=count,
-        num_skipped=len(results) - count,
-        top1_cls=float(np.concatenate(top1).mean()),
-        top5_cls=float(np.concatenate(top5).mean()),
-        gt_known=sums.right / count,
-        top1_loc=sums.right_of_top1 / count,
-        top5_loc=sums.right_of_top5 / count,
-        mean_iou=sums.overlap / count,
-        max_box_acc_v2=float(hits.mean()),
-        px_ap=None if px_ap is None else px_ap.result(),
-        baselines=baselines,
-        results=results.results(hits),
-        gallery=sample.images(),
-        num_without_box=num_without_box,
+    on_grid: np.ndarray | None = None,
+    kept: int = 0,
+    batch_size: int = 32,
+    watchers: Sequence[Watcher] = (),
+    verbose: bool | str = False,
+) -> ImageTable:
+    """Measures each image at every threshold, in one pass."""
+    rows: dict[str, list[np.ndarray]] = {}
+    reader, done = _Reader(localizer), 0
+    progress = _progress(source, verbose)
+    for batch in view_batches(source, view, localizer.input_size, batch_size):
+        count = len(batch["class_ids"])
+        if not count:
+            continue
+        paths = batch.get("paths", np.arange(done, done + count).astype(str))
+        logits, maps = reader.read(batch["images"], batch["class_ids"])
+        for name, values in _row_of_each(batch, logits, maps, thresholds, kept).items():
+            rows.setdefault(name, []).append(values)
+        rows.setdefault("paths", []).append(paths)
+        for n, path in enumerate(paths):
+            for watch in watchers:
+                watch(done + n, str(path), batch["images"][n], maps[n])
+        done += count
+        progress.update(done)
+    if not done:
+        raise ValueError("The split has no image, so there is nothing to measure.")
+    rows["true_boxes"] = _padded_alike(rows["true_boxes"])
+    return ImageTable(
+        thresholds=thresholds,
+        on_grid=np.full(len(thresholds), True) if on_grid is None else on_grid,
+        kept=kept,
+        **{name: np.concatenate(parts) for name, parts in rows.items()},
     )
 
 
-def told(
-    batches: Iterable[Mapping[str, Any]], line: ProgressLine | None, source: Any
-) -> Iterator[Any]:
-    """Gives batches on, and says how many of their images are done."""
-    line = line or ProgressLine("", verbose=False)
-    total = len(source) if isinstance(source, ImageDataset) else None
-    return tracked(batches, line, total, lambda batch: len(batch["class_ids"]))
+def _row_of_each(
+    batch: dict[str, np.ndarray],
+    logits: np.ndarray,
+    maps: np.ndarray,
+    thresholds: np.ndarray,
+    kept: int,
+) -> dict[str, np.ndarray]:
+    class_ids = batch["class_ids"].astype("int32")
+    true_boxes = batch["boxes"].astype("float32")
+    boxes, iou = largest_boxes_and_iou(true_boxes, maps, thresholds)
+    best = sweep_best_iou(maps, thresholds, true_boxes).T[:, None]  # (B, 1, T)
+    levels = np.array(V2_IOU_THRESHOLDS, best.dtype)[:, None]
+    ranks = class_ranks(logits, class_ids)
+    predicted, scores = _top_class(logits)
+    enclosing = enclosing_boxes(maps, thresholds[kept])
+    return {
+        "class_ids": class_ids,
+        "ranks": ranks.astype("int32"),
+        "predicted_ids": predicted.astype("int32"),
+        "scores": scores.astype("float32"),
+        "iou": iou,
+        "v2_bits": np.packbits(is_right(best, levels), axis=-1),
+        "boxes": boxes[:, kept],
+        "true_boxes": true_boxes,
+        "errors": box_errors(boxes[:, kept], enclosing, true_boxes, ranks == 0),
+        "digests": _digests(batch["images"]),
+    }
 
 
-class _Maps(keras.Model):
-    """Images and class ids to logits and score maps."""
-
-    def __init__(self, localizer: Localizer, second_look: bool) -> None:
-        # Images in [0, 255] do not survive a cast to float16 on the way in.
-        super().__init__(name="maps", dtype="float32")
-        self.localizer = localizer
-        self.second_look = second_look
-        self.built = True
-
-    def call(self, inputs: Any) -> tuple[Any, Any]:
-        found = self.localizer.find_maps(*inputs, second_look=self.second_look)
-        return found["logits"], found["score_maps"]
+def _top_class(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Top class, of equal ones the first, and its probability; -1 and NaN if none."""
+    usable = np.isfinite(logits).all(axis=1)
+    logits = np.where(usable[:, None], logits, 0).astype("float64")
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    scores = exponentials.max(axis=1) / exponentials.sum(axis=1)
+    return np.where(usable, logits.argmax(axis=1), -1), np.where(usable, scores, np.nan)
 
 
-class MapReader:
-    """Reads logits and score maps of given classes, without looking for boxes."""
+def _digests(images: np.ndarray) -> np.ndarray:
+    pixels = np.ascontiguousarray(images, "float32")
+    found = [hashlib.blake2b(image, digest_size=16).hexdigest() for image in pixels]
+    return np.array(found, "S32")
 
-    def __init__(self, localizer: Localizer, second_look: bool = True) -> None:
-        self.input_size = localizer.input_size
-        self.num_classes = localizer.head.num_classes
-        self._model = _Maps(localizer, second_look)
-        self._largest = 0
+
+def _padded_alike(parts: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Pads the boxes of batches to the same number an image."""
+    most = max(boxes.shape[1] for boxes in parts)
+    return [
+        np.pad(x, [(0, 0), (0, most - x.shape[1]), (0, 0)], constant_values=-1)
+        for x in parts
+    ]
+
+
+class _Reader:
+    """Reads logits and score maps of the true classes."""
+
+    def __init__(self, localizer: keras.Model) -> None:
+        self._localizer, self._largest = localizer, 0
 
     def read(
         self, images: np.ndarray, class_ids: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Gives logits `(B, num_classes)` and score maps `(B, 1, h, w)`."""
-        if class_ids.max(initial=0) >= self.num_classes:
+        count, num_classes = len(images), self._localizer.num_classes
+        wrong = class_ids[(class_ids < 0) | (class_ids >= num_classes)]
+        if len(wrong):
             raise ValueError(
-                f"`class_ids` must be in [0, {self.num_classes}), the classes of the "
-                "model, or -1 for an image that could not be read. Received: "
-                f"{np.unique(class_ids[class_ids >= self.num_classes])[:8]}."
+                f"`class_ids` must be in [0, {num_classes}), the classes of the model. "
+                f"Received: {np.unique(wrong)[:8]}."
             )
         # A short last batch is filled up: a new shape would be traced anew.
-        count = len(images)
         self._largest = max(self._largest, count)
-        fill = [(0, self._largest - count)]
-        images = np.pad(images, fill + [(0, 0)] * 3)
-        class_ids = np.pad(class_ids, [*fill, (0, 0)])
-        logits, maps = self._model.predict_on_batch([images, class_ids])
-        return logits[:count], maps[:count]
+        fill = (0, self._largest - count)
+        inputs = {
+            "images": np.pad(images, [fill] + [(0, 0)] * 3),
+            "class_ids": np.pad(class_ids, [fill]),
+        }
+        out = self._localizer.predict_on_batch(inputs)
+        return out["logits"][:count], out["score_maps"][:count, 0]
+
+
+def _progress(source: Any, verbose: bool | str) -> Any:
+    if verbose == "auto":
+        verbose = sys.stdout.isatty() or "ipykernel" in sys.modules
+    total = len(source) if isinstance(source, ImageDataset) else None
+    return keras.utils.Progbar(total, verbose=int(verbose), unit_name="image")
+
+
+# Batches
+
+
+def view_batches(
+    source: Any, view: str, image_size: tuple[int, int], batch_size: int
+) -> Iterator[dict[str, np.ndarray]]:
+    """Gives the batches of a split in a view, with boxes in pixels of the view."""
+    if isinstance(source, ImageDataset):
+        check_has_boxes(source)
+        check_true_boxes(source.boxes, source.paths)
+        yield from source.evaluation_batches(
+            batch_size, image_size=image_size, view=view
+        )
+        return
+    for batch in source:
+        if not isinstance(batch, dict) or not set(KEYS) <= set(batch):
+            raise ValueError(
+                f"Evaluation needs batches that are dictionaries with {list(KEYS)}, "
+                "such as `dataset.batches(32, with_boxes=True)`. Received: "
+                f"{sorted(batch) if isinstance(batch, dict) else type(batch)}."
+            )
+        arrays = {key: np.asarray(value) for key, value in batch.items()}
+        _check_batch(arrays)
+        if "paths" in arrays:
+            arrays["paths"] = np.array(
+                [os.fsdecode(x) for x in arrays["paths"].tolist()]
+            )
+        yield _in_view(arrays, view, image_size)
+
+
+def check_has_boxes(dataset: Any) -> None:
+    """Raises for a data set without boxes."""
+    if isinstance(dataset, ImageDataset) and dataset.boxes is None:
+        raise ValueError(
+            f"The split {dataset.split!r} of {dataset.name!r} has no boxes, so "
+            "localization cannot be measured on it."
+        )
+
+
+def _check_batch(batch: dict[str, np.ndarray]) -> None:
+    images, class_ids, boxes = (batch[key] for key in KEYS)
+    count = len(images) if images.ndim else 0
+    if (
+        images.shape[3:] != (3,)
+        or class_ids.shape != (count,)
+        or class_ids.dtype.kind not in "iu"
+        or boxes.ndim != 3
+        or boxes.shape[::2] != (count, 4)
+    ):
+        raise ValueError(
+            "A batch must hold images (B, H, W, 3), integer class_ids (B,) and boxes "
+            f"(B, M, 4). Received: {images.shape}, {class_ids.shape} of "
+            f"{class_ids.dtype} and {boxes.shape}."
+        )
+    check_true_boxes(boxes, batch.get("paths"))
+
+
+def _in_view(
+    batch: dict[str, np.ndarray], view: str, image_size: tuple[int, int]
+) -> dict[str, np.ndarray]:
+    images, boxes = batch["images"], batch["boxes"]
+    stored, (size, (top, left)) = images.shape[1:3], view_geometry(view, image_size)
+    if stored != size:
+        resized = keras.ops.image.resize(
+            images.astype("float32"),
+            size,
+            interpolation="bilinear",
+            antialias=True,
+            data_format="channels_last",
+        )
+        images = keras.ops.convert_to_numpy(resized)
+    images = images[:, top : top + image_size[0], left : left + image_size[1]]
+    return {
+        **batch,
+        "images": images,
+        "boxes": boxes_in_view(boxes, stored, view, image_size),
+    }

@@ -1,25 +1,54 @@
-"""The result of an evaluation: figures, how they came about, and how to print them."""
+"""The result of an evaluation: figures from the table of images."""
 
-import csv
-import io
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from keras_wsol.evaluation.at_threshold import AtThreshold
-from keras_wsol.evaluation.image_results import ClassRow, GalleryImage, ImageResults
-from keras_wsol.evaluation.written import write_text
+from keras_wsol.arguments import check_choice
+from keras_wsol.evaluation import page, tables
+from keras_wsol.evaluation.box_errors import ERRORS
+from keras_wsol.evaluation.intervals import mean_interval, share_interval
+from keras_wsol.evaluation.measure import ImageTable
+from keras_wsol.files import replaced
+from keras_wsol.metrics.functional import IOU_THRESHOLD, V2_IOU_THRESHOLDS, best_index
 
-# What is kept by image, by point of a curve or by class: too long for a summary.
-_LEFT_OUT = frozenset(
-    (
-        *("thresholds", "gt_known_curve", "top1_loc_curve", "iou", "results"),
-        *("per_class", "class_names", "gallery"),
-    )
+
+@dataclass(frozen=True, kw_only=True)
+class AtThreshold:
+    """Localization at one threshold of the score map. All figures are in [0, 1].
+
+    Attributes:
+        cam_threshold: The threshold.
+        gt_known_loc: Share of images whose box of the true class is right.
+        top1_loc: Share of images whose class and box are right.
+        top5_loc: Share of images whose class is among the top five and whose box of
+            the true class is right.
+        mean_iou: Mean IoU of the boxes of the true class.
+        gt_known_interval: Bootstrap 95 % interval of `gt_known_loc`.
+        top1_interval: Bootstrap 95 % interval of `top1_loc`.
+    """
+
+    cam_threshold: float
+    gt_known_loc: float
+    top1_loc: float
+    top5_loc: float
+    mean_iou: float
+    gt_known_interval: tuple[float, float]
+    top1_interval: tuple[float, float]
+
+
+# What `Report.to_dict` holds, in this order.
+_FIGURES = (
+    *("model", "dataset", "split", "view", "num_images", "num_left_out"),
+    *("top1_cls", "top5_cls", "fixed", "tuned", "oracle", "max_box_acc_v2"),
+    *("centre", "baselines", "px_ap", "errors", "errors_by_class"),
+    *("top1_cls_interval", "max_box_acc_v2_interval", "image_size", "notes"),
 )
 
 
@@ -27,111 +56,184 @@ _LEFT_OUT = frozenset(
 class Report:
     """What a model is worth on a split, by the field's protocols.
 
-    All figures are shares in [0, 1]; printed tables give per cent.
+    All figures are shares in [0, 1]; printed tables give per cent. Intervals are
+    bootstrap 95 % intervals with the thresholds held fixed.
 
     Attributes:
         model: Name of the model.
         dataset: Name of the data set.
         split: Name of the split the figures are of.
-        view: `"whole"` or `"center_crop"`; figures of different views must not be
-            compared.
-        num_images: Images that count.
-        num_skipped: Images that could not be read and do not count.
-        top1_cls: Share of images whose top class is right.
-        top5_cls: Share of images whose class is among the top five.
-        fixed: At the threshold of the localizer.
-        tuned: At the threshold that was best on another split; `None` if none was
-            given.
-        oracle: At the best threshold on this very split: an upper bound, no result.
-        max_box_acc_v2: See `metrics.MaxBoxAccV2`; at each IoU the threshold that is
-            best on this very split.
-        centre: The same of a centred Gaussian: `fixed`, `tuned`, `oracle` GT-known
-            Loc and `max_box_acc_v2`.
-        baselines: `gt_known_loc` and `max_box_acc_v2` of boxes that look at no image
-            and need no threshold: `"whole image"`, the box of the view, and
-            `"random box"`, the mean over boxes between two uniform points.
-        px_ap: See `metrics.PxAP`; `None` without masks.
-        thresholds: Threshold of each point of the curve.
-        gt_known_curve: GT-known Loc at each threshold.
-        iou: IoU of each image's box of the true class at the tuned threshold, or at
-            the fixed one where none was tuned, in the order of the split; NaN for
-            skipped images.
+        view: `"whole"` or `"center_crop"`.
+        images: Table with a row an image: `paths`, `class_ids`, `ranks`,
+            `predicted_ids`, `scores`, `iou` `(N, T)`, `boxes`, `true_boxes`, `errors`.
+        centre: GT-known Loc of a centred Gaussian as every score map, `fixed`,
+            `tuned` and `oracle`, and its `max_box_acc_v2`.
+        baselines: `gt_known_loc` and `max_box_acc_v2` of the `"whole image"` as box,
+            and of a `"random box"`.
+        px_ap: See `metrics.PxAP`; `None` without segmentations.
         notes: How splits and thresholds were chosen, and what the localizer reads if it
             is no plain class activation map.
-        results: What came of each image.
-        per_class: A row for each class that has an image, by class id, at the
-            main threshold (tuned, or else fixed).
-        errors: Share of the images with each outcome at the main threshold: the
-            words of `box_errors`.
         class_names: Names by class id; empty where they are not known.
-        gallery: Images kept to be looked at, as many as `evaluate` was asked for.
         image_size: Height and width of the view, in whose pixels boxes are.
-        top1_loc_curve: Top-1 Loc at each threshold; `None` if not known.
-        errors_by_class: `errors` once more, each word's share parted by whether the
-            top class is `"right"` or `"wrong"`, as shares of all images:
-            `["too small"]["wrong"]`.
-        top1_cls_interval: Bootstrap 95 % interval of `top1_cls`.
-        max_box_acc_v2_interval: Bootstrap 95 % interval of `max_box_acc_v2`, with the
-            thresholds held fixed.
+        num_left_out: Images of the split that could not be read when it was opened.
+        gallery: Images kept to be looked at, as many as `evaluate` was asked for.
+        num_images: Images measured.
+        top1_cls, top5_cls: Share of images whose class is right, or in the top five.
+        fixed, tuned, oracle: Figures at the threshold of the localizer, at the one
+            that was best on another split (or `None`), and at the best one on this very
+            split: an upper bound, no result. `main` is `tuned`, or else `fixed`.
+        max_box_acc_v2: See `metrics.MaxBoxAccV2`.
+        thresholds, gt_known_curve, top1_loc_curve: `(T,)`, the curves by threshold.
+        errors: Share of the images by what came of their box at the main threshold.
+        errors_by_class: The same, parted by whether the top class is `"right"` or
+            `"wrong"`.
+        class_and_box: Shares by class and box: `["right"]["wrong"]` is that of the
+            images whose class is right and whose box is wrong.
+        per_class: A dictionary for each class that has an image, at the main threshold.
+        top1_cls_interval, max_box_acc_v2_interval: Intervals of these figures.
     """
 
     model: str
     dataset: str
     split: str
     view: str
-    num_images: int
-    num_skipped: int
-    top1_cls: float
-    top5_cls: float
-    fixed: AtThreshold
-    tuned: AtThreshold | None
-    oracle: AtThreshold
-    max_box_acc_v2: float
-    centre: Mapping[str, float]
-    thresholds: np.ndarray = field(repr=False)
-    gt_known_curve: np.ndarray = field(repr=False)
-    iou: np.ndarray = field(repr=False)
-    notes: Mapping[str, str] = field(default_factory=dict)
-    results: ImageResults | None = field(default=None, repr=False)
-    per_class: tuple[ClassRow, ...] = field(default=(), repr=False)
-    errors: Mapping[str, float] = field(default_factory=dict)
-    class_names: tuple[str, ...] = field(default=(), repr=False)
-    gallery: tuple[GalleryImage, ...] = field(default=(), repr=False)
-    image_size: tuple[int, int] | None = None
+    images: ImageTable = field(repr=False)
+    fixed_index: int = 0
+    tuned_index: int | None = None
+    centre: Mapping[str, float] = field(default_factory=dict)
     baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     px_ap: float | None = None
-    top1_loc_curve: np.ndarray | None = field(default=None, repr=False)
-    errors_by_class: Mapping[str, Mapping[str, float]] = field(
-        default_factory=dict, repr=False
-    )
-    top1_cls_interval: tuple[float, float] | None = None
-    max_box_acc_v2_interval: tuple[float, float] | None = None
+    notes: Mapping[str, str] = field(default_factory=dict)
+    class_names: tuple[str, ...] = field(default=(), repr=False)
+    image_size: tuple[int, int] | None = None
+    num_left_out: int = 0
+    gallery: tuple[Any, ...] = field(default=(), repr=False)
+
+    @property
+    def num_images(self) -> int:
+        return len(self.images)
+
+    @cached_property
+    def top1_cls(self) -> float:
+        return float((self.images.ranks == 0).mean())
+
+    @cached_property
+    def top5_cls(self) -> float:
+        return float((self.images.ranks < 5).mean())
+
+    @property
+    def thresholds(self) -> np.ndarray:
+        return self.images.thresholds
+
+    @cached_property
+    def gt_known_curve(self) -> np.ndarray:
+        return self.images.right_by_threshold() / self.num_images
+
+    @cached_property
+    def top1_loc_curve(self) -> np.ndarray:
+        return self.images.right_by_threshold(top_k=1) / self.num_images
+
+    @cached_property
+    def fixed(self) -> AtThreshold:
+        return self._at(self.fixed_index)
+
+    @cached_property
+    def tuned(self) -> AtThreshold | None:
+        return None if self.tuned_index is None else self._at(self.tuned_index)
+
+    @cached_property
+    def oracle(self) -> AtThreshold:
+        return self._at(best_index(self.images.right_by_threshold()))
 
     @property
     def main(self) -> AtThreshold:
-        """Figures at the main threshold: the tuned one, or else the fixed one."""
         return self.tuned or self.fixed
+
+    def _at(self, index: int) -> AtThreshold:
+        count = self.num_images
+        iou = self.images.iou[:, index]
+        right = iou >= IOU_THRESHOLD
+        shares = [right.sum() / count]
+        shares += [right[self.images.ranks < k].sum() / count for k in (1, 5)]
+        gt_known, top1_loc, top5_loc = map(float, shares)
+        return AtThreshold(
+            cam_threshold=float(self.thresholds[index]),
+            gt_known_loc=gt_known,
+            top1_loc=top1_loc,
+            top5_loc=top5_loc,
+            mean_iou=float(iou.mean(dtype="float64")),
+            gt_known_interval=share_interval(gt_known, count),
+            top1_interval=share_interval(top1_loc, count),
+        )
+
+    @cached_property
+    def v2_hits(self) -> np.ndarray:
+        """Which images are right at the best threshold of each IoU, `(N, 3)`."""
+        hits = []
+        for level in range(len(V2_IOU_THRESHOLDS)):
+            right = self.images.v2_right(level)[:, self.images.on_grid]
+            hits.append(right[:, best_index(right.sum(axis=0))])
+        return np.stack(hits, axis=1)
+
+    @cached_property
+    def max_box_acc_v2(self) -> float:
+        return float(self.v2_hits.mean())
+
+    @cached_property
+    def errors(self) -> dict[str, float]:
+        words = self.images.errors
+        return {name: float((words == name).mean()) for name in ERRORS}
+
+    @cached_property
+    def errors_by_class(self) -> dict[str, dict[str, float]]:
+        words, right = self.images.errors, self.images.ranks == 0
+        of_class = {"right": right, "wrong": ~right}
+        return {
+            name: {
+                word: float(((words == name) & of_word).mean())
+                for word, of_word in of_class.items()
+            }
+            for name in ERRORS
+        }
 
     @property
     def class_and_box(self) -> dict[str, dict[str, float]]:
-        """Shares of the images by class and box, right or wrong, at the main threshold.
-
-        `["right"]["wrong"]` is the share whose class is right and whose box is wrong.
-        """
         both, box = self.main.top1_loc, self.main.gt_known_loc
         return {
             "right": {"right": both, "wrong": self.top1_cls - both},
             "wrong": {"right": box - both, "wrong": 1 - self.top1_cls - box + both},
         }
 
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the figures as plain Python values.
+    @cached_property
+    def per_class(self) -> tuple[dict[str, Any], ...]:
+        images, rows = self.images, []
+        for class_id in np.unique(images.class_ids).tolist():
+            of_class = images.class_ids == class_id
+            words = images.errors[of_class]
+            rows.append(
+                {
+                    "class_id": class_id,
+                    "class_name": tables.name_of(class_id, self.class_names),
+                    "num_images": int(of_class.sum()),
+                    "top1_cls": float((images.ranks[of_class] == 0).mean()),
+                    "gt_known_loc": float(np.isin(words, ERRORS[:2]).mean()),
+                    "top1_loc": float((words == ERRORS[0]).mean()),
+                }
+            )
+        return tuple(rows)
 
-        Curves, classes and images are left out: see `curve_csv`, `class_table_csv`
-        and `image_table_csv`.
-        """
-        kept = {k: v for k, v in vars(self).items() if k not in _LEFT_OUT}
-        return json.loads(json.dumps(kept, default=asdict))
+    @cached_property
+    def top1_cls_interval(self) -> tuple[float, float]:
+        return share_interval(self.top1_cls, self.num_images)
+
+    @cached_property
+    def max_box_acc_v2_interval(self) -> tuple[float, float]:
+        return mean_interval(self.v2_hits.mean(axis=1))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the figures as plain Python values, without curves and tables."""
+        figures = {name: getattr(self, name) for name in _FIGURES}
+        return json.loads(json.dumps(figures, default=asdict))
 
     def to_json(self, path: str | Path | None = None) -> str:
         """Returns the figures as JSON, and writes them if a path is given.
@@ -142,153 +244,64 @@ class Report:
         Returns:
             The text.
         """
-        return _written(json.dumps(self.to_dict(), indent=2) + "\n", path)
+        return written(json.dumps(self.to_dict(), indent=2) + "\n", path)
 
-    def to_csv(self, path: str | Path | None = None) -> str:
-        """Returns a header and one row, and writes them if a path is given.
+    def to_csv(self, path: str | Path | None = None, table: str = "figures") -> str:
+        """Returns a table as CSV, and writes it if a path is given.
 
         Args:
             path: Optional path of a file; its folder is made.
+            table: `"figures"` (one row, shares rounded to four digits), `"images"` (a
+                row an image), `"classes"` or `"curve"` (a row a threshold).
 
         Returns:
             The text.
         """
-        row = self.to_row()
-        return _written(_csv(list(row), [row]), path)
+        rows = tables.TABLES[check_choice("table", table, list(tables.TABLES))](self)
+        return written(tables.csv_text(rows), path)
 
-    def to_row(self) -> dict[str, Any]:
-        """Returns the figures as one flat row, shares rounded to four digits."""
-        row: dict[str, Any] = {
-            "model": self.model,
-            "dataset": self.dataset,
-            "split": self.split,
-            "view": self.view,
-            "num_images": self.num_images,
-            "num_skipped": self.num_skipped,
-            "top1_cls": round(self.top1_cls, 4),
-            "top5_cls": round(self.top5_cls, 4),
-        }
-        for name in ("fixed", "tuned", "oracle"):
-            at = getattr(self, name)
-            row[f"{name}_threshold"] = "" if at is None else round(at.cam_threshold, 4)
-            row[f"{name}_gt_known_loc"] = (
-                "" if at is None else round(at.gt_known_loc, 4)
-            )
-            row[f"{name}_top1_loc"] = "" if at is None else round(at.top1_loc, 4)
-        for name, (low, high) in (
-            ("gt_known_interval", self.main.gt_known_interval),
-            ("top1_interval", self.main.top1_interval),
-        ):
-            row[name] = f"{low:.4f}-{high:.4f}"
-        row["max_box_acc_v2"] = round(self.max_box_acc_v2, 4)
-        row |= {f"centre_{name}": round(v, 4) for name, v in self.centre.items()}
-        for baseline, figures in self.baselines.items():
-            name = baseline.replace(" ", "_")
-            row |= {f"{name}_{key}": round(v, 4) for key, v in figures.items()}
-        row |= {
-            f"share_{name.replace(' ', '_')}": round(share, 4)
-            for name, share in self.errors.items()
-        }
-        if self.px_ap is not None:
-            row["px_ap"] = round(self.px_ap, 4)
-        return row | self._row_where_known()
+    def to_markdown(self, *others: "Report") -> str:
+        """Returns a table in per cent: this report, others, and the baselines.
 
-    def _row_where_known(self) -> dict[str, Any]:
-        row: dict[str, Any] = {}
-        for name in ("top1_cls_interval", "max_box_acc_v2_interval"):
-            interval = getattr(self, name)
-            if interval is not None:
-                row[name] = "{:.4f}-{:.4f}".format(*interval)
-        for name in ("fixed", "tuned", "oracle"):
-            for figure in ("top5_loc", "mean_iou"):
-                value = getattr(getattr(self, name), figure, None)
-                if value is not None:
-                    row[f"{name}_{figure}"] = round(value, 4)
-        return row
-
-    def curve_csv(self, path: str | Path | None = None) -> str:
-        """Returns a table with a row a threshold, and writes it if a path is given.
+        GT-known Loc and Top-1 Loc at the main threshold are followed by their
+        interval. The baselines look at no image; the centred Gaussian has a row for
+        each report where these cut it at different thresholds.
 
         Args:
-            path: Optional path of a file; its folder is made.
+            *others: Reports on the same split and view, a row each.
 
         Returns:
-            The text: threshold, GT-known Loc and, where it is known, Top-1 Loc.
-        """
-        columns = {
-            "cam_threshold": self.thresholds,
-            "gt_known_loc": self.gt_known_curve,
-            "top1_loc": self.top1_loc_curve,
-        }
-        columns = {k: v for k, v in columns.items() if v is not None}
-        rows = [
-            dict(zip(columns, (round(float(x), 6) for x in values), strict=True))
-            for values in zip(*columns.values(), strict=True)
-        ]
-        return _written(_csv(list(columns), rows), path)
-
-    def image_table_csv(self, path: str | Path | None = None) -> str:
-        """Returns a table with a row an image, and writes it if a path is given.
-
-        Args:
-            path: Optional path of a file; its folder is made.
-
-        Returns:
-            The text; see `ImageResults.to_csv`.
+            The text: a line that names split and view, the table, and a line that says
+            what its figures are.
 
         Raises:
-            ValueError: The report holds no results by image.
+            ValueError: The reports are of different splits or views.
         """
-        if self.results is None:
-            raise ValueError(
-                f"The report on {self.model!r} holds no results by image. Those of "
-                "`evaluate` do."
-            )
-        return _written(self.results.to_csv(self.class_names), path)
+        return tables.to_markdown([self, *others])
 
-    def class_table_csv(self, path: str | Path | None = None) -> str:
-        """Returns a table with a row a class, and writes it if a path is given.
+    def to_html(self, path: str | Path | None = None) -> str:
+        """Returns a page with tables, curves and the gallery, and writes it.
 
         Args:
-            path: Optional path of a file; its folder is made.
+            path: Optional path of a file, which holds all it needs; its folder is
+                made.
 
         Returns:
-            The text, with the columns of `ClassRow`.
+            The text.
         """
-        names = [each.name for each in fields(ClassRow)]
-        return _written(_csv(names, [asdict(row) for row in self.per_class]), path)
+        return written(page.html_of(self), path)
 
-    def to_markdown(self) -> str:
-        """Returns a table in per cent: the model and the baselines.
-
-        Returns:
-            The text of the table, with a line above that names split and view; see
-            `markdown_table`.
-        """
-        from keras_wsol.evaluation.tables import markdown_table
-
-        return markdown_table([self])
-
-    def to_html(self, path: str | Path) -> None:
-        """Writes a page with tables, curves and the images of the gallery.
-
-        Args:
-            path: Path of the file, which holds all it needs; its folder is made.
-        """
-        from keras_wsol.evaluation.page import write_page
-
-        write_page(self, path)
+    def _repr_html_(self) -> str:
+        text = escape(self.to_html())
+        return (
+            f'<iframe srcdoc="{text}" sandbox="allow-scripts" '
+            'style="width: 100%; height: 40rem; border: 0"></iframe>'
+        )
 
 
-def _csv(names: list[str], rows: list[dict[str, Any]]) -> str:
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return buffer.getvalue()
-
-
-def _written(text: str, path: str | Path | None) -> str:
+def written(text: str, path: str | Path | None) -> str:
+    """Writes a text as UTF-8 if a path is given, and returns it."""
     if path is not None:
-        write_text(text, path)
+        with replaced(path) as temporary:
+            temporary.write_bytes(text.encode("utf-8", "replace"))
     return text

@@ -1,6 +1,5 @@
-"""Boxes and masks to numbers."""
+"""Boxes and score maps to numbers."""
 
-from keras_wsol.metrics.functional import best_iou, is_right, threshold_grid
 from keras_wsol.metrics.localization import (
     GTKnownLoc,
     MeanBoxIoU,
@@ -9,12 +8,7 @@ from keras_wsol.metrics.localization import (
     Top5Cls,
     Top5Loc,
 )
-from keras_wsol.metrics.max_box_acc import (
-    MaxBoxAcc,
-    MaxBoxAccV2,
-    PxAP,
-    largest_box_ious,
-)
+from keras_wsol.metrics.max_box_acc import MaxBoxAcc, MaxBoxAccV2, PxAP
 
 __all__ = [
     "GTKnownLoc",
@@ -26,8 +20,4 @@ __all__ = [
     "Top1Loc",
     "Top5Cls",
     "Top5Loc",
-    "best_iou",
-    "is_right",
-    "largest_box_ious",
-    "threshold_grid",
 ]

@@ -1,28 +1,24 @@
 """Which gain is noise: differences between reports on the same images.
 
-Every method is measured on the same images, so what is compared is not two shares with
-an interval each but the difference image by image, which varies far less. How the
-intervals come about is said in `paired_bootstrap.py`.
+Every method is measured on the same images, so what is compared is the difference
+image by image, which varies far less than two shares with an interval each.
 """
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from keras_wsol.evaluation.box_errors import RIGHT
-from keras_wsol.evaluation.paired_bootstrap import difference_interval
-from keras_wsol.evaluation.report import Report
-from keras_wsol.evaluation.tables import markdown_lines
-from keras_wsol.evaluation.written import write_text
+from keras_wsol.arguments import check_integer
+from keras_wsol.evaluation.intervals import difference_interval
+from keras_wsol.evaluation.report import Report, written
+from keras_wsol.evaluation.tables import csv_text, markdown_lines
+from keras_wsol.metrics.functional import IOU_THRESHOLD
 
-MEASURES = {
+_COMPARED = {
     "top1_cls": "Top-1 Cls",
     "gt_known_loc": "GT-known Loc",
     "top1_loc": "Top-1 Loc",
@@ -36,9 +32,9 @@ class Difference:
 
     Attributes:
         method: Name of the method.
-        measure: `"top1_cls"`, `"gt_known_loc"` or `"top1_loc"`, boxes at each
-            report's main threshold; or `"max_box_acc_v2"`, at the thresholds that are
-            best for each report, held fixed in the draws.
+        measure: `"top1_cls"`; `"gt_known_loc"` or `"top1_loc"`, boxes at each report's
+            main threshold; or `"max_box_acc_v2"`, at the thresholds that are best for
+            each report, held fixed in the draws.
         num_runs: Reports of the method.
         share: The measure, mean over its runs.
         difference: The same less that of the first method.
@@ -64,11 +60,10 @@ class Comparison:
         dataset: Name of the data set.
         split: Name of the split.
         view: `"whole"` or `"center_crop"`.
-        num_images: Images that count.
+        num_images: Images measured.
         methods: Names, the one that the others are compared with in front.
-        differences: Of each method in turn, one for each measure; MaxBoxAccV2 only
-            where all reports have its results by image. Those of the first method are
-            0.
+        differences: Of each method in turn, one for each measure. Those of the first
+            method are 0.
     """
 
     dataset: str
@@ -91,25 +86,21 @@ class Comparison:
         Returns:
             The text; shares are rounded to four digits.
         """
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        columns = ["method", "measure", "num_runs", "share"]
-        writer.writerow([*columns, "difference", "low", "high", "excludes_zero"])
+        rows = []
         for each in self.differences:
-            shares = (each.share, each.difference, *each.interval)
-            share, *others = (round(value, 4) for value in shares)
-            row = [each.method, each.measure, each.num_runs, share, *others]
-            writer.writerow([*row, each.excludes_zero])
-        if path is not None:
-            write_text(buffer.getvalue(), path)
-        return buffer.getvalue()
+            row = asdict(each)
+            excludes_zero = row.pop("excludes_zero")
+            row["low"], row["high"] = row.pop("interval")
+            for name in ("share", "difference", "low", "high"):
+                row[name] = round(row[name], 4)
+            rows.append({**row, "excludes_zero": excludes_zero})
+        return written(csv_text(rows), path)
 
     def to_markdown(self) -> str:
         """Returns a table in per cent, in which a star marks what is no noise."""
         header = ["", "runs"]
-        measures = dict.fromkeys(each.measure for each in self.differences)
-        for measure in measures:
-            header += [MEASURES[measure], "difference"]
+        for name in _COMPARED.values():
+            header += [name, "difference"]
         rows = []
         for number, method in enumerate(self.methods):
             own = [each for each in self.differences if each.method == method]
@@ -123,13 +114,9 @@ class Comparison:
         note = (
             f"Differences from {self.methods[0]} in points, with bootstrap 95 % "
             "intervals. \\* The interval excludes 0; without a star, the difference "
-            "may be noise."
+            "may be noise. MaxBoxAccV2: best thresholds on this split; thresholds held "
+            "fixed in the draws."
         )
-        if "max_box_acc_v2" in measures:
-            note += (
-                " MaxBoxAccV2: best thresholds on this split; thresholds held fixed in "
-                "the draws."
-            )
         return "\n".join([title, "", *markdown_lines(header, rows), "", note])
 
 
@@ -141,64 +128,55 @@ def compare(
 ) -> Comparison:
     """Compares reports on the same images, in the same order and view.
 
-    The first method is the one that the others are compared with. In each draw of the
-    bootstrap, as many images as there are are drawn with replacement, the same for
-    both methods, and of a method with several runs one fewer than it has;
-    `paired_bootstrap.py` says why. Of twenty methods that are no better at all, one
+    In each draw of the bootstrap, as many images as there are are drawn with
+    replacement, the same for both methods, and of a method with several runs one fewer
+    than it has [Rao and Wu, 1988]. Of twenty methods that are no better at all, one
     gets a star all the same.
 
     Args:
         reports: At least two reports of `evaluate`, each a method of its own, under
-            the names of their models. Or a dictionary of names and reports, several
-            for a method that was trained several times:
-            `{"CAM": [r1, r2, r3], "ADL": [...]}`.
-        draws: Integer of at least 1, how often images and runs are drawn.
-        seed: Integer, fixes the draws.
+            the names of their models; the others are compared with the first. Or a
+            dictionary of names and reports, several for a method that was trained
+            several times: `{"CAM": [r1, r2, r3], "ADL": [...]}`.
+        draws: Integer. How often images and runs are drawn. Default 10,000.
+        seed: Integer. Fixes the draws. Default 0.
 
     Returns:
         The comparison.
 
     Raises:
-        ValueError: There are fewer than two methods, a report holds no results by
-            image, `draws` is out of range, or the reports are of different splits,
-            views or images, or only some of them have a tuned threshold.
+        TypeError: `draws` is no integer.
+        ValueError: There are fewer than two methods, `draws` is below 1, the reports
+            are of different splits, views or images, or only some of them have a tuned
+            threshold.
 
     Example:
         table = evaluation.compare({"CAM": plain_report, "DGDM": dgdm_report})
         table.to_markdown()
     """
-    if isinstance(draws, bool) or not isinstance(draws, Integral) or draws < 1:
-        raise ValueError(
-            f"`draws` must be an integer of at least 1. Received: draws={draws!r}."
-        )
+    check_integer("draws", draws)
     methods = _methods(reports)
     every = [report for runs in methods.values() for report in runs]
     _check_same_images(every)
-    with_v2 = all(run.results.max_box_acc_v2_hits is not None for run in every)
-    measures = [name for name in MEASURES if with_v2 or name != "max_box_acc_v2"]
-    hits = {
-        name: np.stack([_hits(run, with_v2) for run in runs])
-        for name, runs in methods.items()
-    }
+    hits = {name: np.stack([_hits(x) for x in runs]) for name, runs in methods.items()}
     first, *_ = hits.values()
     differences = []
     for name, own in hits.items():
-        for place, measure in enumerate(measures):
+        for place, measure in enumerate(_COMPARED):
             mine, theirs = own[:, place], first[:, place]
             low, high = 0.0, 0.0
             if own is not first:
                 low, high = difference_interval(mine, theirs, draws, seed)
-            differences.append(
-                Difference(
-                    method=name,
-                    measure=measure,
-                    num_runs=len(own),
-                    share=float(mine.mean()),
-                    difference=float(mine.mean() - theirs.mean()),
-                    interval=(low, high),
-                    excludes_zero=low > 0 or high < 0,
-                )
+            difference = Difference(
+                method=name,
+                measure=measure,
+                num_runs=len(own),
+                share=float(mine.mean()),
+                difference=float(mine.mean() - theirs.mean()),
+                interval=(low, high),
+                excludes_zero=low > 0 or high < 0,
             )
+            differences.append(difference)
     report = every[0]
     return Comparison(
         dataset=report.dataset,
@@ -210,16 +188,13 @@ def compare(
     )
 
 
-def _hits(report: Report, with_v2: bool) -> np.ndarray:
-    """Shares in [0, 1], `(measures, images that could be read)`."""
-    results = report.results
-    read = results.class_ids >= 0
-    class_right = (results.predicted_ids == results.class_ids)[read]
-    box_right = results.iou[read] >= RIGHT
-    hits = [class_right, box_right, class_right & box_right]
-    if with_v2:
-        hits.append(results.max_box_acc_v2_hits[read].mean(axis=1))
-    return np.stack(hits)
+def _hits(report: Report) -> np.ndarray:
+    """Shares in [0, 1] of each image, `(measures, N)`."""
+    images = report.images
+    class_right = images.ranks == 0
+    box_right = images.iou[:, images.kept] >= IOU_THRESHOLD
+    v2 = report.v2_hits.mean(axis=1)
+    return np.stack([class_right, box_right, class_right & box_right, v2])
 
 
 def _methods(
@@ -247,12 +222,6 @@ def _methods(
 
 
 def _check_same_images(reports: Sequence[Report]) -> None:
-    lacking = [report.model for report in reports if report.results is None]
-    if lacking:
-        raise ValueError(
-            "A comparison needs reports with results by image, such as `evaluate` "
-            f"gives. Without them: {lacking}."
-        )
     kinds = {(report.dataset, report.split, report.view) for report in reports}
     if len(kinds) != 1:
         raise ValueError(
@@ -270,22 +239,17 @@ def _check_same_images(reports: Sequence[Report]) -> None:
             pairs = enumerate(zip(first, names, strict=False))
             where = [number for number, (one, other) in pairs if one != other]
             raise ValueError(
-                "A comparison holds reports on the same images in the same order, the "
-                f"same of them read. {report.model!r} has {len(names)}, "
-                f"{reports[0].model!r} {len(first)}; the first that differs is "
+                "A comparison holds reports on the same images in the same order. "
+                f"{report.model!r} has {len(names)}, {reports[0].model!r} "
+                f"{len(first)}; the first that differs is "
                 f"{where[0] if where else min(len(first), len(names))}."
             )
 
 
-def _names(report: Report) -> list[tuple[int, tuple[str, ...]]]:
+def _names(report: Report) -> list[tuple[int, list[str]]]:
     """Class and last two parts of each path: the data may have been moved."""
-    paths = (path.replace("\\", "/").split("/")[-2:] for path in report.results.paths)
-    return [
-        (class_id, tuple(parts))
-        for class_id, parts in zip(
-            report.results.class_ids.tolist(), paths, strict=True
-        )
-    ]
+    paths = (path.replace("\\", "/").split("/")[-2:] for path in report.images.paths)
+    return list(zip(report.images.class_ids.tolist(), paths, strict=True))
 
 
 def _cell(each: Difference) -> str:

@@ -1,0 +1,371 @@
+"""One pass over a split: classes, boxes at every threshold, and the report."""
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_wsol.boxes import sweep_largest_boxes
+from keras_wsol.cam import CAM
+from keras_wsol.data import ImageDataset
+from keras_wsol.data.images import check_view
+from keras_wsol.data.segmentations import Segmentation, read_segmentation
+from keras_wsol.evaluation.measure import ImageTable, measure
+from keras_wsol.evaluation.page import EvenSample
+from keras_wsol.evaluation.report import Report
+from keras_wsol.metrics import PxAP
+from keras_wsol.metrics.functional import (
+    IOU_THRESHOLD,
+    V2_IOU_THRESHOLDS,
+    best_index,
+    best_iou,
+    threshold_grid,
+)
+from keras_wsol.models import Localizer, SecondLook, class_names_of
+
+TUNED_ON_TEST = (
+    "A threshold that is tuned on test images makes the figure worthless: `tune_on` "
+    "must share no image with `test`. The report's `oracle` shows what the best "
+    "threshold on the test split would give."
+)
+
+# Standard deviation in shares of the side. Cuts give the centred boxes with the view's
+# proportions, each at some threshold, so where the threshold is chosen the deviation
+# hardly matters.
+CENTRE_SIGMA = 0.25
+# The mean over so many boxes an image is within 0.1 points of the expected value on
+# 250 images and more.
+_RANDOM_BOXES = 1000
+
+
+def evaluate(
+    model: keras.Model,
+    test: Any,
+    tune_on: Any = None,
+    view: str = "whole",
+    *,
+    batch_size: int = 32,
+    num_thresholds: int = 1000,
+    gallery: int = 0,
+    segmentations: Sequence[Segmentation] | Mapping[str, Segmentation] | None = None,
+    verbose: bool | str = "auto",
+) -> Report:
+    """Measures classification and localization on a split, in one pass.
+
+    Boxes are those of the largest component of the score map of the true class. A box
+    is right if its IoU with any true box is at least 0.5. Three thresholds stand side
+    by side: that of the localizer, the one that is best on `tune_on`, and the one that
+    is best on `test` itself, which is an upper bound and no result.
+
+    An image without a true box counts as wrong, and the notes say how many there are.
+    One whose score map is empty or holds a NaN has no box; one whose logits are not
+    finite has no class. MaxBoxAccV2 is that of the grid of thresholds, without the
+    localizer's own. Memory grows by 5 kB an image.
+
+    An image is refused as one of `tune_on` if its file is one of theirs, whatever the
+    spelling of its path, or if its pixels in the view are equal. Copies that were
+    resized or stored anew, under another name, are not noticed.
+
+    Args:
+        model: A `Localizer`, or a classifier that one can be made of.
+        test: An `ImageDataset` with boxes, or an iterable of dictionaries such as
+            `ImageDataset.batches(with_boxes=True)` gives.
+        tune_on: The same of a held-out split whose boxes may be used to choose the
+            threshold, such as `"train-fullsup"`. Default `None`: no tuned threshold.
+        view: `"whole"`: the image squashed to the input size, as served and as in
+            wsolevaluation. `"center_crop"`: resized to 256/224 of it, and the centre
+            cut out, as in ADL's code. Batches are taken to show the whole image.
+        batch_size: Integer. Images in a batch of an `ImageDataset`. Default 32.
+        num_thresholds: Integer. Size of the threshold grid in [0, 1). Default 1000.
+        gallery: Integer. Images the report keeps for its page, evenly spread over the
+            split. Default 0.
+        segmentations: For `PxAP`, in the view `"whole"`: in the order of `test`, such
+            as `data.cub200_segmentations(root, test.paths)` gives, or by name, such as
+            `data.openimages_segmentations` gives.
+        verbose: Boolean. Whether to show a progress bar; `"auto"`: in a terminal or
+            notebook.
+
+    Returns:
+        The report.
+
+    Raises:
+        TypeError: An argument has another type than it must have.
+        ValueError: `test` and `tune_on` share an image, a split is empty or has
+            no boxes, a true box is inverted, a class is not one of the model's, an
+            image has no segmentation, or an argument is out of range.
+
+    Example:
+        localizer = models.Localizer(model)
+        report = evaluation.evaluate(
+            localizer,
+            data.cub200(root, "test"),
+            tune_on=data.cub200(root, "train-fullsup"),
+        )
+        report.tuned.top1_loc
+    """
+    check_view(view)
+    sample = EvenSample(gallery)
+    localizer = model if isinstance(model, Localizer) else Localizer(model)
+    size = localizer.input_size
+    pixels = None if segmentations is None else _Pixels(segmentations, view, size)
+    _check_files(test, tune_on)
+    check_classes(localizer, test)
+    check_classes(localizer, tune_on)
+    thresholds, on_grid = thresholds_of(localizer, num_thresholds)
+    fixed = int(np.searchsorted(thresholds, np.float32(localizer.cam_threshold)))
+    choices, tuned, held_out = {"fixed": fixed}, None, None  # for the Gaussian
+    options = {"batch_size": batch_size, "verbose": verbose}
+    if tune_on is not None:
+        held_out = measure(localizer, tune_on, view, thresholds, **options)
+        tuned = best_index(held_out.right_by_threshold())
+        choices["tuned"] = best_index(_centre(held_out, size)[0])
+    table = measure(
+        localizer,
+        test,
+        view,
+        thresholds,
+        on_grid=on_grid,
+        kept=fixed if tuned is None else tuned,
+        watchers=[sample] if pixels is None else [sample, pixels],
+        **options,
+    )
+    num_repeated = 0 if held_out is None else _check_images(table, held_out)
+    centre, count = _centre(table, size), len(table)
+    choices["oracle"] = best_index(centre[0])
+    names = class_names_of(localizer.model) or getattr(test, "class_names", ())
+    return Report(
+        model=localizer.model.name,
+        dataset=getattr(test, "name", "batches"),
+        split=getattr(test, "split", "test"),
+        view=view,
+        images=table,
+        fixed_index=fixed,
+        tuned_index=tuned,
+        centre={
+            **{name: float(centre[0, i] / count) for name, i in choices.items()},
+            "max_box_acc_v2": float(centre[1:, on_grid].max(axis=1).mean() / count),
+        },
+        baselines=_baselines(table, size),
+        px_ap=None if pixels is None else pixels.metric.result(),
+        notes=_what_is_read(localizer) | _notes(test, tune_on, table, num_repeated),
+        class_names=tuple(names),
+        image_size=size,
+        num_left_out=len(getattr(test, "left_out", ())),
+        gallery=sample.images(),
+    )
+
+
+def thresholds_of(
+    localizer: keras.Model, num_thresholds: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the grid with the localizer's own threshold, and what is of the grid."""
+    grid = threshold_grid(num_thresholds)
+    thresholds = np.union1d(grid, np.float32(localizer.cam_threshold))
+    return thresholds, np.isin(thresholds, grid)
+
+
+# What is refused
+
+
+def check_classes(localizer: keras.Model, split: Any) -> None:
+    """Raises where the classes of a model are not those of a split."""
+    if not isinstance(split, ImageDataset):
+        return
+    names = class_names_of(localizer.model)
+    if split.num_classes > localizer.num_classes or (
+        names is not None and tuple(names) != tuple(split.class_names)
+    ):
+        raise ValueError(
+            f"The model must know the classes of {split.name!r} in their order. It has "
+            f"{localizer.num_classes} classes ({list(names or ())[:3]} ...), the "
+            f"split {split.num_classes} ({list(split.class_names)[:3]} ...)."
+        )
+
+
+def _check_files(test: Any, tune_on: Any) -> None:
+    """Refuses a shared file before anything is measured."""
+    same = tune_on is not None and tune_on is test
+    if isinstance(test, ImageDataset) and isinstance(tune_on, ImageDataset):
+        same = same or not _real_paths(test.paths).isdisjoint(
+            _real_paths(tune_on.paths)
+        )
+    if same:
+        raise ValueError(TUNED_ON_TEST)
+
+
+def _check_images(table: ImageTable, held_out: ImageTable) -> int:
+    """Refuses shared files and pixels; returns how many pixels come twice all the same.
+
+    Published data sets hold some images twice, in two splits: equal pixels are let
+    pass as long as they are at most a hundredth of the images tuned on.
+    """
+    known = _real_paths(held_out.files())
+    for path in table.files():
+        if os.path.realpath(path) in known:
+            raise ValueError(f"{TUNED_ON_TEST} Both hold {path!r}.")
+    allowed = len(np.unique(held_out.digests)) // 100
+    repeated = np.flatnonzero(np.isin(table.digests, held_out.digests))
+    if len(repeated) > allowed:
+        index = int(repeated[allowed])
+        path = str(table.paths[index])
+        name = f"image {index}" if path == str(index) else f"image {index}, {path!r},"
+        raise ValueError(
+            f"{TUNED_ON_TEST} The pixels of {name} of `test` are those of an image of "
+            "`tune_on`."
+        )
+    return len(repeated)
+
+
+def _real_paths(paths: Iterable[str]) -> set[str]:
+    """Returns one spelling of each path, without links."""
+    return {os.path.realpath(str(path)) for path in paths}
+
+
+# What has to be beaten
+
+
+def centre_gaussian(size: tuple[int, int], sigma: float = CENTRE_SIGMA) -> np.ndarray:
+    """Returns a centred Gaussian, the field's baseline (Choe et al., 2020).
+
+    Args:
+        size: Height and width.
+        sigma: Float above 0. Standard deviation in shares of height and width.
+            Default 0.25.
+
+    Returns:
+        float32 `(height, width)` in [0, 1], maximum 1.
+
+    Example:
+    >>> [round(float(x), 3) for x in centre_gaussian((1, 3), sigma=1 / 3)[0]]
+    [0.607, 1.0, 0.607]
+    """
+    rows, columns = (
+        np.exp(-0.5 * (((np.arange(n) + 0.5) / n - 0.5) / sigma) ** 2) for n in size
+    )
+    gaussian = np.outer(rows, columns)
+    return (gaussian / gaussian.max()).astype("float32")
+
+
+def _centre(table: ImageTable, size: tuple[int, int]) -> np.ndarray:
+    """How often the Gaussian is right at IoU 0.5 and those of MaxBoxAccV2, `(4, T)`."""
+    boxes = sweep_largest_boxes(centre_gaussian(size)[None], table.thresholds)[:, 0]
+    return _count_right(table, lambda count: boxes[None])
+
+
+def _baselines(table: ImageTable, size: tuple[int, int]) -> dict[str, dict[str, float]]:
+    """GT-known Loc and MaxBoxAccV2 of two boxes that look at no image."""
+    whole, random = np.array([[[0, 0, *size[::-1]]]], "float32"), RandomBoxes(size)
+    found = {"whole image": lambda count: whole, "random box": random}
+    count, shares = len(table), {}
+    for name, boxes_of in found.items():
+        right = _count_right(table, boxes_of).mean(axis=1)
+        gt_known, v2 = float(right[0] / count), float(right[1:].mean() / count)
+        shares[name] = {"gt_known_loc": gt_known, "max_box_acc_v2": v2}
+    return shares
+
+
+class RandomBoxes:
+    """Gives boxes between two points, each uniform over the view."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self._generator, self._far = np.random.default_rng(0), np.array(size[::-1])
+
+    def __call__(self, count: int) -> np.ndarray:
+        points = self._generator.random((count, _RANDOM_BOXES, 2, 2)) * self._far
+        points = np.sort(points, axis=-2)
+        return points.reshape(count, _RANDOM_BOXES, 4).astype("float32")
+
+
+def _count_right(
+    table: ImageTable, boxes_of: Callable[[int], np.ndarray]
+) -> np.ndarray:
+    """Number of images for which each box is right at each IoU, `(4, K)`."""
+    levels = np.array([IOU_THRESHOLD, *V2_IOU_THRESHOLDS], "float32")[:, None]
+    right = 0
+    for start in range(0, len(table), 32):  # a thousand boxes an image at once
+        true_boxes = table.true_boxes[start : start + 32]
+        overlap = best_iou(boxes_of(len(true_boxes)), true_boxes)[:, None]
+        right = right + (overlap >= levels).sum(axis=0)
+    return right
+
+
+# What the report says
+
+
+class _Pixels:
+    """Measures score maps against the segmentations of their images."""
+
+    def __init__(self, segmentations: Any, view: str, size: tuple[int, int]) -> None:
+        if view != "whole":
+            raise ValueError(
+                "Segmentations show the whole image: PxAP needs view='whole'. "
+                f"Received: view={view!r}."
+            )
+        self._segmentations, self._size = segmentations, size
+        self.metric = PxAP()
+
+    def __call__(
+        self, index: int, path: str, image: np.ndarray, score_map: np.ndarray
+    ) -> None:
+        """Adds an image."""
+        true, ignored = read_segmentation(self._find(index, path), self._size)
+        if not np.isfinite(score_map).all():
+            score_map = np.zeros_like(score_map)
+        self.metric.update_state(true[None], score_map[None], ignored[None])
+
+    def _find(self, index: int, path: str) -> Segmentation:
+        if isinstance(self._segmentations, Mapping):
+            # Names are some parts long, and the path ends with one of them.
+            parts = path.replace("\\", "/").split("/")
+            for start in range(len(parts)):
+                name = "/".join(parts[start:])
+                if name in self._segmentations:
+                    return self._segmentations[name]
+        elif index < len(self._segmentations):
+            return self._segmentations[index]
+        raise ValueError(
+            "`segmentations` must hold that of each image. There is none for image "
+            f"{index}, {path}."
+        )
+
+
+def _what_is_read(localizer: keras.Model) -> dict[str, str]:
+    """Says what a localizer reads that is no plain class activation map."""
+    said = {}
+    if _described(localizer.score_map) != _described(CAM()):
+        said["score map"] = _described(localizer.score_map)
+    if isinstance(localizer, SecondLook):
+        said["classes"] = "of the image and of the crop of its box"
+    return said
+
+
+def _described(part: Any) -> str:
+    """Name of an object with the arguments that are short, and objects within."""
+    said = []
+    for name in part.get_config():
+        value = getattr(part, name)
+        if isinstance(value, bool | int | float | str):
+            said.append(f"{name}={value!r}")
+        elif hasattr(value, "get_config"):
+            said.append(f"{name}={_described(value)}")
+    return f"{type(part).__name__}({', '.join(said)})"
+
+
+def _notes(
+    test: Any, tune_on: Any, table: ImageTable, num_repeated: int
+) -> dict[str, str]:
+    notes = dict(getattr(test, "notes", {}))
+    if tune_on is not None:
+        notes |= getattr(tune_on, "notes", {})
+        split = getattr(tune_on, "split", "the batches given")
+        notes["tuned threshold"] = f"best GT-known Loc on {split}"
+    if num_repeated:
+        said = f"{num_repeated}, by their pixels"
+        notes["images that the threshold was tuned on"] = said
+    with_area = (table.true_boxes[..., 2:] > table.true_boxes[..., :2]).all(axis=-1)
+    without = int((~with_area.any(axis=1)).sum())
+    if without:
+        notes["images without a true box"] = f"{without}, counted as wrong"
+    return notes

@@ -45,22 +45,14 @@ def main() -> None:
 def train_and_localize(
     root: Path, out: Path, options: argparse.Namespace, side: int
 ) -> None:
-    """Trains on a folder, exports, and localizes some of its validation images.
-
-    Args:
-        root: Folder with one folder of images a class.
-        out: Where the SavedModel goes, as version 1.
-        options: The command line.
-        side: Input size of the model in pixels.
-
-    Raises:
-        SystemExit: There are too few images, or `out` holds a version 1.
-    """
+    """Trains on a folder, exports, and localizes some of its validation images."""
     if (out / "1").exists():
         raise SystemExit(f"{out / '1'} exists: choose another --out, or delete it.")
     train = data.image_folder(root, "train")
     val = data.image_folder(root, "val")
     print(f"{train}\n{val}")
+    for path, reason in (*train.left_out, *val.left_out):
+        print(f"Left out: {path}: {reason}")
     if not len(val):
         raise SystemExit("Each class needs at least three images, to try the model on.")
     model = models.build_classifier(
@@ -77,18 +69,15 @@ def train_and_localize(
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
-    shape = {"image_size": (side, side), "unreadable": "skip"}
+    size = (side, side)
     model.fit(
-        train.batches(min(16, len(train)), training=True, **shape),
-        validation_data=val.batches(16, **shape).map(readable),
+        train.batches(min(16, len(train)), training=True, image_size=size),
+        validation_data=val.batches(16, image_size=size),
         epochs=options.epochs,
         class_weight=train.class_weights(),
         shuffle=False,  # the batches are shuffled already
         verbose=2,
     )
-    if train.skipped:
-        print(f"Skipped {len(train.skipped)} unreadable files: {train.skipped.paths}")
-
     localizer = models.Localizer(model, cam_threshold=options.cam_threshold)
     path = export.export_saved_model(localizer, out / "1")
     # From here on, nothing of keras_wsol is needed.
@@ -103,11 +92,6 @@ def train_and_localize(
         score = float(found["scores"][row, 0])
         box = found["boxes"][row, 0].numpy().round().astype(int).tolist()
         print(f"{file.name}: {name} ({score:.2f}) at x0, y0, x1, y1 = {box}")
-
-
-def readable(images: tf.Tensor, class_ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Leaves out the images that could not be read, whose class is -1."""
-    return images[class_ids >= 0], class_ids[class_ids >= 0]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The layers inside a model of one's own.
+"""The layers inside your own model.
 
     python examples/own_model.py
 
@@ -16,14 +16,7 @@ from keras_wsol.layers import DGDM
 
 
 def build_model(num_classes: int) -> keras.Model:
-    """Builds a small network with DGDM after two of its activations.
-
-    Args:
-        num_classes: Number of classes.
-
-    Returns:
-        A functional model from images in [0, 255] to logits.
-    """
+    """Builds a small network with DGDM after two of its activations."""
     images = keras.Input((64, 64, 3))
     x = keras.layers.Rescaling(1 / 127.5, offset=-1)(images)
     for filters in (16, 32):

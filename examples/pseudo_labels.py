@@ -16,7 +16,7 @@ from pathlib import Path
 import keras
 from smoke_data import write_image_folder
 
-from keras_wsol import data, evaluation, export, models, viz
+from keras_wsol import data, labels, models, viz
 
 FORMATS = ("coco", "yolo", "voc", "csv")
 SHEET_ROWS = 12
@@ -46,22 +46,15 @@ def main() -> None:
 
 
 def label(model: keras.Model, root: Path, options: argparse.Namespace) -> None:
-    """Chooses a threshold, then writes the labels.
-
-    Args:
-        model: A `Localizer`, or a classifier.
-        root: Folder with one folder of images a class.
-        options: The command line.
-    """
-    classifier = model.model if isinstance(model, models.Localizer) else model
-    names = models.class_names_of(classifier)
+    """Chooses a threshold, then writes the labels."""
+    localizer = (
+        model if isinstance(model, models.Localizer) else models.Localizer(model)
+    )
+    names = models.class_names_of(localizer.model)
     images = data.image_folder(root, class_names=names)
     print(images)
-    threshold = options.cam_threshold
     if options.boxes:
-        tuned = evaluation.tune_threshold(
-            classifier, data.boxes_from_csv(images, options.boxes)
-        )
+        tuned = localizer.tune(data.boxes_from_csv(images, options.boxes))
         low, high = tuned.interval
         print(
             f"Threshold {tuned.cam_threshold:.2f}, from {tuned.num_images} images "
@@ -69,23 +62,24 @@ def label(model: keras.Model, root: Path, options: argparse.Namespace) -> None:
             f"{tuned.held_out_mean_iou:.2f}, {tuned.held_out_gt_known_loc:.0%} of "
             "boxes with an IoU of at least 0.5."
         )
-        threshold = tuned.cam_threshold
-    elif threshold is None:
+    elif options.cam_threshold is None:
         rows = range(0, len(images), max(1, len(images) // SHEET_ROWS))
-        sheet = evaluation.compare_thresholds(
-            classifier, images, rows[:SHEET_ROWS], class_ids="known"
+        sheet = viz.show_thresholds(
+            localizer, images, rows[:SHEET_ROWS], true_classes=True
         )
-        path = viz.save_png(Path(options.out).with_suffix(".thresholds.png"), sheet)
+        path = Path(options.out).with_suffix(".thresholds.png")
+        sheet.savefig(path)
         print(f"Look at {path}, then call again with --cam-threshold.")
         return
-    done = export.write_pseudo_labels(
-        models.Localizer(classifier, cam_threshold=threshold),
+    else:
+        localizer.cam_threshold = options.cam_threshold
+    done = labels.write_pseudo_labels(
+        localizer,
         images,
         options.out,
         options.format,
         class_ids="known",
         min_score=options.min_score,
-        progress=lambda count, total: print(f"{count} of {total} images"),
     )
     print(
         f"{done.path}: {done.num_boxes} boxes; left out: {done.left_out or 'none'} "

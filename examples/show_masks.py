@@ -1,23 +1,31 @@
-r"""Draws what the inserted layers see in an image and what they drop.
+r"""Shows what the inserted layers see in an image and what they drop.
 
     python examples/show_masks.py --out examples/results/masks.png
 
-The image is a drawn creature that the model has not seen; nothing is downloaded. A
-plain classifier is trained first, as the papers start from trained weights, and one
-with the method's layers goes on from it: about a minute on two CPU cores.
+A row for each layer: the image; the attention that the layer computes; its importance
+map; its drop mask, with dropped cells dark; and the attention of its output where the
+mask is used. The image is a drawn creature that the model has not seen. A plain
+classifier is trained first, as the papers start from trained weights, and one with the
+method's layers goes on from it: about a minute on two CPU cores.
 """
 
 import argparse
-import tempfile
 from pathlib import Path
+from typing import Any
 
 import keras
+import numpy as np
+from matplotlib.figure import Figure
 
-from keras_wsol import data, models, viz
+from keras_wsol import data, layers, masks, models, viz
 
 SIDE = 128
 # On 8x8 maps the default block of 3x3 cells would drop a large part of the creature.
-OPTIONS = {"dgdm": {"block_size": "adaptive"}, "sagd": {"block_size": "adaptive"}}
+METHODS = {
+    "adl": "adl",
+    "sagd": layers.SAGD(block_size="adaptive"),
+    "dgdm": layers.DGDM(block_size="adaptive"),
+}
 
 
 def main() -> None:
@@ -25,73 +33,107 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--out", default="runs/masks.png", help="PNG file to write")
-    # Those that insert a layer of this package, which has something to show.
-    without = ("cam", "spatial_dropout")
-    methods = [name for name in models.METHODS if name not in without]
-    parser.add_argument("--method", choices=methods, default="dgdm")
+    parser.add_argument("--out", type=Path, default=Path("runs/masks.png"))
+    parser.add_argument("--method", choices=list(METHODS), default="dgdm")
     parser.add_argument("--image", type=int, default=0, help="which of 100 test images")
-    parser.add_argument(
-        "--weights", type=Path, help=".keras file, to start from (a small MobileNet)"
-    )
     parser.add_argument("--seed", type=int, default=0, help="default %(default)s")
     parser.add_argument("--smoke", action="store_true", help="one pass, few images")
     options = parser.parse_args()
     images, epochs, more = (48, 1, 1) if options.smoke else (800, 8, 3)
     train = data.synthetic(num_images=images, image_size=SIDE, seed=options.seed)
-    with tempfile.TemporaryDirectory() as folder:
-        start = options.weights
-        if start is None:
-            start = Path(folder) / "plain.keras"
-            trained("cam", None, train, epochs, options.seed).save(start)
-        model = trained(options.method, start, train, more, options.seed)
+    plain = trained("cam", None, train, epochs, options.seed)
+    model = trained(METHODS[options.method], plain, train, more, options.seed)
     test = data.synthetic("test", num_images=100, image_size=SIDE, seed=options.seed)
-    picture = viz.show_masks(model, test.image(options.image), cell_size=144)
-    print(viz.save_png(options.out, picture))
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    show_masks(model, test.image(options.image)).savefig(options.out)
+    print(options.out)
 
 
 def trained(
-    method: str,
-    weights: Path | None,
+    method: Any,
+    start: keras.Model | None,
     train: data.ImageDataset,
     epochs: int,
     seed: int,
 ) -> keras.Model:
-    """Trains a small MobileNet on drawn creatures.
-
-    Args:
-        method: A row of `models.METHODS`.
-        weights: A `.keras` file to start from, or `None` for random weights.
-        train: The images.
-        epochs: Passes over them.
-        seed: Fixes weights and draws.
-
-    Returns:
-        The classifier.
-    """
-    keras.utils.set_random_seed(seed)
+    """Trains a small MobileNet on drawn creatures, from the weights of another."""
     model = models.build_classifier(
         "mobilenet",
         method,
         train.num_classes,
-        weights=weights,
+        weights=None,
         input_shape=(SIDE, SIDE, 3),
-        method_options=OPTIONS.get(method),
         backbone_options={"alpha": 0.25},
-        class_names=train.class_names,
+        batch_norm_momentum=0.9,  # statistics have to follow within some 100 steps
         seed=seed,
     )
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = 0.9  # statistics have to follow within some 100 steps
+    if start is not None:
+        for layer in start.layers:
+            model.get_layer(layer.name).set_weights(layer.get_weights())
     model.compile(
-        optimizer=keras.optimizers.Adam(3e-3 if weights is None else 1e-3),
+        optimizer=keras.optimizers.Adam(3e-3 if start is None else 1e-3),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
     images = train.images.astype("float32")
     model.fit(images, train.class_ids, batch_size=16, epochs=epochs, verbose=2)
     return model
+
+
+def show_masks(model: keras.Model, image: np.ndarray) -> Figure:
+    """Draws a row for each inserted layer, from one forward pass at inference."""
+    inserted = models.inserted_layers(model)
+    probe = keras.Model(model.inputs, [layer.input for layer in inserted])
+    features = keras.tree.flatten(probe(image[None]))
+    figure = Figure(figsize=(10, 2.6 * len(inserted)), layout="constrained")
+    rows = figure.subplots(len(inserted), 5, squeeze=False)
+    for layer, x, row in zip(inserted, features, rows, strict=True):
+        maps = {name: array(value) for name, value in layer.maps(x).items()}
+        # A copy that uses its mask for sure; the layer itself draws nothing.
+        sure = {"drop_rate": 1.0, "drop_probability": 1.0}
+        config = layer.get_config()
+        config |= {name: rate for name, rate in sure.items() if name in config}
+        output = type(layer).from_config(config)(x, training=True)
+        attention, left = (array(masks.spatial_attention(each)) for each in (x, output))
+        dropped = maps["drop_mask"] == 0
+        importance = maps["importance_map"]
+        top = max(attention.max(), left.max())
+        cells = {
+            f"{layer.name}\n{len(attention)} x {len(attention[0])} cells": image,
+            f"attention\n{span(attention)}": painted(image, attention / top),
+            f"importance map\n{span(importance)}": painted(image, 2 * importance - 1),
+            f"drop mask\n{dropped.mean():.0%} of {dropped.size} cells": np.where(
+                enlarged(dropped)[:, :, None], image // 8, image
+            ),
+            f"output with the mask\n{span(left)}": painted(image, enlarged(left / top)),
+        }
+        for axes, (title, picture) in zip(row, cells.items(), strict=True):
+            axes.imshow(picture)
+            axes.set_axis_off()
+            axes.set_title(title, y=-0.02, va="top", fontsize=9)
+    return figure
+
+
+def array(tensor: Any) -> np.ndarray:
+    """Returns the first map `(h, w)` of a tensor `(1, h, w, 1)`."""
+    return keras.ops.convert_to_numpy(tensor)[0, :, :, 0]
+
+
+def span(values: np.ndarray) -> str:
+    """Returns the smallest and largest value in words."""
+    return f"{values.min():.2f} to {values.max():.2f}"
+
+
+def enlarged(cells: np.ndarray) -> np.ndarray:
+    """Repeats cells up to the size of the image."""
+    return np.kron(
+        cells, np.ones(np.divide(SIDE, cells.shape).astype(int), cells.dtype)
+    )
+
+
+def painted(image: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Lays a map over the image: blue for 0 and below, red for 1."""
+    return viz.overlay(image, np.clip(scores, 0.0, 1.0), alpha=0.55)
 
 
 if __name__ == "__main__":

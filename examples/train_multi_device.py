@@ -15,11 +15,11 @@ normalization sees a GPU's share; AverageReplicas joins the statistics.
 """
 
 import argparse
+import dataclasses
 import os
 import tempfile
 from pathlib import Path
 
-import keras
 import tensorflow as tf
 from smoke_data import write_cub
 
@@ -41,98 +41,57 @@ def main() -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Trains on all devices; saves and measures what came out.
-
-    Args:
-        options: The command line.
-
-    Raises:
-        SystemExit: There are no such devices, or the batch cannot be shared evenly.
-    """
+    """Trains on all devices; saves and measures what came out."""
     strategy = tf.distribute.MirroredStrategy(devices(options.devices))
     replicas = strategy.num_replicas_in_sync
     if options.batch_size % replicas:
         raise SystemExit(
             f"--batch-size {options.batch_size} cannot be shared by {replicas} devices."
         )
-    rate = options.rate * options.batch_size / BASE_BATCH
+    recipe = dataclasses.replace(
+        training.RECIPES["ours-mobilenet-small"],
+        backbone=options.backbone,
+        method=options.method,
+        weights=None if options.weights == "none" else options.weights,
+        backbone_options={} if options.alpha is None else {"alpha": options.alpha},
+        image_size=(options.image_size, options.image_size),
+        batch_size=options.batch_size,
+        epochs=options.epochs,
+        rate=options.rate * options.batch_size / BASE_BATCH,
+    )
     print(
-        f"{replicas} devices, {options.batch_size // replicas} images each, rate {rate}"
+        f"{replicas} devices, {options.batch_size // replicas} images each, rate "
+        f"{recipe.rate}"
     )
     train, held_out = splits(options)
-    side = (options.image_size, options.image_size)
-    steps = train.steps_per_epoch(options.batch_size)
-    checkpoint = training.Checkpoint(Path(options.out) / "checkpoint.npz")
     with strategy.scope():
-        model = models.build_classifier(
-            options.backbone,
-            options.method,
-            train.num_classes,
-            weights=None if options.weights == "none" else options.weights,
-            input_shape=(*side, 3),
-            backbone_options=None
-            if options.alpha is None
-            else {"alpha": options.alpha},
-            class_names=train.class_names,
-            seed=options.seed,
-        )
-        model.compile(
-            optimizer=training.LayerwiseSGD(
-                training.learning_rate(
-                    "cosine", rate, epochs=options.epochs, steps_per_epoch=steps
-                ),
-                multipliers={"head_*": 10.0},
-            ),
-            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            metrics=["accuracy"],
-        )
-        done = checkpoint.restore(model)
-
-    def batches(start_step: int) -> tf.data.Dataset:
-        return train.batches(
-            options.batch_size,
-            training=True,
-            seed=options.seed,
-            start_step=start_step,
-            image_size=side,
-        ).repeat()
-
+        model = recipe.build(class_names=train.class_names, seed=options.seed)
+        recipe.compile(model, len(train))
+        done, callbacks = recipe.resume(model, options.out)
     model.fit(
-        batches(done.start_step(steps)),
-        steps_per_epoch=steps,
-        validation_data=held_out.batches(options.batch_size, image_size=side),
+        recipe.batches(train, seed=options.seed, epochs_done=done),
+        steps_per_epoch=recipe.steps_per_epoch(len(train)),
+        validation_data=held_out.batches(**recipe.evaluation_options()),
         initial_epoch=done,
         epochs=options.epochs,
         shuffle=False,  # the batches are shuffled already
         verbose=2,
-        # The first one comes first: what is saved is the mean of the replicas.
-        callbacks=[
-            training.AverageReplicas(),
-            training.StopAtNonFinite(checkpoint, batches),
-            training.EpochLog(Path(options.out) / "log.csv", done),
-            checkpoint,
-        ],
+        # First, so that what is saved is the mean of the replicas.
+        callbacks=[training.AverageReplicas(), *callbacks],
     )
     localizer = models.Localizer(model)
     if options.cub:
         test = data.cub200(options.data, "test")
         report = evaluation.evaluate(localizer, test, tune_on=held_out)
         report.to_json(Path(options.out) / "metrics.json")
-        localizer = models.Localizer(model, cam_threshold=report.tuned.cam_threshold)
+        localizer.cam_threshold = report.tuned.cam_threshold
         print(report.to_markdown())
     localizer.save(Path(options.out) / "localizer.keras")
     print(f"Wrote {options.out}.")
 
 
 def devices(logical_cpus: int | None) -> list[str] | None:
-    """Returns the names of the devices to train on; `None` for all GPUs.
-
-    Args:
-        logical_cpus: How many CPUs to make of the one there is, or `None`.
-
-    Raises:
-        SystemExit: There is no GPU.
-    """
+    """Returns the names of the devices to train on; `None` for all GPUs."""
     # Where replicas wait for each other, each holds a thread; with one thread a core,
     # two replicas on two cores leave none for the batches that they wait for.
     tf.config.threading.set_inter_op_parallelism_threads(max(16, os.cpu_count() or 1))
@@ -149,14 +108,7 @@ def devices(logical_cpus: int | None) -> list[str] | None:
 
 
 def splits(options: argparse.Namespace) -> tuple[data.ImageDataset, data.ImageDataset]:
-    """Opens the training images and those that are held out.
-
-    Args:
-        options: The command line.
-
-    Returns:
-        Two splits.
-    """
+    """Opens the training images and those that are held out."""
     if options.cub:
         return tuple(
             data.cub200(options.data, split)
@@ -166,11 +118,7 @@ def splits(options: argparse.Namespace) -> tuple[data.ImageDataset, data.ImageDa
 
 
 def parse_options() -> argparse.Namespace:
-    """Reads the command line.
-
-    Returns:
-        The options.
-    """
+    """Reads the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -17,6 +17,7 @@ afterwards, in one process: `keras-wsol evaluate`.
 """
 
 import argparse
+import dataclasses
 import hashlib
 import os
 import socket
@@ -46,15 +47,7 @@ def main() -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Trains as one of the processes.
-
-    Args:
-        options: The command line.
-
-    Raises:
-        SystemExit: The batch cannot be shared evenly, the processes do not see the
-            same --out, or end with different weights.
-    """
+    """Trains as one of the processes."""
     process, count = options.process_id, options.num_processes
     if count > 1:
         # Before anything is computed. It also gives all processes one global seed.
@@ -70,8 +63,20 @@ def run(options: argparse.Namespace) -> None:
             "devices."
         )
     train = data.image_folder(options.data, "train")
-    side = (options.image_size, options.image_size)
-    model = build_model(train, options)
+    recipe = dataclasses.replace(
+        training.RECIPES["ours-mobilenet-small"],
+        backbone=options.backbone,
+        method=options.method,
+        weights=None if options.weights == "none" else options.weights,
+        backbone_options={} if options.alpha is None else {"alpha": options.alpha},
+        image_size=(options.image_size, options.image_size),
+        batch_size=options.batch_size,
+        epochs=options.epochs,
+        rate=options.rate,
+    )
+    # The seed gives every process the same weights.
+    model = recipe.build(class_names=train.class_names, seed=options.seed)
+    recipe.compile(model, len(train))
     checkpoint = training.Checkpoint(Path(options.out) / "checkpoint.npz")
     done = int(checkpoint.restore(model))
     if len(set(gathered(np.array(done)).tolist())) > 1:
@@ -80,7 +85,7 @@ def run(options: argparse.Namespace) -> None:
         options.batch_size,
         seed=options.seed,
         start_step=done * train.steps_per_epoch(options.batch_size),
-        image_size=side,
+        image_size=recipe.image_size,
         shard=(process, count),
     )
     callbacks = []
@@ -106,43 +111,8 @@ def run(options: argparse.Namespace) -> None:
         print(f"{count} processes hold the same weights. Wrote {options.out}.")
 
 
-def build_model(train: data.ImageDataset, options: argparse.Namespace) -> keras.Model:
-    """Builds and compiles the classifier; the seed gives every process the same.
-
-    Args:
-        train: The training split.
-        options: The command line.
-
-    Returns:
-        The compiled model.
-    """
-    model = models.build_classifier(
-        options.backbone,
-        options.method,
-        train.num_classes,
-        weights=None if options.weights == "none" else options.weights,
-        input_shape=(options.image_size, options.image_size, 3),
-        backbone_options=None if options.alpha is None else {"alpha": options.alpha},
-        class_names=train.class_names,
-        seed=options.seed,
-    )
-    model.compile(
-        optimizer=training.LayerwiseSGD(options.rate, multipliers={"head_*": 10.0}),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
-    return model
-
-
 def digest(model: keras.Model) -> np.ndarray:
-    """Returns a hash of all weights and seeds, and of the optimizer's state.
-
-    Args:
-        model: The compiled model.
-
-    Returns:
-        uint8 `(32,)`.
-    """
+    """Returns a hash of all weights and seeds, and of the optimizer's state."""
     found = hashlib.sha256()
     for variable in [*model.variables, *model.optimizer.variables]:
         found.update(np.ascontiguousarray(keras.ops.convert_to_numpy(variable)))
@@ -150,23 +120,12 @@ def digest(model: keras.Model) -> np.ndarray:
 
 
 def gathered(value: np.ndarray) -> np.ndarray:
-    """Returns a value of every process.
-
-    Args:
-        value: An array of the same shape in each.
-
-    Returns:
-        The values, along a new first axis.
-    """
+    """Returns a value of every process."""
     return np.asarray(multihost_utils.process_allgather(value[None], tiled=True))
 
 
 def smoke() -> None:
-    """Starts two processes on drawn images, then the same once more, to resume.
-
-    Raises:
-        SystemExit: A process failed.
-    """
+    """Starts two processes on drawn images, then the same once more, to resume."""
     with tempfile.TemporaryDirectory() as folder:
         images = write_image_folder(Path(folder) / "images", per_class=10)
         for epochs in (1, 2):
@@ -187,14 +146,7 @@ def smoke() -> None:
 
 
 def wait_for(processes: list[subprocess.Popen]) -> None:
-    """Waits until all have ended; if one fails, ends the others.
-
-    Args:
-        processes: Running processes.
-
-    Raises:
-        SystemExit: One failed.
-    """
+    """Waits until all have ended; if one fails, ends the others."""
     try:
         while any(process.poll() is None for process in processes):
             if any(process.returncode for process in processes):
@@ -216,11 +168,7 @@ def a_port() -> int:
 
 
 def parse_options() -> argparse.Namespace:
-    """Reads the command line.
-
-    Returns:
-        The options.
-    """
+    """Reads the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,5 +1,10 @@
-"""A checkpoint, after each epoch and within, from which training resumes exactly."""
+"""A checkpoint from which training resumes; Keras' has epochs alone, not atomic."""
 
+# keras.callbacks.BackupAndRestore goes on at the beginning of an epoch, writes weights
+# and epoch in two files, takes any model whose shapes fit, and deletes them at the end.
+
+import re
+import shutil
 import time
 import warnings
 from pathlib import Path
@@ -10,61 +15,62 @@ import numpy as np
 
 from keras_wsol import files
 from keras_wsol.arguments import check_integer, check_number
-from keras_wsol.models.splice import refresh_normalizations
+from keras_wsol.models.splice import refresh_normalizations, stable_names
 from keras_wsol.training.distribution import average_replicas, check_fit, scope_of
-from keras_wsol.training.progress import Progress
-from keras_wsol.training.training_state import (
-    assign,
-    check_room,
-    check_same,
-    non_finite,
-    state_names,
-    state_variables,
-    values,
-    write_arrays,
-)
 
-_EPOCHS = "epochs_done"
-_STEPS = "steps_done"
-_STEPS_PER_EPOCH = "steps_per_epoch"
-_NAMES = "names"
-_METRIC = "metric_"
-# What ends an epoch early is `stop_training`, which ends the training, too, unless it
-# is taken back. Another callback that wants the end puts `True` in its place.
-_END_OF_EPOCH = "the rest of the epoch is done"
+_SEEDS = re.compile(r"(?<=^seed_generator)_\d+$")
+_ENTRY_BYTES = 512  # around an array: headers of NumPy and of the archive
+
+
+class Progress(int):
+    """Whole epochs that are done, as an integer, and `steps` of the next one."""
+
+    def __new__(cls, epochs: int = 0, steps: int = 0) -> "Progress":
+        self = super().__new__(cls, epochs)
+        self.steps = steps
+        return self
+
+    def start_step(self, steps_per_epoch: int) -> int:
+        """Returns how many steps are done in all: where the batches go on."""
+        steps_per_epoch = check_integer("steps_per_epoch", steps_per_epoch)
+        if self.steps and self.steps >= steps_per_epoch:
+            raise ValueError(
+                f"{self.steps} steps of the epoch are done; `steps_per_epoch` must be "
+                f"larger. Received: steps_per_epoch={steps_per_epoch}. Was the run "
+                "begun with another batch size, or with other images?"
+            )
+        return self * steps_per_epoch + self.steps
+
+    def __bool__(self) -> bool:
+        return (int(self), self.steps) != (0, 0)
+
+    def __repr__(self) -> str:
+        return f"Progress({int(self)}, steps={self.steps})"
+
+    __str__ = int.__repr__
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Saves everything that training needs to go on, after each epoch and within.
+    """Saves all that training needs to go on, after each epoch and within.
 
-    That is the weights, the optimizer with its step count, the state of every seed
-    generator, which `save_weights` leaves out, and, within an epoch, its metrics so
-    far. The file is written under another name and renamed, so an interruption leaves
-    the last whole one. A state with a loss or a weight that is not finite never
-    replaces it. Until there is one, the state from before the first step lies beside
-    it, in a hidden file that no later run takes.
+    The file holds the weights, the optimizer, every seed generator, and the number of
+    epochs and steps. It is replaced whole, and never by a state with a NaN or infinite
+    loss or weight. A resumed run ends with the same weights, to the bit, as one that
+    was never interrupted, if its batches go on where the other's were (see Example).
 
-    A resumed run ends with the same weights, and logs the same, as one that was never
-    interrupted, if its batches go on where the other's were: see the example. Begun
-    within an epoch, `fit` does the rest of it first. For that the batches must be
-    repeated and `fit` be given `steps_per_epoch`. Metrics are taken for sums over the
-    images, as all of Keras' are. What other callbacks remember, such as the patience of
-    `EarlyStopping`, is not saved.
+    A run that resumes within an epoch does the rest of it, whose metrics are those of
+    the rest. The batches must be repeated, and `fit` be given `steps_per_epoch`. Put
+    loggers before this callback, and what ends training (`EarlyStopping`) after it.
 
-    A folder that cannot be written, or has too little room, is an error before the
-    first step. A save that fails later is a warning, and training goes on: the last
-    file is whole still. One process may write to a path, no two at the same time.
-
-    A checkpoint is of the model if every weight has the same shape, and the same name
-    but for the numbers that Keras counts up in a process; and if the optimizer is of
-    the same class.
+    A folder that cannot be written, or a full disk, is an error before the first step.
+    A save that fails later is a warning. One process may write to a path.
 
     Args:
         path: Path of the checkpoint, `.npz`. Its folder is made.
-        every_steps: Integer, steps of an epoch between two saves; `None` to save after
-            epochs only. With `steps_per_execution`, at the first chance after them.
-        every_seconds: Number, seconds of training after which to save, as
-            `every_steps`, which may be given, too.
+        every_steps: Integer. Steps of an epoch between two saves. Default `None`: after
+            epochs only.
+        every_seconds: Float. Seconds of training between two saves within an epoch.
+            Default `None`.
 
     Raises:
         ValueError: The path does not end in `.npz`, or a number is out of range.
@@ -100,16 +106,11 @@ class Checkpoint(keras.callbacks.Callback):
             check_number("every_seconds", every_seconds, high=None)
         self.every_steps, self.every_seconds = every_steps, every_seconds
         files.make_folder(self.path.parent)
-        # The last good state of this run and where it lies; `None` if there is none.
-        self.kept: Progress | None = None
-        self.kept_path: Path | None = None
-        self.steps_before = 0  # steps of this epoch that an earlier run did
-        self._epoch = 0
-        self._saved_step = 0
-        self._saved_at = time.monotonic()
-        self._metrics: list[np.ndarray] = []
-        self._steps_per_epoch = 0
-        self._resumed: Progress | None = None
+        self._resumed: Progress | None = None  # what `fit` has to go on from
+        self._steps_per_epoch = 0  # of the run that was restored
+        self._epoch = self._steps_before = self._saved_step = 0
+        self._saved_at = 0.0
+        self._ends_epoch = False  # `stop_training` is ours, and to be taken back
 
     @property
     def async_safe(self) -> bool:
@@ -124,60 +125,66 @@ class Checkpoint(keras.callbacks.Callback):
             model: The model, built like the saved one and compiled.
 
         Returns:
-            How much was done: the number of whole epochs, an integer, and `steps` of
-            the next one. 0 and 0 where there is no file.
+            How much is done, an integer: whole epochs, 0 without a file. Its `steps`
+            are those of the next epoch, its `start_step(steps_per_epoch)` is where
+            `ImageDataset.batches` goes on.
 
         Raises:
-            ValueError: The model is not compiled, or the file is of another model
-                or optimizer.
+            ValueError: The model is not compiled, or the file is of another model or
+                optimizer.
         """
-        return self._read(self.path, model) if self.path.is_file() else Progress()
-
-    def go_back(self, model: keras.Model) -> Progress:
-        """Puts the last good state of this run into its model.
-
-        Args:
-            model: The model of this run.
-
-        Returns:
-            As `restore`; that of before the first step where nothing was saved since.
-
-        Raises:
-            ValueError: Nothing was saved in this run, or restored for it.
-        """
-        if self.kept_path is None:
-            raise ValueError(f"{self.path} holds no state of this run.")
-        return self._read(self.kept_path, model)
-
-    def _read(self, path: Path, model: keras.Model) -> Progress:
-        variables = state_variables(model)
-        with np.load(path) as saved:
-            count = sum(name.isdecimal() for name in saved.files)
-            arrays = [saved[str(index)] for index in range(count)]
-            count = sum(name.startswith(_METRIC) for name in saved.files)
-            metrics = [saved[f"{_METRIC}{index}"] for index in range(count)]
-            # Files of before names and steps were saved have none.
-            own = state_names(model, variables)
-            names = saved[_NAMES].tolist() if _NAMES in saved.files else own
-            within = _STEPS in saved.files
-            steps = int(saved[_STEPS]) if within else 0
-            self._steps_per_epoch = int(saved[_STEPS_PER_EPOCH]) if within else 0
-            progress = Progress(int(saved[_EPOCHS]), steps)
-        check_same(path, arrays, names, variables, own)
+        if not self.path.is_file():
+            return Progress()
+        variables = _state(model)
+        with np.load(self.path) as saved:
+            arrays = [saved[str(index)] for index in range(len(saved["names"]))]
+            names = saved["names"].tolist()
+            progress = Progress(int(saved["epochs_done"]), int(saved["steps_done"]))
+            self._steps_per_epoch = int(saved["steps_per_epoch"])
+        self._check_same(names, arrays, model, variables)
         with scope_of(model):
-            assign(variables, arrays)
+            for variable, array in zip(variables, arrays, strict=True):
+                # NumPy reads bfloat16 back as two bytes without a type.
+                raw = array.dtype.kind == "V"
+                variable.assign(array.view(variable.dtype) if raw else array)
         refresh_normalizations(model)
-        self._resumed = self.kept = progress
-        self.kept_path = path
-        self._metrics = metrics
+        self._resumed = progress
         return progress
+
+    def _check_same(
+        self, names: list, arrays: list, model: keras.Model, variables: list
+    ) -> None:
+        other = f"The checkpoint {self.path} is of another model or optimizer: it has "
+        way_out = "Train into another folder, or delete it."
+        if [array.shape for array in arrays] != [tuple(v.shape) for v in variables]:
+            raise ValueError(
+                f"{other}{len(arrays)} variables, this one {len(variables)}, or their "
+                f"shapes differ. {way_out}"
+            )
+        for saved, own in zip(names, _names(model, variables), strict=True):
+            if saved != own:
+                raise ValueError(
+                    f"{other}{saved!r} where this one has {own!r}. {way_out}"
+                )
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Checks what can go wrong before the first step."""
         check_fit(self.model)
         if not self.async_safe:
             self._check_steps(self.params["steps"], self.model.steps_per_execution)
-        check_room(self.path, self._contents(0, 0)[0])
+        files.delete_leftovers(self.path)
+        contents = self._contents(0, 0)
+        needed = sum(array.nbytes + _ENTRY_BYTES for array in contents.values())
+        needed *= 1 if self.path.is_file() else 2
+        free = shutil.disk_usage(self.path.parent).free
+        if free < needed:
+            raise OSError(
+                f"The disk is too full to keep {self.path}: {needed:,} bytes are "
+                f"needed, {free:,} are free. Make room, or choose another folder."
+            )
+        with files.replaced(self.path) as trial:  # a quota or a permission may say no
+            np.savez(trial, **contents)
+            trial.unlink()
 
     def _check_steps(self, steps: int | None, at_once: int) -> None:
         if steps is None:
@@ -199,55 +206,22 @@ class Checkpoint(keras.callbacks.Callback):
             )
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Puts back the metrics of an epoch that was begun; saves if nothing is."""
-        self._epoch, self.steps_before, self._saved_step = epoch, 0, 0
-        self._saved_at = time.monotonic()
-        resumed, self._resumed = self._resumed, None
-        if resumed is not None and resumed.steps:
-            self._go_on_within(resumed, epoch)
-        if not self.path.is_file():
-            self._save(epoch, 0, logs, first=True)
-
-    def _go_on_within(self, resumed: Progress, epoch: int) -> None:
-        if epoch != resumed.epochs:
+        resumed, self._resumed = self._resumed or Progress(), None
+        if resumed.steps and epoch != resumed:
             raise ValueError(
-                f"The restored state is of epoch {resumed.epochs}, which must be the "
+                f"The restored state is of epoch {resumed}, which must be the "
                 f"`initial_epoch` of `fit`. Received: initial_epoch={epoch}."
             )
-        self.steps_before = self._saved_step = resumed.steps
-        # TensorFlow makes most of the variables of metrics as it traces the first step.
-        if len(self.model.metrics_variables) == len(self._metrics):
-            self._put_metrics(self._metrics)
-            self._metrics = []
-
-    def _put_metrics(self, arrays: list[np.ndarray]) -> None:
-        variables = self.model.metrics_variables
-        if [array.shape for array in arrays] != [tuple(v.shape) for v in variables]:
-            raise ValueError(
-                f"The checkpoint {self.path} is of an epoch with other metrics. "
-                "Compile the model with the same, or train into another folder."
-            )
-        with scope_of(self.model):
-            assign(variables, arrays)
-
-    def _add_metrics(self) -> None:
-        """Adds what metrics had summed up to what they have of the first steps."""
-        arrays, self._metrics = self._metrics, []
-        since = values(self.model.metrics_variables)
-        if len(arrays) == len(since):
-            arrays = [one + other for one, other in zip(arrays, since, strict=True)]
-        self._put_metrics(arrays)
+        self._epoch = epoch
+        self._steps_before = self._saved_step = resumed.steps
+        self._saved_at = time.monotonic()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Saves within the epoch, or ends one that was begun by an earlier run."""
-        if self.async_safe and not self.steps_before:
-            return
-        if self._metrics:
-            self._add_metrics()
-        done = self.steps_before + batch + 1
+        """Saves within the epoch, or ends one that an earlier run began."""
+        done = self._steps_before + batch + 1
         if done >= self.params["steps"]:
-            if self.steps_before and not self.model.stop_training:
-                self.model.stop_training = _END_OF_EPOCH
+            if self._steps_before and not self.model.stop_training:
+                self.model.stop_training = self._ends_epoch = True
         elif self._is_due(done):
             self._saved_step, self._saved_at = done, time.monotonic()
             self._save(self._epoch, done, logs)
@@ -258,55 +232,83 @@ class Checkpoint(keras.callbacks.Callback):
             return True
         return every is not None and done // every > self._saved_step // every
 
+    def on_test_begin(self, logs: Any = None) -> None:
+        self._go_on()
+
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Saves after the epoch `epoch`, counted from 0."""
-        if getattr(self.model, "stop_training", False) == _END_OF_EPOCH:
-            self.model.stop_training = False
+        self._go_on()
         self._save(epoch + 1, 0, logs)
 
-    def _save(self, epochs: int, steps: int, logs: Any, *, first: bool = False) -> None:
-        """Saves, or warns that it did not; at first, a full disk is an error."""
-        # A run that has done nothing leaves nothing at `path`.
-        hidden = self.path.with_name(f".{self.path.name}.first")
-        path = hidden if first else self.path
-        loss = (logs or {}).get("loss", 0.0)
-        contents, wrong = self._contents(epochs, steps)
-        wrong = wrong if np.isfinite(loss) else [f"the loss is {loss}"]
-        if not wrong:
-            try:
-                write_arrays(path, contents)
-            except OSError as error:
-                if first:
-                    raise
-                wrong = [str(error)]
-        if not wrong:
-            self.kept, self.kept_path = Progress(epochs, steps), path
-            if not first:
-                files.delete(hidden)
-            return
-        warnings.warn(
-            f"The state after {epochs} epochs and {steps} steps is not saved: "
-            f"{wrong[0].rstrip('.')}. {self.path} keeps "
-            f"{'an earlier state' if self.kept_path == self.path else 'nothing'}.",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+    def _go_on(self) -> None:
+        """Takes back what ended the epoch early, once it has."""
+        if self._ends_epoch:
+            self.model.stop_training = self._ends_epoch = False
 
-    def _contents(
-        self, epochs: int, steps: int
-    ) -> tuple[dict[str, np.ndarray], list[str]]:
-        """What the file holds, and why it should not."""
-        model = self.model
-        average_replicas(model)  # the file holds what the first replica has
-        variables = state_variables(model)
-        arrays = values(variables)
-        contents = {str(index): array for index, array in enumerate(arrays)}
-        if steps:
-            metrics = enumerate(values(model.metrics_variables))
-            contents |= {f"{_METRIC}{index}": array for index, array in metrics}
-            contents[_STEPS_PER_EPOCH] = np.array(self.params["steps"])
-            contents[_STEPS] = np.array(steps)
-        contents[_EPOCHS] = np.array(epochs)
-        contents[_NAMES] = np.array(state_names(model, variables))
-        wrong = non_finite(variables, arrays)
-        return contents, [f"{path} is not finite" for path in wrong]
+    def _save(self, epochs: int, steps: int, logs: Any) -> None:
+        """Saves, or warns that it did not."""
+        loss = (logs or {}).get("loss", 0.0)
+        try:
+            if not np.isfinite(loss):
+                raise ValueError(f"the loss is {loss}")
+            contents = self._contents(epochs, steps)
+            _check_finite(contents)
+            with files.replaced(self.path) as temporary:
+                np.savez(temporary, **contents)
+        except (OSError, ValueError) as error:
+            warnings.warn(
+                f"The state after {epochs} epochs and {steps} steps is not saved: "
+                f"{str(error).rstrip('.')}. {self.path} keeps "
+                f"{'an earlier state' if self.path.is_file() else 'nothing'}.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+    def _contents(self, epochs: int, steps: int) -> dict[str, np.ndarray]:
+        average_replicas(self.model)  # the file holds what the first replica has
+        variables = _state(self.model)
+        tensors = [keras.ops.convert_to_tensor(variable) for variable in variables]
+        arrays = [np.array(keras.ops.convert_to_numpy(tensor)) for tensor in tensors]
+        return {
+            **{str(index): array for index, array in enumerate(arrays)},
+            "names": np.array(_names(self.model, variables)),
+            "epochs_done": np.array(epochs),
+            "steps_done": np.array(steps),
+            "steps_per_epoch": np.array((self.params or {}).get("steps") or 0),
+        }
+
+
+def _state(model: keras.Model) -> list[Any]:
+    """All variables that training changes, but for the metrics'."""
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is None:
+        raise ValueError(
+            "A checkpoint holds the optimizer, too: compile the model before `restore`."
+        )
+    if not optimizer.built:
+        with scope_of(model):
+            optimizer.build(model.trainable_variables)
+    metrics = {id(variable) for variable in model.metrics_variables}
+    state = [variable for variable in model.variables if id(variable) not in metrics]
+    return [*state, *optimizer.variables]
+
+
+def _names(model: keras.Model, variables: list[Any]) -> list[str]:
+    """Names of variables, without the numbers that Keras counts up in a process."""
+    layers = {model.name: "model", **stable_names(model)}
+    optimizer = type(model.optimizer).__name__
+    slots = {id(variable) for variable in model.optimizer.variables}
+    names = []
+    for variable in variables:
+        *parts, last = variable.path.split("/")
+        if id(variable) in slots:  # in the order of the weights, whose names they hold
+            names.append(f"{optimizer}/{re.sub(r'_[0-9]+(?=_|$)', '', last)}")
+        else:
+            parts = [layers.get(part, _SEEDS.sub("", part)) for part in parts]
+            names.append("/".join([*parts, last]))
+    return names
+
+
+def _check_finite(contents: dict[str, np.ndarray]) -> None:
+    for index, name in enumerate(contents["names"].tolist()):
+        if not np.isfinite(contents[str(index)].astype("float32", copy=False)).all():
+            raise ValueError(f"{name} is not finite")

@@ -24,20 +24,19 @@ def learning_rate(
     """Makes a schedule that counts in epochs.
 
     Args:
-        schedule: `"cosine"`: from `base` to 0 over all epochs. `"step"`: a tenth
-            at each of `drop_epochs`. `"constant"`.
-        base: Float, the first rate.
-        epochs: Integer, length of the training.
-        steps_per_epoch: Integer, batches in an epoch.
-        drop_epochs: Integers that rise, used by `"step"`: after how many epochs
-            the rate drops. Those past the end never come. Default 30, 60, 90; ADL's
-            code has a fourth at 100.
+        schedule: String. `"cosine"`: from `base` to 0 over all epochs. `"step"`: a
+            tenth at each of `drop_epochs`. `"constant"`.
+        base: Float >= 0. First rate.
+        epochs: Integer. Length of the training.
+        steps_per_epoch: Integer. Batches in an epoch.
+        drop_epochs: Integers that rise. Epochs after which `"step"` drops. Those past
+            the end never come. Default 30, 60, 90 [ADL's code has a fourth at 100].
 
     Returns:
-        A float or a schedule of `keras.optimizers.schedules`.
+        A float, or a schedule of `keras.optimizers.schedules`.
 
     Raises:
-        TypeError: A number has another type than it must have; a boolean is none.
+        TypeError: A number has another type.
         ValueError: `schedule` is unknown, a number is out of range, or `drop_epochs`
             do not rise.
 
@@ -73,8 +72,7 @@ def _checked_drops(given: Sequence[int]) -> list[int]:
     return drops
 
 
-# Names that Keras gives to what a layer multiplies its input by. Biases, and the
-# `gamma` and `beta` of a normalization, are none of these.
+# What a layer multiplies its input by; not biases, `gamma` and `beta`.
 KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")
 
 
@@ -82,42 +80,34 @@ KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")
 class LayerwiseSGD(keras.optimizers.SGD):
     """SGD with momentum that multiplies the gradients of chosen layers.
 
-    Pretrained layers want a lower rate than a new head. Multiplying gradients, as
-    ADL's code does, is for SGD the same as multiplying the rate, and works on every
-    backend, under loss scaling and with schedules. The order of a step is: decay
-    (`l2_decay`), multiplier, clipping, momentum.
+    Pretrained layers want a lower rate than a new head. For SGD, multiplying gradients
+    is multiplying the rate [ADL's code], and works on every backend, under loss scaling
+    and with schedules. The order of a step is: decay (`l2_decay`), multiplier,
+    clipping, momentum.
 
-    With its defaults the rest is Keras' SGD, which differs from the optimizers that
-    the papers' code was written for in two ways:
+    With its defaults the rest is Keras' SGD, which differs in two ways from the
+    optimizers that the papers' code was written for:
 
     - *Decay.* `weight_decay` of Keras shrinks every weight by `learning_rate *
-      weight_decay`, whatever its layer's multiplier, and leaves the velocity alone.
-      A penalty in the loss, `l2_decay / 2 * sum(w ** 2)`, adds `l2_decay * w` to the
-      gradient, which then passes through multiplier and momentum. That is
-      `l2_decay`.
-    - *Velocity.* Keras keeps the rate in the velocity: `v = momentum * v - rate * g`,
-      `w += momentum * v - rate * g` (Nesterov). After the rate has dropped to a
-      tenth, the old velocity still moves the weights at the old rate, for some ten
-      steps. TensorFlow 1 and PyTorch keep the velocity free of the rate:
-      `v = momentum * v + g`, `w -= rate * (g + momentum * v)`. That is
-      `rate_free_velocity`; while the rate is constant, both are the same.
+      weight_decay`, whatever its multiplier. A penalty in the loss, `l2_decay / 2 *
+      sum(w ** 2)`, adds `l2_decay * w` to the gradient, before multiplier and momentum.
+      That is `l2_decay`.
+    - *Velocity.* In Keras the rate is in the velocity, so that after a drop of the rate
+      the old velocity still moves the weights at the old rate for some ten steps.
+      TensorFlow 1 and PyTorch keep it out: `v = momentum * v + g`,
+      `w -= rate * (g + momentum * v)`. That is `rate_free_velocity`.
 
     Args:
         learning_rate: Float, or a schedule of `keras.optimizers.schedules`.
-        momentum: Float in [0, 1]. Default 0.9, as in ADL's code.
-        nesterov: Boolean. Default true, as in ADL's code.
-        multipliers: Pattern of a layer's name to the factor of its gradients, such
-            as `{"head_*": 10.0}`; `*`, `?` and `[1-3]` are wildcards. The first
-            pattern that fits counts. Weights of a layer inside a layer (of a block
-            or a nested model) follow the innermost name that a pattern fits. Layers
-            that fit none have 1.
-        l2_decay: Float >= 0, added to the gradients times the weights. Default 0.
-            ADL's code has 5e-4 for VGG and 1e-4 for ResNet.
-        l2_weights: Names of the weights that `l2_decay` is for, or `None` for all.
-            Default: `"kernel"`, `"depthwise_kernel"` and `"pointwise_kernel"`, as in
-            ADL's code; PyTorch's SGD decays all, as in wsolevaluation.
-        rate_free_velocity: Boolean. Whether the velocity is free of the rate.
-            Default false, as in Keras.
+        momentum: Float in [0, 1]. Default 0.9 [ADL's code].
+        nesterov: Boolean. Default `True` [ADL's code].
+        multipliers: Pattern of a layer's name to the factor of its gradients, such as
+            `{"head_*": 10.0}`. The first pattern that fits counts; of nested layers,
+            the innermost that fits. Layers that fit none have 1.
+        l2_decay: Float >= 0. Default 0 [ADL's code: 5e-4 for VGG, 1e-4 for ResNet].
+        l2_weights: Names of the weights that decay; `None` for all [PyTorch's SGD].
+            Default: kernels [ADL's code].
+        rate_free_velocity: Boolean. Default `False` [Keras].
         **kwargs: Passed on to `keras.optimizers.SGD`.
 
     Raises:
@@ -152,7 +142,10 @@ class LayerwiseSGD(keras.optimizers.SGD):
         super().__init__(
             learning_rate=learning_rate, momentum=momentum, nesterov=nesterov, **kwargs
         )
-        self.multipliers = _checked_multipliers(multipliers)
+        self.multipliers = {
+            pattern: check_number(f"multipliers[{pattern!r}]", factor, high=None)
+            for pattern, factor in (multipliers or {}).items()
+        }
         self.l2_decay = float(check_number("l2_decay", l2_decay, high=None))
         if isinstance(l2_weights, str):
             raise TypeError(
@@ -160,8 +153,7 @@ class LayerwiseSGD(keras.optimizers.SGD):
                 f"l2_weights={l2_weights!r} (of type str)."
             )
         self.l2_weights = None if l2_weights is None else list(l2_weights)
-        check_bool("rate_free_velocity", rate_free_velocity)
-        self.rate_free_velocity = rate_free_velocity
+        self.rate_free_velocity = check_bool("rate_free_velocity", rate_free_velocity)
 
     def build(self, variables: list) -> None:
         fitting = patterns_that_fit(self.multipliers, variables)
@@ -255,17 +247,3 @@ def _replicas() -> int:
 def _layers(path: str) -> list[str]:
     """Names of the layers that a weight belongs to, the innermost last."""
     return path.split("/")[:-1]
-
-
-def _checked_multipliers(given: Mapping[str, float] | None) -> dict[str, float]:
-    multipliers = dict(given or {})
-    for name, factor in multipliers.items():
-        if isinstance(factor, bool):
-            raise TypeError(
-                f"`multipliers` must be numbers >= 0. Received: {{{name!r}: {factor}}} "
-                "(of type bool)."
-            )
-    negative = {name: m for name, m in multipliers.items() if m < 0}
-    if negative:
-        raise ValueError(f"`multipliers` must be >= 0. Received: {negative}.")
-    return multipliers

@@ -5,7 +5,8 @@ import functools
 import keras
 import numpy as np
 
-from keras_wsol import data, evaluation
+from keras_wsol import data
+from keras_wsol.layers import DGDM, SAGD
 from keras_wsol.models import build_classifier
 from keras_wsol.training import LayerwiseSGD, learning_rate
 from tests.models.small import dtype_policy
@@ -15,7 +16,7 @@ TRAIN_IMAGES, TEST_IMAGES = 300, 200
 EPOCHS, BATCH, RATE = 6, 20, 0.1
 # On 12x12 maps the default block of 3x3 cells would drop a quarter of the object, as
 # on the 6x6 maps of the quickstart.
-OPTIONS = {name: {"block_size": "adaptive"} for name in ("sagd", "dgdm")}
+METHODS = {"sagd": SAGD(block_size="adaptive"), "dgdm": DGDM(block_size="adaptive")}
 PLACES = ["relu_3", "relu_4"]
 
 
@@ -51,11 +52,10 @@ def build(method, policy="float32", jit=False, seed=0):
     with dtype_policy(policy):
         model = build_classifier(
             backbone(),
-            method,
+            METHODS.get(method, method),
             CLASSES,
             weights=None,
             drop_after=None if method == "cam" else PLACES,
-            method_options=OPTIONS.get(method),
             backbone_options={"normalization": "tf"},
             seed=seed,
         )
@@ -87,5 +87,7 @@ def train(model, seed=0):
 
 def measure(model):
     """Top-1 accuracy and GT-known Loc at the threshold 0.2 on the test split."""
+    from keras_wsol import evaluation
+
     report = evaluation.evaluate(model, drawn("test", TEST_IMAGES), batch_size=100)
     return report.top1_cls, report.fixed.gt_known_loc

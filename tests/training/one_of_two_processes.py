@@ -10,16 +10,17 @@ import numpy as np
 
 from keras_wsol import models, training
 from keras_wsol.data.numpy_pipeline import TrainingBatches
+from keras_wsol.layers import ADL
 from tests.data.small_datasets import in_memory, noise
 
 CASES = {
-    "cam": ("cam", {}, "batch_norm"),
-    "adl": ("adl", {"draw": "sample", "drop_rate": 0.5}, None),
+    "cam": ("cam", "batch_norm"),
+    "adl": (ADL(0.5, draw="sample"), None),
 }
 
 
 def trained(case, shard):
-    method, options, freeze = CASES[case]
+    method, freeze = CASES[case]
     inputs = keras.Input((14, 21, 3))
     x = keras.layers.Conv2D(6, 3, strides=2, name="conv")(inputs)
     x = keras.layers.BatchNormalization(name="bn")(x)
@@ -29,7 +30,6 @@ def trained(case, shard):
         method,
         12,
         weights=None,
-        method_options=options,
         backbone_options={"normalization": "tf"},
         freeze=freeze,
         seed=1,

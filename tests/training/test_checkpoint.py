@@ -6,68 +6,221 @@ import keras
 import numpy as np
 import pytest
 
-from keras_wsol.layers import ADL
-from keras_wsol.training import Checkpoint, LayerwiseSGD, learning_rate
-from tests.data.small_datasets import in_memory, noise
-
-IMAGES = in_memory(noise(9, 16, 22))
-STEPS = 2
-
-
-def make_model(filters=4, seed=0):
-    keras.utils.set_random_seed(seed)
-    images = keras.Input((14, 21, 3))
-    x = keras.layers.Rescaling(1 / 255)(images)
-    x = keras.layers.Conv2D(filters, 3, activation="relu", name="conv")(x)
-    x = keras.layers.BatchNormalization(name="norm")(x)
-    # Draws at each step: its seed generator has a state.
-    x = ADL(0.5, 0.6, draw="sample", seed=1, name="adl")(x)
-    x = keras.layers.GlobalAveragePooling2D()(x)
-    model = keras.Model(images, keras.layers.Dense(9, name="head_dense")(x))
-    rate = learning_rate("cosine", 0.05, epochs=3, steps_per_epoch=STEPS)
-    model.compile(
-        LayerwiseSGD(rate, multipliers={"head_*": 3.0}),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-        jit_compile=False,  # it takes longer than the steps
-    )
-    return model
+from keras_wsol.training import Checkpoint, EpochLog, LayerwiseSGD
+from keras_wsol.training.checkpoint import Progress
+from tests.training.small_run import (
+    IMAGES,
+    STEPS,
+    Stop,
+    assert_same_state,
+    fit,
+    make_model,
+    state,
+)
 
 
-def train(model, epochs, *callbacks, done=0):
-    batches = IMAGES.batches(
-        4, training=True, seed=2, image_size=(14, 21), start_step=done * STEPS
-    )
-    model.fit(
-        batches,
-        epochs=epochs,
-        initial_epoch=done,
-        callbacks=list(callbacks),
-        verbose=0,
-    )
-    return model
+class Watch(keras.callbacks.Callback):
+    """Notes what is saved when, and what `stop_training` is."""
 
+    def __init__(self, checkpoint):
+        super().__init__()
+        self.saved, self.kinds = [], set()
+        save = checkpoint._save
 
-def state(model):
-    """Weights, seed generators and optimizer, by number and name."""
-    variables = [*model.variables, *model.optimizer.variables]
-    metrics = {id(variable) for variable in model.metrics_variables}
-    return {
-        f"{index} {variable.name}": variable.numpy()
-        for index, variable in enumerate(variables)
-        if id(variable) not in metrics
-    }
+        def note(epochs, steps, logs):
+            self.saved.append((epochs, steps))
+            save(epochs, steps, logs)
 
+        checkpoint._save = note
 
-def assert_same_state(first, second):
-    assert list(first) == list(second)
-    for name, value in first.items():
-        np.testing.assert_array_equal(value, second[name], err_msg=name)
+    def on_train_batch_end(self, batch, logs=None):
+        self.kinds.add(type(self.model.stop_training))
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.kinds.add(type(self.model.stop_training))
 
 
 @pytest.fixture(scope="module")
-def uninterrupted():
-    return state(train(make_model(), 3))
+def whole(tmp_path_factory):
+    """One uninterrupted run with all that is under test."""
+    folder = tmp_path_factory.mktemp("whole")
+    checkpoint = Checkpoint(folder / "a.npz", every_steps=3)
+    watch = Watch(checkpoint)
+    model = make_model()
+    history = fit(model, 3, EpochLog(folder / "log.csv"), checkpoint, watch).history
+    return {"model": model, "history": history, "watch": watch, "folder": folder}
+
+
+def test_saves_after_every_so_many_steps_and_after_epochs(whole):
+    expected = [(0, 3), (1, 0), (1, 3), (2, 0), (2, 3), (3, 0)]
+    assert whole["watch"].saved == expected
+    assert sorted(path.name for path in whole["folder"].iterdir()) == [
+        "a.npz",
+        "log.csv",
+    ]
+
+
+def test_the_file_holds_the_last_state(whole):
+    other = make_model(seed=5)
+    done = Checkpoint(whole["folder"] / "a.npz").restore(other)
+    assert (done, done.steps) == (3, 0)
+    saved = state(whole["model"])
+    assert any("seed_generator" in name for name in saved)
+    assert_same_state(state(other), saved)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "steps"),
+    [(1, 3), (2, 0), pytest.param(0, 2, marks=pytest.mark.slow)],
+)
+def test_resumed_is_uninterrupted(tmp_path, whole, epoch, steps):
+    path, log = tmp_path / "runs" / "a.npz", tmp_path / "runs" / "log.csv"
+    checkpoint = Checkpoint(path, every_steps=1)
+    stop = Stop(epoch, steps + 1)  # that step is not saved
+    with pytest.raises(KeyboardInterrupt):
+        fit(make_model(), 3, stop, EpochLog(log), checkpoint)
+    model = make_model(seed=77)  # nothing of it may remain
+    checkpoint = Checkpoint(path)
+    done = checkpoint.restore(model)
+    assert (done, done.steps) == (epoch, steps)
+    watch = Watch(checkpoint)
+    history = fit(model, 3, EpochLog(log, done), checkpoint, watch, done=done).history
+    assert_same_state(state(model), state(whole["model"]))
+    assert watch.kinds == {bool}
+    assert checkpoint.restore(make_model()) == 3
+    # Whole epochs log the same; the begun one has one row, too.
+    after = epoch + bool(steps)
+    for name, values in whole["history"].items():
+        assert history[name][after - epoch :] == values[after:], name
+    rows = [log.read_text().splitlines(), _rows(whole["folder"])]
+    assert len(rows[0]) == len(rows[1]) == 4
+    assert rows[0][after + 1 :] == rows[1][after + 1 :]
+
+
+def _rows(folder):
+    return (folder / "log.csv").read_text().splitlines()
+
+
+class LastEpoch(keras.callbacks.Callback):
+    """Wants the end of training after any epoch."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.stop_training = True
+
+
+class LastAtValidation(LastEpoch):
+    def on_test_end(self, logs=None):
+        self.model.stop_training = True
+
+
+@pytest.mark.parametrize("validated", [False, True])
+def test_another_callback_ends_training_after_a_begun_epoch(tmp_path, validated):
+    path = tmp_path / "a.npz"
+    with pytest.raises(KeyboardInterrupt):
+        fit(make_model(), 3, Checkpoint(path, every_steps=1), Stop(0, 2))
+    model, checkpoint = make_model(), Checkpoint(path)
+    done = checkpoint.restore(model)
+    options, callbacks = {}, [checkpoint, LastEpoch()]
+    if validated:  # then the order does not matter
+        callbacks.reverse()
+        options["validation_data"] = IMAGES.batches(4, image_size=(14, 21))
+    fit(model, 3, *callbacks, done=done, **options)
+    assert checkpoint.restore(make_model()) == 1, "training went on"
+    assert int(model.optimizer.iterations) == STEPS
+
+
+def test_saves_by_the_clock(tmp_path, monkeypatch):
+    checkpoint = Checkpoint(tmp_path / "a.npz", every_seconds=10)
+    saved = []
+    monkeypatch.setattr(checkpoint, "_save", lambda *args: saved.append(args[:2]))
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    checkpoint.set_model(make_model())
+    checkpoint.set_params({"steps": 6})
+    clock = [0.0]
+    checkpoint.on_epoch_begin(0)
+    for step in range(6):
+        clock[0] += 6.0
+        checkpoint.on_train_batch_end(step)
+    # The last is left to the end of the epoch.
+    assert saved == [(0, 2), (0, 4)]
+
+
+def test_keras_need_not_wait_where_nothing_is_saved_within(tmp_path):
+    path = tmp_path / "a.npz"
+    assert Checkpoint(path).async_safe
+    assert not Checkpoint(path, every_steps=2).async_safe
+    assert not Checkpoint(path, every_seconds=2).async_safe
+
+
+@pytest.mark.slow
+def test_several_steps_at_once(tmp_path, whole):
+    def model():
+        made = make_model()
+        made.steps_per_execution = 2
+        return made
+
+    path = tmp_path / "a.npz"
+    checkpoint = Checkpoint(path, every_steps=1)
+    with pytest.raises(KeyboardInterrupt):
+        fit(model(), 3, checkpoint, Stop(1, 2))
+    resumed = model()
+    done = checkpoint.restore(resumed)
+    assert (done, done.steps) == (1, 2)
+    fit(resumed, 3, checkpoint, done=done)
+    assert_same_state(state(resumed), state(whole["model"]))
+
+
+def test_what_does_not_fit_is_refused_before_the_first_step(tmp_path):
+    path = tmp_path / "a.npz"
+    model = make_model()
+    saving = Checkpoint(path)
+    saving.set_model(model)
+    saving.set_params({"steps": 4})
+    saving._save(1, 2, {})
+    checkpoint = Checkpoint(path)
+
+    def begin(params, epoch=1, at_once=1):
+        progress = checkpoint.restore(model)
+        checkpoint.set_model(model)
+        checkpoint.set_params(params)
+        model.steps_per_execution = at_once
+        checkpoint.on_train_begin()
+        checkpoint.on_epoch_begin(epoch)
+        return progress
+
+    with pytest.raises(ValueError, match=r"of an epoch of 4 steps. .*per_epoch=8"):
+        begin({"steps": 8})
+    with pytest.raises(ValueError, match=r"epoch 1, which must be .*initial_epoch=0"):
+        begin({"steps": 4}, epoch=0)
+    with pytest.raises(ValueError, match=r"give `fit` its `steps_per_epoch`"):
+        begin({"steps": None})
+    with pytest.raises(ValueError, match=r"must divide the 2 steps .*execution=3"):
+        begin({"steps": 4}, at_once=3)
+    with pytest.raises(ValueError, match=r"larger. Received: steps_per_epoch=2"):
+        begin({"steps": 4}).start_step(2)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"every_steps": 0}, ValueError, "`every_steps` must be an integer >= 1"),
+        ({"every_steps": 2.5}, TypeError, "`every_steps` must be an integer >= 1"),
+        ({"every_seconds": -1}, ValueError, "`every_seconds` must be a number >= 0"),
+    ],
+)
+def test_arguments(tmp_path, options, error, message):
+    with pytest.raises(error, match=message):
+        Checkpoint(tmp_path / "a.npz", **options)
+
+
+def test_progress():
+    done = Progress(3, steps=20)
+    assert (done, done.steps) == (3, 20)
+    assert done.start_step(100) == 320
+    assert f"{done} {done!r}" == "3 Progress(3, steps=20)"
+    assert Progress().start_step(7) == 0
+    found = [bool(each) for each in (Progress(), Progress(0, 1), Progress(1))]
+    assert found == [False, True, True]
 
 
 def test_a_normalization_is_adapted_as_it_was(tmp_path):
@@ -82,22 +235,24 @@ def test_a_normalization_is_adapted_as_it_was(tmp_path):
     model = model_of(normalization)
     normalization.adapt(x)
     path = tmp_path / "state.npz"
-    model.fit(x, x[:, :1], callbacks=[Checkpoint(path)], verbose=0)
+    save(model, path)
     other = model_of(keras.layers.Normalization())
     Checkpoint(path).restore(other)
-    np.testing.assert_array_equal(other.predict_on_batch(x), model.predict_on_batch(x))
+    np.testing.assert_array_equal(other(x), model(x))
 
 
-def test_interrupted_and_resumed_is_uninterrupted(tmp_path, uninterrupted):
-    path = tmp_path / "runs" / "checkpoint.npz"
-    train(make_model(), 1, Checkpoint(path))
-    resumed = make_model(seed=77)  # nothing of it may remain
-    checkpoint = Checkpoint(path)
-    assert checkpoint.restore(resumed) == 1
-    train(resumed, 3, checkpoint, done=1)
-    assert_same_state(state(resumed), uninterrupted)
-    assert any("seed_generator" in name for name in uninterrupted)
-    assert checkpoint.restore(make_model()) == 3
+def test_weights_in_bfloat16_come_back(tmp_path):
+    def model():
+        inputs = keras.Input((3,))
+        made = keras.Model(inputs, keras.layers.Dense(2, dtype="bfloat16")(inputs))
+        made.compile(keras.optimizers.SGD(0.1), "mse")
+        return made
+
+    first, second = model(), model()
+    save(first, tmp_path / "a.npz").restore(second)
+    for old, new in zip(first.weights, second.weights, strict=True):
+        assert new.dtype == "bfloat16"
+        np.testing.assert_array_equal(*(np.array(w, "float32") for w in (old, new)))
 
 
 def randomize(model, rng):
@@ -175,8 +330,8 @@ def test_killed_while_writing_leaves_the_last_one(tmp_path, rng, monkeypatch):
     model = randomize(make_model(), rng)
     checkpoint = save(model, tmp_path / "a.npz", epoch=4)
 
-    def die(file, **arrays):
-        file.write(b"half a file")
+    def die(path, **arrays):
+        path.write_bytes(b"half a file")
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -211,15 +366,14 @@ def test_suffix(tmp_path):
         Checkpoint(tmp_path / "checkpoint.h5")
 
 
-def test_a_loss_that_is_no_number_does_not_replace_the_last_good_state(tmp_path):
-    # `TerminateOnNaN` ends the epoch early; `on_epoch_end` is called all the same.
-    checkpoint = Checkpoint(tmp_path / "a.npz")
-    model = make_model()
-    x, y = noise(4, 14, 21), np.arange(4)
-    callbacks = [keras.callbacks.TerminateOnNaN(), checkpoint]
-    model.fit(x, y, epochs=1, callbacks=callbacks, verbose=0)
+def test_a_nan_loss_does_not_replace_the_last_good_state(tmp_path, rng):
+    model = randomize(make_model(), rng)
+    checkpoint = save(model, tmp_path / "a.npz")
+    with pytest.warns(RuntimeWarning, match="not saved: the loss is nan. .*an earlier"):
+        checkpoint.on_epoch_end(1, {"loss": float("nan")})
     model.get_layer("head_dense").bias.assign(np.full(9, np.nan))
-    model.fit(x, y, epochs=2, initial_epoch=1, callbacks=callbacks, verbose=0)
+    with pytest.warns(RuntimeWarning, match="head_dense/bias is not finite"):
+        checkpoint.on_epoch_end(1, {"loss": 1.0})
     assert checkpoint.restore(model) == 1
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
 
@@ -267,7 +421,9 @@ def test_same_shapes_under_other_names_are_refused(tmp_path, rng, order, message
 
 def test_numbered_layers_in_another_order_are_refused(tmp_path, rng):
     checkpoint = save(randomize(unnamed(("part_1", "part_2")), rng), tmp_path / "a.npz")
-    with pytest.raises(ValueError, match="'part/kernel' where this one has 'part_1/k"):
+    with pytest.raises(
+        ValueError, match="'part_1/kernel' where this one has 'part_2/k"
+    ):
         checkpoint.restore(unnamed(("part_2", "part_1")))
 
 
@@ -276,12 +432,3 @@ def test_an_optimizer_with_the_same_shapes_is_refused(tmp_path, rng):
     other = unnamed(optimizer=keras.optimizers.SGD(0.1, momentum=0.9))
     with pytest.raises(ValueError, match=r"it has 'LayerwiseSGD/.*one has 'SGD/"):
         checkpoint.restore(other)
-
-
-def test_a_checkpoint_without_names_is_taken_by_its_shapes(tmp_path, rng):
-    model = randomize(unnamed(), rng)
-    checkpoint = save(model, tmp_path / "a.npz")
-    with np.load(checkpoint.path) as saved:
-        arrays = {name: saved[name] for name in saved.files if name != "names"}
-    np.savez(checkpoint.path, **arrays)
-    assert checkpoint.restore(unnamed()) == 1

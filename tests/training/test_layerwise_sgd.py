@@ -169,6 +169,6 @@ def test_pattern_that_fits_no_layer_is_refused_the_second_time_too():
 
 
 def test_negative_multiplier():
-    message = r"`multipliers` must be >= 0. Received: \{'a': -1.0\}."
+    message = r"`multipliers\[.a.\]` must be a number >= 0. Received: .*=-1.0."
     with pytest.raises(ValueError, match=message):
         LayerwiseSGD(multipliers={"a": -1.0, "b": 0.0})

@@ -183,6 +183,7 @@ def fit(model, epochs, *callbacks, done=0):
     return model
 
 
+@pytest.mark.slow
 def test_a_scale_that_is_too_high_costs_steps_and_no_weights(tmp_path):
     keras.utils.set_random_seed(0)
     model = scaled_classifier(2.0**40)

@@ -128,10 +128,6 @@ def test_resumed_within_an_epoch_is_uninterrupted(found):
     for (name, a), b in zip(whole.items(), parts.values(), strict=True):
         if "Mean" not in name and "mean_metric" not in name:
             np.testing.assert_array_equal(b, a, err_msg=name)
-    for name in ("loss", "accuracy"):
-        # One epoch each; the sums of both replicas are put back as halves.
-        expected, after = found[f"within_{name}"]
-        np.testing.assert_allclose(after, expected, rtol=1e-6, err_msg=name)
 
 
 def test_a_strategy_that_cannot_work_is_refused_as_a_model_is_built(found):

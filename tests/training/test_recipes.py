@@ -11,16 +11,7 @@ import numpy as np
 import pytest
 
 from keras_wsol.models import BACKBONES, METHODS
-from keras_wsol.training import (
-    RECIPES,
-    Checkpoint,
-    EpochLog,
-    Progress,
-    Recipe,
-    StopAtNonFinite,
-    keep_best,
-    recipes,
-)
+from keras_wsol.training import RECIPES, Checkpoint, EpochLog, Recipe, recipes
 from tests.data.small_datasets import in_memory, noise
 
 ALL = list(RECIPES.values())
@@ -56,7 +47,44 @@ def small_model():
     return keras.Model(images, keras.layers.Dense(9, name="head_dense")(x))
 
 
+FROZEN = Path(__file__).parents[1] / "reference" / "recipes.json"
+
+
+def layer_configs(chosen):
+    """Place to the configuration of the layer that the method inserts there."""
+    kind, spec = METHODS[chosen.method], BACKBONES[chosen.backbone]
+    places = () if kind is None else chosen.drop_after or spec.places(chosen.method)
+    configs = {}
+    for place in places:
+        layer = kind(**spec.preset(chosen.method, place, (224, 224, 3)))
+        names = set(layer.get_config()) - {"name", "dtype", "trainable", "seed"}
+        configs[place] = {name: layer.get_config()[name] for name in sorted(names)}
+    return configs
+
+
+def configuration(chosen):
+    """Every value of a recipe and of the layers and optimizer that it makes."""
+    text = {"notes", "lacks", "target_source"}
+    values = json.loads(chosen.to_json())
+    optimizer = chosen.optimizer(6000).get_config()
+    return json.loads(
+        json.dumps(
+            {
+                **{name: value for name, value in values.items() if name not in text},
+                "layers": layer_configs(chosen),
+                "optimizer": {k: v for k, v in optimizer.items() if k != "name"},
+            }
+        )
+    )
+
+
 # --- the table
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_value_is_frozen(name):
+    frozen = json.loads(FROZEN.read_text())
+    assert configuration(RECIPES[name]) == frozen[name]
 
 
 def test_names_are_those_of_the_table():
@@ -95,7 +123,8 @@ def test_adls_code_to_the_letter(name):
     assert chosen.steps_per_epoch(images) == steps
     assert (chosen.epochs, chosen.batch_size) == (105, 32)
     assert (chosen.num_classes, chosen.keep) == (classes, "lowest_error")
-    assert chosen.method_options == {"drop_rate": 0.75, "drop_threshold": threshold}
+    for config in layer_configs(chosen).values():
+        assert (config["drop_rate"], config["drop_threshold"]) == (0.75, threshold)
     assert (chosen.image_size, chosen.view) == ((224, 224), "center_crop")
     optimizer = chosen.optimizer(images)
     assert (optimizer.momentum, optimizer.nesterov) == (0.9, True)
@@ -154,8 +183,12 @@ def test_our_figure_is_that_of_the_table_of_results():
         assert ours[name] == pytest.approx(100 * float(row[column]), abs=0.01)
 
 
-@pytest.mark.parametrize("chosen", ALL, ids=lambda r: r.name)
-def test_every_value_says_where_it_comes_from(chosen):
+def test_every_value_says_where_it_comes_from():
+    for chosen in ALL:
+        check_notes(chosen)
+
+
+def check_notes(chosen):
     for entry in dataclasses.fields(Recipe):
         value = getattr(chosen, entry.name)
         if entry.name in DESCRIBED | {"lacks"} or value in (None, (), {}):
@@ -258,21 +291,20 @@ def test_fewer_images_than_a_batch():
 # --- what they make
 
 
-@pytest.mark.parametrize("chosen", ALL, ids=lambda r: r.name)
-def test_options_are_those_of_the_method_and_of_the_backbone(chosen, monkeypatch):
+def test_a_build_takes_changes(monkeypatch):
     given = {}
     monkeypatch.setattr(recipes, "build_classifier", lambda **kw: given.update(kw))
-    chosen.build(weights=None, seed=3)
-    assert given["input_shape"] == (224, 224, 3)
-    assert given["num_classes"] == chosen.num_classes
-    assert (given["weights"], given["seed"]) == (None, 3)
-    chosen.build(class_names=("a", "b"))
-    assert (given["num_classes"], given["weights"]) == (2, "imagenet")
-    layer = METHODS[chosen.method]
-    if layer is not None:
-        config = layer(**given["method_options"]).get_config()
-        for name, value in given["method_options"].items():
-            assert config[name] == value
+    for chosen in ALL:
+        chosen.build(weights=None, seed=3)
+        assert given["input_shape"] == (224, 224, 3)
+        assert given["num_classes"] == chosen.num_classes
+        assert (given["method"], given["drop_after"]) == (
+            chosen.method,
+            chosen.drop_after,
+        )
+        assert (given["weights"], given["seed"]) == (None, 3)
+        chosen.build(class_names=("a", "b"))
+        assert (given["num_classes"], given["weights"]) == (2, "imagenet")
 
 
 BUILT = [
@@ -402,77 +434,39 @@ def test_the_model_with_the_lowest_error_is_kept_of_equals_the_first(tmp_path):
 
 
 def test_a_resumed_run_keeps_the_best_of_before(tmp_path):
-    run(small(), tmp_path, 1)
-    log = tmp_path / "log.csv"
-    header, row = log.read_text().splitlines()
-    values = dict(zip(header.split(","), row.split(","), strict=True))
-    # As if the first epoch had been perfect.
-    values["val_accuracy"] = "1.0"
-    log.write_text(f"{header}\n{','.join(values.values())}\n")
-    before = (tmp_path / "best.keras").read_bytes()
     model = small_model()
     small().compile(model, 9)
-    _, callbacks = small().resume(model, tmp_path)
+    saved = Checkpoint(tmp_path / "checkpoint.npz")
+    saved.set_model(model)
+    saved.on_epoch_end(0)
+    (tmp_path / "log.csv").write_text(
+        "accuracy,epoch,loss,val_accuracy,val_loss\r\n0.5,0,1.5,0.75,1.6\r\n",
+        newline="",
+    )
+    done, callbacks = small().resume(model, tmp_path)
     (best,) = [c for c in callbacks if hasattr(c, "save_best_only")]
-    assert best.best == 1.0
-    run(small(), tmp_path, 3)
-    assert (tmp_path / "best.keras").read_bytes() == before
+    assert (done, best.best) == (1, 0.75)
 
 
-HEADER = "accuracy,epoch,loss,val_accuracy,val_loss\r\n"
+def test_a_nan_loss_stops_training_with_the_step_named(tmp_path):
+    images = in_memory(noise(9, 16, 22))
+    chosen, model = small(keep="last"), small_model()
+    chosen.compile(model, 9, jit_compile=False)
+    _, callbacks = chosen.resume(model, tmp_path)
 
+    class Spoil(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            if batch == 1:
+                self.model.get_layer("head_dense").bias.assign(np.full(9, np.nan))
 
-@pytest.mark.parametrize(
-    ("log", "done", "best"),
-    [
-        ("", Progress(0, 3), None),
-        ("", Progress(1), None),
-        (f"{HEADER}0.5,0,1.5,0.25,1.6\r\n0.6,1,1.2,0.", Progress(1, 2), 0.25),
-        (f"{HEADER}0.5,0,1.5,0.25,1.6\r\n0.6,1,1.2,0.75,1\r\n", Progress(1), 0.25),
-        (f"{HEADER}0,0,1,0.25,1\r\n0,1,1,0.75,1\r\n0,2,1,0.5,1\r\n", Progress(3), 0.75),
-        (f"{HEADER}0,0,1,NA,NA\r\n0,1,1,nan,1\r\n0,2,1,,1\r\n", Progress(3), None),
-        ("accuracy,epoch,loss\r\n0.5,0,1.5\r\n", Progress(1), None),
-    ],
-)
-def test_the_accuracy_to_beat_is_that_of_whole_epochs(tmp_path, log, done, best):
-    # What a run leaves that is killed in its first epoch, or as it writes a row.
-    (tmp_path / "log.csv").write_text(log, newline="")
-    kept = keep_best(tmp_path / "best.keras", tmp_path / "log.csv", done)
-    assert kept.best == best
-
-
-def test_the_kept_file_is_whole_at_any_time(tmp_path, monkeypatch):
-    path = tmp_path / "best.keras"
-    path.write_bytes(b"the last one")
-    model = small_model()
-    small().compile(model, 9)
-    best = keep_best(path, tmp_path / "log.csv", 0)
-    best.set_model(model)
-    seen = []
-
-    def interrupted(self, target, **options):
-        Path(target).write_bytes(b"half")
-        seen.append(path.read_bytes())
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(keras.Model, "save", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            best.on_epoch_end(0, {"val_accuracy": 0.5})
-    assert seen == [path.read_bytes()] == [b"the last one"]
-    (tmp_path / ".best.keras.tmp.keras").write_bytes(b"of a run that was killed")
-    best.on_epoch_end(1, {"val_accuracy": 0.25})  # no better: nothing is saved
-    assert path.read_bytes() == b"the last one"
-    best.on_epoch_end(2, {"val_accuracy": 0.75})
-    keras.saving.load_model(path)
-    assert [each.name for each in tmp_path.iterdir()] == ["best.keras"]
-
-
-def test_resume_hands_the_batches_on(tmp_path):
-    model = small_model()
-    small().compile(model, 9)
-    _, (stop, *_, checkpoint) = small().resume(model, tmp_path, batches_of)
-    assert (stop.checkpoint, stop.batches) == (checkpoint, batches_of)
+    with pytest.raises(RuntimeError, match="NaN or Inf loss encountered at batch 1"):
+        model.fit(
+            chosen.batches(images),
+            steps_per_epoch=3,
+            callbacks=[*callbacks, Spoil()],
+            verbose=0,
+        )
+    assert not (tmp_path / "checkpoint.npz").exists()  # nothing good was saved
 
 
 def test_the_last_model_needs_no_validation(tmp_path):
@@ -481,7 +475,7 @@ def test_the_last_model_needs_no_validation(tmp_path):
     chosen.compile(model, 9)
     _, callbacks = chosen.resume(model, tmp_path)
     kinds = [type(callback) for callback in callbacks]
-    assert kinds == [StopAtNonFinite, EpochLog, Checkpoint]
+    assert kinds == [keras.callbacks.TerminateOnNaN, EpochLog, Checkpoint]
 
 
 def test_evaluation_options():

@@ -25,7 +25,15 @@ _REASONS = {
 
 
 def check_devices(strategy: Any = None) -> None:
-    """Raises if a model that is made now could not be trained on all its devices."""
+    """Raises if a model that is made now could not be trained on all its devices.
+
+    Args:
+        strategy: Strategy of `tf.distribute`. Default: the current one.
+
+    Raises:
+        ValueError: `keras.distribution` is set on another backend than JAX, or the
+            strategy is one that Keras cannot train with.
+    """
     backend, layout = keras.backend.backend(), keras.distribution.distribution()
     if layout is not None and backend != "jax":
         raise ValueError(

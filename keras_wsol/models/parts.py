@@ -6,6 +6,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_wsol.arguments import check_choice
+
 MODES = ("tf", "caffe", "torch")
 
 
@@ -22,16 +24,6 @@ class ImageNetNormalization(keras.layers.Layer):
             `"torch"`: to [0, 1], then less the mean, over the deviation.
         **kwargs: Passed on to `keras.layers.Layer` (`name`, ...).
 
-    Call arguments:
-        inputs: RGB images `(batch, height, width, 3)` in [0, 255], of any number
-            type.
-
-    Output shape:
-        Same as the input, float32.
-
-    Raises:
-        ValueError: `mode` is unknown.
-
     Example:
     >>> layer = ImageNetNormalization("tf")
     >>> images = keras.ops.full((1, 1, 1, 3), 255.0)
@@ -41,11 +33,7 @@ class ImageNetNormalization(keras.layers.Layer):
 
     def __init__(self, mode: str, **kwargs: Any) -> None:
         super().__init__(**{**kwargs, "dtype": "float32"})
-        if mode not in MODES:
-            raise ValueError(
-                f"`mode` must be one of {list(MODES)}. Received: mode={mode!r}."
-            )
-        self.mode = mode
+        self.mode = check_choice("mode", mode, MODES)
 
     def call(self, inputs: Any) -> Any:
         return keras.applications.imagenet_utils.preprocess_input(
@@ -70,9 +58,6 @@ class Logits(keras.layers.Dense):
         units: Integer, number of classes.
         class_names: Optional sequence of `units` strings.
         **kwargs: Passed on to `keras.layers.Dense`.
-
-    Raises:
-        ValueError: There are not `units` names, or two are the same.
 
     Example:
     >>> layer = Logits(2, class_names=["cat", "dog"])

@@ -10,7 +10,8 @@ import pytest
 from keras_wsol.data import ImageDataset
 from keras_wsol.evaluation import LocalizationEvaluation, evaluate
 from keras_wsol.layers import ADL
-from keras_wsol.models import Localizer, Logits
+from keras_wsol.models import Localizer
+from keras_wsol.models.parts import Logits
 from tests.evaluation.painted_split import NAMES, split_of
 from tests.models.painted import CELL, blob_images
 

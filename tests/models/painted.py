@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from keras_wsol.models import Logits
+from keras_wsol.models.parts import Logits
 from tests.reference import cam_numpy
 
 CELL = 4  # pixels a side of one cell of the features

@@ -1,11 +1,13 @@
 """Classifiers small enough to build in a test."""
 
 import contextlib
+from unittest import mock
 
 import keras
 import numpy as np
 
-from keras_wsol.models import BACKBONES, build_classifier
+from keras_wsol.layers import SqueezeExcite
+from keras_wsol.models import BACKBONES, BackboneSpec, build_classifier
 
 NUM_CLASSES = 5
 # The least that each takes, never square. InceptionV3 refuses sides below 75.
@@ -25,6 +27,64 @@ def small_classifier(backbone="mobilenet", method="cam", **arguments):
             **arguments,
         },
     )
+
+
+def tiny_backbone(*, include_top, weights, input_shape, alpha=1.0):
+    """Three convolutions with batch normalization, in the manner of MobileNet."""
+    assert not include_top
+    x = images = keras.Input(input_shape)
+    for number, filters in enumerate((4, 8, 8), start=1):
+        name = f"conv{number}"
+        x = keras.layers.Conv2D(
+            int(alpha * filters),
+            3,
+            strides=2 if number < 3 else 1,
+            padding="same",
+            use_bias=False,
+            name=name,
+        )(x)
+        x = keras.layers.BatchNormalization(name=f"{name}_bn")(x)
+        x = keras.layers.ReLU(6.0, name=f"{name}_relu")(x)
+    model = keras.Model(images, x, name="tiny")
+    if weights is not None:
+        model.load_weights(weights)
+    return model
+
+
+_TINY = {
+    "build": tiny_backbone,
+    "normalization": "tf",
+    "features": "conv3_relu",
+    "drop_after": ("conv2_relu", "conv3_relu"),
+    "method_drop_after": {"dfm": ("conv1_relu", "conv3_relu")},
+    "place_options": {"dgdm": {"conv2_relu": {"low_threshold": 0.2}}},
+    "options": {"alpha": 1.0},
+    "source": "For tests.",
+}
+TINY_ROWS = {
+    "tiny": BackboneSpec(**_TINY),
+    "tiny_head": BackboneSpec(
+        **{**_TINY, "drop_after": ("conv2_relu", "head_conv2")},
+        head_convolutions=2,
+    ),
+    "tiny_se": BackboneSpec(
+        **_TINY,
+        inserted_blocks={"conv2_se": "conv2_bn"},
+        block=lambda **arguments: SqueezeExcite(ratio=2, **arguments),
+    ),
+}
+TINY_SIZE = (16, 24)
+
+
+def tiny_classifier(backbone="tiny", method="cam", **arguments):
+    """A classifier on a row that only tests have."""
+    with mock.patch.dict(BACKBONES, TINY_ROWS):
+        return build_classifier(
+            backbone,
+            method,
+            arguments.pop("num_classes", NUM_CLASSES),
+            **{"weights": None, "input_shape": (*TINY_SIZE, 3), **arguments},
+        )
 
 
 def keras_backbone(backbone, seed=0):

@@ -3,19 +3,25 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_wsol.layers import ADL, CAGD, DGDM
-from keras_wsol.models import Logits, class_names_of
+from keras_wsol.cam.split import node_of
+from keras_wsol.layers import ADL, CAGD, DFM, DGDM, Cutout
+from keras_wsol.models import class_names_of
+from keras_wsol.models.parts import Logits
+from keras_wsol.models.splice import changed_layer, derive_seed
 from tests.models.small import (
+    TINY_SIZE,
     draw_weights,
     dtype_policy,
     keras_backbone,
     outputs,
     random_images,
     small_classifier,
+    tiny_backbone,
+    tiny_classifier,
     weights_by_layer,
 )
 
-SIZE = (64, 96)
+SIZE = TINY_SIZE
 NAMES = ("wren", "tern", "kite", "ibis", "auk")
 
 
@@ -31,10 +37,10 @@ def layers_of(model, layer_class):
 
 
 def test_logits_are_those_of_the_head_on_the_mean_of_the_features():
-    model = small_classifier("mobilenet", "dgdm")
+    model = tiny_classifier("tiny", "dgdm")
     draw_weights(model)
     images = random_images(3, SIZE)
-    features = keras.Model(model.input, model.get_layer("conv_pw_13_relu").output)
+    features = keras.Model(model.input, model.get_layer("conv3_relu").output)
     pooled = ops.convert_to_numpy(features(images)).mean(axis=(1, 2))
     kernel, bias = model.get_layer("head_logits").get_weights()
     np.testing.assert_allclose(
@@ -58,7 +64,7 @@ def test_weights_from_a_file_of_keras_applications(suffix, tmp_path):
 
 
 def saved_classifier(tmp_path, **arguments):
-    model = small_classifier(**arguments)
+    model = tiny_classifier(**arguments)
     draw_weights(model)
     model.save(tmp_path / "trained.keras")
     return model, tmp_path / "trained.keras"
@@ -68,7 +74,7 @@ def saved_classifier(tmp_path, **arguments):
 def test_weights_from_a_classifier(num_classes, tmp_path):
     # Of another method, even; the head comes along if it has the same shape.
     trained, path = saved_classifier(tmp_path, method="adl")
-    model = small_classifier(
+    model = tiny_classifier(
         method="dgdm", weights=path, num_classes=num_classes, seed=3
     )
     expected, found = weights_by_layer(trained), weights_by_layer(model)
@@ -80,7 +86,7 @@ def test_weights_from_a_classifier(num_classes, tmp_path):
         images = random_images(2, SIZE)
         np.testing.assert_array_equal(outputs(model, images), outputs(trained, images))
     else:
-        fresh = small_classifier(num_classes=4, seed=3)
+        fresh = tiny_classifier(num_classes=4, seed=3)
         fresh = weights_by_layer(fresh)["head_logits"]
         assert same(found["head_logits"], fresh)
 
@@ -88,52 +94,55 @@ def test_weights_from_a_classifier(num_classes, tmp_path):
 @pytest.mark.parametrize("method", ["se", "cbam"])
 def test_a_method_with_weights_starts_beside_carried_weights(method, tmp_path):
     trained, path = saved_classifier(tmp_path)
-    model = small_classifier(method=method, weights=path)
+    model = tiny_classifier(method=method, weights=path)
     expected, found = weights_by_layer(trained), weights_by_layer(model)
     assert all(same(found[name], expected[name]) for name in expected)
     # What the file does not have is drawn as ever.
-    drawn = weights_by_layer(small_classifier(method=method))
+    drawn = weights_by_layer(tiny_classifier(method=method))
     new = set(found) - set(expected)
-    assert new == {f"{method}_conv_pw_12_relu", f"{method}_conv_pw_13_relu"}
+    assert new == {f"{method}_conv2_relu", f"{method}_conv3_relu"}
     assert all(same(found[name], drawn[name]) for name in new)
 
 
 def test_a_method_with_weights_that_a_file_has_carries_over(tmp_path):
     trained, path = saved_classifier(tmp_path, method="se")
-    again = small_classifier(method="se", weights=path)
+    again = tiny_classifier(method="se", weights=path)
     assert same(again.get_weights(), trained.get_weights())
 
 
 def test_weights_of_another_backbone_are_refused(tmp_path):
     _, path = saved_classifier(tmp_path)
     message = (
-        r"weights are of another backbone: `mobilenet_cam` lacks the layers "
-        r"\['Conv1', .*\] of `mobilenet_v2_cam`"
+        r"weights are of another backbone: `tiny_cam` lacks the layers "
+        r"\['conv_dw_1', .*\] of `mobilenet_cam`"
     )
     with pytest.raises(ValueError, match=message):
-        small_classifier("mobilenet_v2", weights=path)
+        small_classifier(weights=path)
 
 
 def test_weights_of_another_width_are_refused(tmp_path):
     _, path = saved_classifier(tmp_path)
     message = (
-        r"weights of layer 'conv1' must have the shapes \[\(3, 3, 3, 16\)\]; check "
-        r"`backbone_options`. Received: \[\(3, 3, 3, 8\)\]"
+        r"weights of layer 'conv1' must have the shapes \[\(3, 3, 3, 2\)\]; check "
+        r"`backbone_options`. Received: \[\(3, 3, 3, 4\)\]"
     )
     with pytest.raises(ValueError, match=message):
-        small_classifier(weights=path, backbone_options={"alpha": 0.5})
+        tiny_classifier(weights=path, backbone_options={"alpha": 0.5})
 
 
 def test_weights_that_are_not_there():
     message = r'`weights` must be None, "imagenet" or the path .* there: nowhere.keras'
     with pytest.raises(FileNotFoundError, match=message):
-        small_classifier(weights="nowhere.keras")
+        tiny_classifier(weights="nowhere.keras")
 
 
 def test_weights_of_another_width_from_keras_applications(tmp_path):
-    keras_backbone("mobilenet").save_weights(tmp_path / "backbone.weights.h5")
+    source = tiny_backbone(
+        include_top=False, weights=None, input_shape=(*SIZE, 3), alpha=1.0
+    )
+    source.save_weights(tmp_path / "backbone.weights.h5")
     with pytest.raises(ValueError, match="shape"):
-        small_classifier(
+        tiny_classifier(
             weights=tmp_path / "backbone.weights.h5", backbone_options={"alpha": 0.5}
         )
 
@@ -143,35 +152,44 @@ def test_weights_of_another_width_from_keras_applications(tmp_path):
 
 def test_a_seed_fixes_every_weight_whatever_was_drawn_before():
     keras.utils.set_random_seed(1)
-    first = weights_by_layer(small_classifier("vgg16", num_classes=5, seed=4))
+    first = weights_by_layer(tiny_classifier("tiny_head", num_classes=5, seed=4))
     keras.utils.set_random_seed(2)
     keras.random.uniform((3,))
-    second = weights_by_layer(small_classifier("vgg16", num_classes=5, seed=4))
-    other = weights_by_layer(small_classifier("vgg16", num_classes=5, seed=5))
-    assert {"block1_conv1", "head_conv1", "head_logits"} <= set(first)
+    second = weights_by_layer(tiny_classifier("tiny_head", num_classes=5, seed=4))
+    other = weights_by_layer(tiny_classifier("tiny_head", num_classes=5, seed=5))
+    assert {"conv1", "head_conv1", "head_conv2", "head_logits"} <= set(first)
     for name, weights in first.items():
         assert same(weights, second[name]), name
-        # Kernels differ, biases are zero.
-        assert not np.array_equal(weights[0], other[name][0]), name
+        if weights[0].ndim > 1:  # a kernel
+            assert not np.array_equal(weights[0], other[name][0]), name
 
 
 def test_two_layers_of_the_same_shape_draw_differently():
-    weights = weights_by_layer(small_classifier())
-    assert weights["conv_pw_8"][0].shape == weights["conv_pw_9"][0].shape
-    assert not np.array_equal(weights["conv_pw_8"][0], weights["conv_pw_9"][0])
+    weights = weights_by_layer(tiny_classifier("tiny_head", "se"))
+    names = ["se_conv2_relu", "se_head_conv2", "head_conv1", "head_conv2"]
+    kernels = [weights[name][0] for name in names]
+    assert len({kernel.std() for kernel in kernels}) == len(names)
+    config = keras.layers.Conv2D(4, 3).get_config()
+    draws = []
+    for name in ("one", "other", "one"):
+        layer = changed_layer(keras.layers.Conv2D.from_config(config), name, {}, 0)
+        layer.build((None, 9, 8, 3))
+        draws.append(layer.get_weights()[0])
+    assert not np.array_equal(draws[0], draws[1])
+    np.testing.assert_array_equal(draws[0], draws[2])
 
 
 def test_a_seed_fixes_the_draws_of_the_inserted_layers():
     images = random_images(2, SIZE)
 
     def draws(seed):
-        model = small_classifier("mobilenet", "cagd", seed=seed)
+        model = tiny_classifier("tiny", "cagd", seed=seed)
         return np.stack([outputs(model, images, training=True) for _ in range(3)])
 
     first = draws(0)
     assert not np.array_equal(first[0], first[1])
     np.testing.assert_array_equal(draws(0), first)
-    seeds = [x.seed for x in layers_of(small_classifier(method="cagd"), CAGD)]
+    seeds = [x.seed for x in layers_of(tiny_classifier(method="cagd"), CAGD)]
     assert len(set(seeds)) == len(seeds) > 1
 
 
@@ -181,8 +199,8 @@ def test_a_seed_fixes_the_draws_of_the_inserted_layers():
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_logits_are_float32_under_every_policy(policy):
     with dtype_policy(policy):
-        model = small_classifier("mobilenet", "dgdm")
-    assert model.get_layer("conv_pw_13").compute_dtype == policy.removeprefix("mixed_")
+        model = tiny_classifier("tiny", "dgdm")
+    assert model.get_layer("conv3").compute_dtype == policy.removeprefix("mixed_")
     for training in (False, True):
         logits = model(random_images(2, SIZE), training=training)
         assert keras.backend.standardize_dtype(logits.dtype) == "float32"
@@ -206,16 +224,16 @@ def fit_a_step(model, images=None):
 
 def test_frozen_batch_norm_keeps_its_statistics_and_weights():
     for freeze in ("batch_norm", None):
-        model = small_classifier(freeze=freeze)
+        model = tiny_classifier(freeze=freeze)
         draw_weights(model)
         before = weights_by_layer(model)
         fit_a_step(model)
         after = weights_by_layer(model)
         names = [x.name for x in layers_of(model, keras.layers.BatchNormalization)]
-        assert len(names) == 27
+        assert len(names) == 3
         for name in names:
             assert same(before[name], after[name]) == (freeze is not None), name
-        assert not same(before["conv_pw_13"], after["conv_pw_13"])
+        assert not same(before["conv3"], after["conv3"])
         assert not same(before["head_logits"], after["head_logits"])
 
 
@@ -224,15 +242,15 @@ def trainable_layers(model):
 
 
 def test_a_frozen_backbone_leaves_the_head():
-    model = small_classifier("vgg16", freeze="backbone")
-    assert trainable_layers(model) == ["head_conv1", "head_logits"]
+    model = tiny_classifier("tiny_head", freeze="backbone")
+    assert trainable_layers(model) == ["head_conv1", "head_conv2", "head_logits"]
 
 
 @pytest.mark.parametrize("method", ["se", "cbam"])
 def test_a_frozen_backbone_leaves_inserted_layers_that_are_drawn(method, tmp_path):
     _, path = saved_classifier(tmp_path)
-    model = small_classifier(method=method, weights=path, freeze="backbone")
-    new = [f"{method}_conv_pw_12_relu", f"{method}_conv_pw_13_relu"]
+    model = tiny_classifier(method=method, weights=path, freeze="backbone")
+    new = [f"{method}_conv2_relu", f"{method}_conv3_relu"]
     assert trainable_layers(model) == [*new, "head_logits"]
     before = weights_by_layer(model)
     fit_a_step(model)
@@ -240,41 +258,39 @@ def test_a_frozen_backbone_leaves_inserted_layers_that_are_drawn(method, tmp_pat
     for name in before:
         assert same(before[name], after[name]) == (name not in [*new, "head_logits"])
     # By its name a layer is frozen, and all before it.
-    named = small_classifier(method=method, weights=path, freeze=["backbone", new[0]])
+    named = tiny_classifier(method=method, weights=path, freeze=["backbone", new[0]])
     assert trainable_layers(named) == [*new[1:], "head_logits"]
 
 
 def test_a_frozen_backbone_includes_inserted_layers_that_carried_over(tmp_path):
     _, path = saved_classifier(tmp_path, method="se")
-    model = small_classifier(method="se", weights=path, freeze="backbone")
+    model = tiny_classifier(method="se", weights=path, freeze="backbone")
     # The one behind the features is no part of the backbone.
-    assert trainable_layers(model) == ["se_conv_pw_13_relu", "head_logits"]
+    assert trainable_layers(model) == ["se_conv3_relu", "head_logits"]
 
 
 def test_a_frozen_backbone_that_is_all_drawn_is_frozen_whole():
-    model = small_classifier(method="se", freeze="backbone")
-    assert trainable_layers(model) == ["se_conv_pw_13_relu", "head_logits"]
+    model = tiny_classifier(method="se", freeze="backbone")
+    assert trainable_layers(model) == ["se_conv3_relu", "head_logits"]
 
 
 def test_frozen_up_to_a_layer():
-    model = small_classifier(freeze="conv_pw_12")
+    model = tiny_classifier(freeze="conv2")
     assert trainable_layers(model) == [
-        "conv_pw_12_bn",
-        "conv_dw_13",
-        "conv_dw_13_bn",
-        "conv_pw_13",
-        "conv_pw_13_bn",
+        "conv2_bn",
+        "conv3",
+        "conv3_bn",
         "head_logits",
     ]
 
 
 def test_several_parts_frozen():
-    model = small_classifier(freeze=["conv_pw_12", "batch_norm"])
-    assert trainable_layers(model) == ["conv_dw_13", "conv_pw_13", "head_logits"]
+    model = tiny_classifier(freeze=["conv2", "batch_norm"])
+    assert trainable_layers(model) == ["conv3", "head_logits"]
 
 
 def test_frozen_stays_frozen_when_saved(tmp_path):
-    model = small_classifier(freeze=["conv_pw_12", "batch_norm"])
+    model = tiny_classifier(freeze=["conv2", "batch_norm"])
     model.save(tmp_path / "frozen.keras")
     revived = keras.saving.load_model(tmp_path / "frozen.keras")
     assert trainable_layers(revived) == trainable_layers(model)
@@ -285,18 +301,16 @@ def momenta(model):
 
 
 def test_momentum_of_every_batch_norm(tmp_path):
-    # Keras' own; the docstring names them.
-    assert momenta(small_classifier("mobilenet_v2")) == {0.999}
-    assert momenta(small_classifier()) == {0.99}
+    assert momenta(tiny_classifier()) == {0.99}
     # CBAM's spatial gate has one of its own.
-    model = small_classifier("mobilenet_v2", "cbam", batch_norm_momentum=0.5)
+    model = tiny_classifier(method="cbam", batch_norm_momentum=0.5)
     assert momenta(model) == {0.5}
     model.save(tmp_path / "half.keras")
     assert momenta(keras.saving.load_model(tmp_path / "half.keras")) == {0.5}
 
 
 def test_a_batch_norm_without_momentum_has_the_statistics_of_the_last_step():
-    model = small_classifier(batch_norm_momentum=0)
+    model = tiny_classifier(batch_norm_momentum=0)
     layer = model.get_layer("conv1_bn")
     images = random_images(4, SIZE)
     before = keras.Model(model.input, layer.input)
@@ -311,23 +325,23 @@ def test_a_batch_norm_without_momentum_has_the_statistics_of_the_last_step():
 )
 def test_a_momentum_out_of_range(momentum, error):
     with pytest.raises(error, match="`batch_norm_momentum` must be a number in"):
-        small_classifier(batch_norm_momentum=momentum)
+        tiny_classifier(batch_norm_momentum=momentum)
 
 
 def test_freezing_an_unknown_layer():
     message = (
-        r"Cannot freeze up to layers that `mobilenet_cam` does not have. Received: "
+        r"Cannot freeze up to layers that `tiny_cam` does not have. Received: "
         r"\['block9'\]. Its last layers are: .*'head_logits'\]"
     )
     with pytest.raises(ValueError, match=message):
-        small_classifier(freeze="block9")
+        tiny_classifier(freeze="block9")
 
 
 # Class names
 
 
 def test_class_names_travel_with_the_model(tmp_path):
-    model = small_classifier(class_names=list(NAMES))
+    model = tiny_classifier(class_names=list(NAMES))
     assert class_names_of(model) == NAMES
     model.save(tmp_path / "named.keras")
     assert class_names_of(keras.saving.load_model(tmp_path / "named.keras")) == NAMES
@@ -335,7 +349,7 @@ def test_class_names_travel_with_the_model(tmp_path):
 
 
 def test_no_class_names():
-    assert class_names_of(small_classifier()) is None
+    assert class_names_of(tiny_classifier()) is None
     inputs = keras.Input((3,))
     plain = keras.Model(inputs, keras.layers.Dense(2)(inputs))
     assert class_names_of(plain) is None
@@ -350,7 +364,7 @@ def test_no_class_names():
 )
 def test_wrong_class_names(names, message):
     with pytest.raises(ValueError, match=message):
-        small_classifier(class_names=names)
+        tiny_classifier(class_names=names)
 
 
 def test_logits_is_a_dense_layer():
@@ -362,32 +376,97 @@ def test_logits_is_a_dense_layer():
     np.testing.assert_allclose(found, [[16, 22]])
 
 
-# Options of the method
+# Methods by name and by layer
 
 
-def test_method_options_reach_every_layer_on_top_of_the_presets():
-    model = small_classifier(
-        method="dgdm",
-        drop_after=["conv_pw_12_relu", "conv_pw_13_relu"],
-        method_options={"drop_probability": 0.3, "high_threshold": 0.8},
-    )
+def places_of(layers):
+    return [node_of(layer.input).operation.name for layer in layers]
+
+
+def test_presets_of_the_table_hold_at_other_places_too():
+    model = tiny_classifier(method="dgdm", drop_after=["conv1_relu", "conv2_relu"])
     layers = layers_of(model, DGDM)
-    assert [x.drop_probability for x in layers] == [0.3, 0.3]
-    assert [x.high_threshold for x in layers] == [0.8, 0.8]
-    assert [x.low_threshold for x in layers] == [0.2, 0.1]
-    model = small_classifier(method="adl", method_options={"drop_threshold": 0.5})
-    assert [x.drop_threshold for x in layers_of(model, ADL)] == [0.5, 0.5]
-
-
-def test_places_of_ones_own():
-    model = small_classifier(
-        method="dgdm", drop_after=["conv_pw_3_relu", "conv_pw_12_relu"]
-    )
-    layers = layers_of(model, DGDM)
-    places = [x.input._keras_history.operation.name for x in layers]
-    assert places == ["conv_pw_3_relu", "conv_pw_12_relu"]
+    assert places_of(layers) == ["conv1_relu", "conv2_relu"]
     # What the table knows of a place still holds there, the rest is the layer's own.
     assert [x.low_threshold for x in layers] == [DGDM().low_threshold, 0.2]
+
+
+def test_a_layer_is_copied_to_each_place_as_it_is():
+    template = DGDM(drop_probability=0.3, high_threshold=0.8, low_threshold=0.15)
+    places = ["conv2_relu", "conv3_relu"]
+    model = tiny_classifier(method=template, drop_after=places, seed=7)
+    assert model.name == "tiny_dgdm"
+    layers = layers_of(model, DGDM)
+    assert [x.name for x in layers] == [f"dgdm_{place}" for place in places]
+    assert places_of(layers) == places
+    for place, layer in zip(places, layers, strict=True):
+        expected = {**template.get_config(), "name": layer.name}
+        assert layer.get_config() == {**expected, "seed": derive_seed(7, place)}
+    # The template itself is in no model.
+    assert not hasattr(template, "input")
+
+
+def test_the_seed_of_a_layer_goes_before_that_of_the_model():
+    for seed in (0, 1):
+        model = tiny_classifier(method=ADL(seed=3), seed=seed)
+        assert [x.seed for x in layers_of(model, ADL)] == [
+            derive_seed(3, place) for place in ("conv2_relu", "conv3_relu")
+        ]
+
+
+@pytest.mark.parametrize(
+    ("template", "places"),
+    [
+        # Of the row of their class; Cutout has the image.
+        (DFM(focus=0.0), ["conv1_relu", "conv3_relu"]),
+        (Cutout(size=9), ["normalization"]),
+    ],
+)
+def test_a_layer_goes_to_the_places_of_its_class(template, places):
+    model = tiny_classifier(method=template)
+    layers = layers_of(model, type(template))
+    assert places_of(layers) == places
+    name = "size" if isinstance(template, Cutout) else "focus"
+    assert {getattr(x, name) for x in layers} == {getattr(template, name)}
+
+
+class Doubled(keras.layers.Layer):
+    """A method of a user's own, which no table knows and Keras has no name for."""
+
+    def __init__(self, factor=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = factor
+
+    def call(self, inputs, training=False):
+        return inputs * self.factor if training else inputs
+
+    def get_config(self):
+        return {**super().get_config(), "factor": self.factor}
+
+
+def test_a_layer_class_of_a_user():
+    model, plain = tiny_classifier(method=Doubled(2.0)), tiny_classifier()
+    assert model.name == "tiny_doubled"
+    layers = layers_of(model, Doubled)
+    assert places_of(layers) == ["conv2_relu", "conv3_relu"]
+    assert [x.factor for x in layers] == [2.0, 2.0]
+    images = random_images(2, SIZE)
+    np.testing.assert_array_equal(outputs(model, images), outputs(plain, images))
+    for layer in layers_of(model, keras.layers.BatchNormalization):
+        layer.trainable = False  # so that only the inserted layers see `training`
+    features = keras.Model(model.input, model.get_layer("head_pool").input)
+    # The last place alone: the first is convolved and cut at 6 in between.
+    before = keras.Model(model.input, model.get_layer("conv3_relu").output)
+    np.testing.assert_array_equal(
+        outputs(features, images, training=True),
+        2 * outputs(before, images, training=True),
+    )
+
+
+def test_a_place_after_an_inserted_layer_takes_its_output():
+    model = tiny_classifier(method="adl", drop_after=["normalization"])
+    (layer,) = layers_of(model, ADL)
+    assert node_of(model.get_layer("conv1").input).operation is layer
 
 
 # What is refused
@@ -399,48 +478,33 @@ def test_places_of_ones_own():
         (
             {"method": "drop_block"},
             r"`method` must be one of \['cam', 'adl', 'dfm', 'dgdm', 'cagd', 'sagd', .*"
-            r"'dropblock'.*\]\. Received: method='drop_block'",
+            r"'dropblock'.*\], or a layer, such as .*Received: method='drop_block'",
         ),
         (
             {"backbone_options": {"width": 1}},
-            r"`backbone_options` of 'mobilenet' may have \['alpha', 'map_size'\]. "
+            r"`backbone_options` of 'tiny' may have \['alpha'\]. "
             r"Received: \['width'\]",
         ),
         (
-            {"backbone": "vgg16", "backbone_options": {"alpha": 1}},
-            r"of 'vgg16' may have \['head_convolutions', 'map_size'\]. Received: "
-            r"\['alpha'\]",
-        ),
-        (
-            {"method": "adl", "method_options": {"threshold": 0.9, "rate": 1}},
-            r"`method_options` of 'adl' may have \['draw', 'drop_mask', 'drop_rate', "
-            r"'drop_threshold', 'importance_map', 'seed'\]. Received: \['rate', "
-            r"'threshold'\]",
-        ),
-        (
-            {"method": "adl", "method_options": {"drop_rate": 2}},
-            r"`drop_rate` must be a number in \[0, 1\]. Received: drop_rate=2",
+            {"backbone": "tiny_head", "backbone_options": {"map_size": 14}},
+            r"of 'tiny_head' may have \['alpha', 'head_convolutions'\]. Received: "
+            r"\['map_size'\]",
         ),
         (
             {"method": "adl", "drop_after": ["block9"]},
-            r"Cannot insert after layers that `mobilenet` does not have. "
-            r"Received: \['block9'\]. Its last layers are: \[.*'conv_pw_13_relu'",
+            r"Cannot insert after layers that `tiny` does not have. "
+            r"Received: \['block9'\]. Its last layers are: \[.*'conv3_relu'",
         ),
         (
-            {"method": "adl", "drop_after": "conv_pw_6_relu"},
-            r"`drop_after` must be a sequence of layer names.*'conv_pw_6_relu'",
+            {"method": "adl", "drop_after": "conv2_relu"},
+            r"`drop_after` must be a sequence of layer names.*'conv2_relu'",
         ),
         ({"method": "adl", "drop_after": []}, "sequence of layer names, at least one"),
         (
-            {"method": "cam", "drop_after": ["conv_pw_6_relu"]},
-            "'cam' inserts no layer, so it takes neither `drop_after` nor",
+            {"method": "cam", "drop_after": ["conv2_relu"]},
+            "'cam' inserts no layer, so it takes no `drop_after`",
         ),
-        (
-            {"method": "cam", "method_options": {"drop_rate": 1}},
-            "'cam' inserts no layer",
-        ),
-        ({"num_classes": 0}, "`num_classes` must be a positive integer.*num_classes=0"),
-        ({"num_classes": 2.5}, "`num_classes` must be a positive integer.*=2.5"),
+        ({"num_classes": 0}, "`num_classes` must be an integer >= 1.*num_classes=0"),
         (
             {"input_shape": (64, 96)},
             r"`input_shape` must be \(height, width, 3\) .*Received: .*\(64, 96\)",
@@ -451,7 +515,20 @@ def test_places_of_ones_own():
 )
 def test_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
-        small_classifier(**arguments)
+        tiny_classifier(**arguments)
+
+
+@pytest.mark.parametrize("method", [ADL, 3, None])
+def test_a_method_is_a_name_or_a_layer(method):
+    message = r"or a layer, such as keras_wsol.layers.ADL\(\)\. Received: method="
+    with pytest.raises(TypeError, match=message):
+        tiny_classifier(method=method)
+
+
+def test_a_number_of_classes_that_is_no_integer():
+    message = r"`num_classes` must be an integer >= 1\. .*=2\.5 \(of type float\)"
+    with pytest.raises(TypeError, match=message):
+        tiny_classifier(num_classes=2.5)
 
 
 def test_unknown_backbone():
@@ -469,51 +546,70 @@ def test_unknown_backbone():
 def test_a_place_where_nothing_is_inserted_is_refused(place):
     # These layers exist in the model, but not in the backbone.
     with pytest.raises(ValueError, match=f"Cannot insert after .*'{place}'"):
-        small_classifier(method="adl", drop_after=[place])
+        tiny_classifier(method="adl", drop_after=[place])
 
 
 def test_numpy_integers_are_integers():
-    model = small_classifier(num_classes=np.int64(4))
+    model = tiny_classifier(num_classes=np.int64(4))
     assert model.output_shape == (None, 4)
 
 
 def test_a_number_as_input_shape():
     with pytest.raises((ValueError, TypeError), match="`input_shape` must be"):
-        small_classifier(input_shape=224)
+        tiny_classifier(input_shape=224)
 
 
-def test_one_head_convolution_fewer_moves_the_last_place():
-    model = small_classifier(
-        "inception_v3",
-        "adl",
-        input_shape=(96, 128, 3),
-        backbone_options={"head_convolutions": 1},
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_place_in_the_head_is_its_last_convolution(count):
+    model = tiny_classifier(
+        "tiny_head", "adl", backbone_options={"head_convolutions": count}
     )
     names = [layer.name for layer in model.layers if layer.name.startswith("adl_")]
-    assert names == ["adl_mixed2", "adl_mixed7", "adl_head_conv1"]
+    assert names == ["adl_conv2_relu", f"adl_head_conv{count}"]
+    head = [layer for layer in model.layers if layer.name.startswith("head_conv")]
+    assert [(x.filters, x.kernel_size) for x in head] == [(1024, (3, 3))] * count
+    assert all(layer.activation is keras.activations.relu for layer in head)
+    assert head[0].input is model.get_layer("conv3_relu").output
 
 
-@pytest.mark.parametrize("count", [0, 1.5])
-def test_head_convolutions_are_counted(count):
-    with pytest.raises(ValueError, match="`head_convolutions` must be an integer"):
-        small_classifier("vgg16", backbone_options={"head_convolutions": count})
+@pytest.mark.parametrize(("count", "error"), [(0, ValueError), (1.5, TypeError)])
+def test_head_convolutions_are_counted(count, error):
+    with pytest.raises(error, match="`head_convolutions` must be an integer"):
+        tiny_classifier("tiny_head", backbone_options={"head_convolutions": count})
+
+
+def test_blocks_of_a_row_are_part_of_its_backbone(tmp_path):
+    trained, path = saved_classifier(tmp_path)
+    model = tiny_classifier("tiny_se", "dgdm", weights=path, freeze="backbone")
+    block = model.get_layer("conv2_se")
+    assert node_of(block.input).operation.name == "conv2_bn"
+    assert node_of(model.get_layer("conv2_relu").input).operation is block
+    # It is new beside carried weights, so that it is trained.
+    assert trainable_layers(model) == ["conv2_se", "head_logits"]
+    again = tiny_classifier("tiny_se", weights=path)
+    assert same(again.get_layer("conv2_se").get_weights(), block.get_weights())
+    # With open gates the model is that without blocks.
+    *others, bias = block.get_weights()
+    block.set_weights([*others[:2], 0 * others[2], bias + 50])
+    images = random_images(2, SIZE)
+    np.testing.assert_array_equal(outputs(model, images), outputs(trained, images))
 
 
 def test_weights_of_a_saved_localizer(tmp_path):
     from keras_wsol.models import Localizer
 
-    model = small_classifier(seed=3)
+    model = tiny_classifier(seed=3)
     Localizer(model).save(tmp_path / "localizer.keras")
-    again = small_classifier(seed=4, weights=tmp_path / "localizer.keras")
+    again = tiny_classifier(seed=4, weights=tmp_path / "localizer.keras")
     for old, new in zip(model.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
 
 
 def test_the_head_of_other_classes_does_not_carry_over(tmp_path):
     # Equal shapes, but its rows mean other classes.
-    small_classifier(num_classes=2, class_names=["a", "b"]).save(tmp_path / "ab.keras")
+    tiny_classifier(num_classes=2, class_names=["a", "b"]).save(tmp_path / "ab.keras")
     build = {"num_classes": 2, "class_names": ["b", "a"], "seed": 5}
-    fresh = small_classifier(**build)
-    carried = small_classifier(**build, weights=tmp_path / "ab.keras")
+    fresh = tiny_classifier(**build)
+    carried = tiny_classifier(**build, weights=tmp_path / "ab.keras")
     kernels = [m.get_layer("head_logits").get_weights()[0] for m in (fresh, carried)]
     np.testing.assert_array_equal(*kernels)

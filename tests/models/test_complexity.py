@@ -7,7 +7,8 @@ import pytest
 from keras import layers, ops
 
 from keras_wsol.layers import ADL, CAGD, CBAM, DFM, DGDM, SAGD, MaxDrop, SqueezeExcite
-from keras_wsol.models import build_classifier, layer_flops, multiply_adds
+from keras_wsol.models import Localizer, build_classifier, describe, multiply_adds
+from tests.models.small import tiny_classifier
 
 BACKEND = keras.backend.backend()
 
@@ -100,7 +101,7 @@ def test_mobilenets_published_count(mobilenet):
     assert round(multiply_adds(mobilenet) / 1e6) == 41
 
 
-def test_vgg16_with_two_head_convolutions_has_dgdms_count():
+def test_vgg16_with_two_head_convolutions_has_dgdms_columns():
     model = build_classifier(
         "vgg16",
         num_classes=200,
@@ -117,8 +118,10 @@ def test_vgg16_with_two_head_convolutions_has_dgdms_count():
     # Table 3 of DGDM says 18.20 G, 0.4 % more than the products: what else it counts
     # is not said.
     assert multiply_adds(model) == pytest.approx(18.20e9, rel=0.005)
+    assert round(model.count_params() / 1e6, 2) == 29.08
 
 
+@pytest.mark.slow
 def test_resnet50_with_maps_of_14_pays_for_the_last_stage_four_times(resnet50):
     # With the stride of He et al., 2016, the network has 3.8 G (Table 1, its last
     # digit cut). In conv5, blocks of 512, 512 and 2048 channels; the shortcut is 1024
@@ -202,7 +205,9 @@ def _torch(model, images):
     return [*names, ("all", counter.get_total_flops() // 2)]
 
 
-@pytest.mark.parametrize("backbone", ["mobilenet", "resnet50"])
+@pytest.mark.parametrize(
+    "backbone", ["mobilenet", pytest.param("resnet50", marks=pytest.mark.slow)]
+)
 def test_the_backends_own_graph_has_the_same_count(backbone, request):
     model = request.getfixturevalue(backbone)
     assert multiply_adds(model) == sum(count for _, count in inference(model))
@@ -223,75 +228,14 @@ def test_a_module_adds_nothing_to_inference(module):
     assert Counter(inference(ours)) == Counter(inference(plain))
 
 
-# 5 x 3 cells of 4 channels: N = 15, C = 4, n = 60. Numbers in the order of the
-# docstring.
-@pytest.mark.parametrize(
-    ("layer", "expected"),
-    [
-        (ADL(), 60 + 31 + 15 + 1 + 60),
-        (ADL(use_importance_map=False), 60 + 31 + 1 + 60),
-        (ADL(use_drop_mask=False), 60 + 15 + 1 + 60),
-        (CAGD(), 60 + 4 + 4 + (3 + 1) + 4 + 4 + 60),
-        (CAGD(selection="top_k"), 60 + 4 + 4 * 2 + 4 + 4 + 60),
-        (SAGD(), 60 + (31 + 8 * 15) + (31 + 8 * 15 + 15) + 15 + 1 + 60),
-        (
-            SAGD(grow_background=False),
-            60 + (31 + 8 * 15) + (31 + 15) + 15 + 1 + 60,
-        ),
-        # The first stage with blocks of one cell is ADL.
-        (SAGD(block_size=1, low_threshold=None), 60 + 31 + 15 + 1 + 60),
-        (SAGD(block_size=2, low_threshold=None), 60 + (31 + 45) + 15 + 1 + 60),
-        (
-            SAGD(block_size="adaptive"),
-            60 + (31 + 75) + (31 + 75 + 15) + 15 + 1 + 60,
-        ),
-        (DGDM(), 140 + 453),  # of CAGD and of SAGD, above
-        (
-            DFM(),
-            (120 + 31 + 9 + 30 + 8 + 165 + 1) + (15 + 15 + 4) + (60 + 60),
-        ),
-        (DFM(accumulate_focus=True), 518 - 4 * 15),
-        (DFM(focus=0.0), 518 - 11 * 15),
-        (DFM(rescale=False), 518 - 15 - 4),
-        (DFM(feedback="scale"), 518 - 15 - 15 - 4),
-        (DFM(branches="unfused"), 518 - 11 * 15 + 15 + 4),
-        # Mean, mask, tanh and weight, sum with the mask, 1 and half, product.
-        (DFM(branches="position"), 60 + 31 + 30 + 15 + 15 + 15 + 60),
-        (DFM(branches="channel"), 60 + 9 + 8 + 4 + 4 + 4 + 60),
-    ],
-)
-def test_operations_of_a_module(layer, expected):
-    assert layer_flops(layer, (None, 5, 3, 4)) == expected
-    # The size of the batch and whether the layer has been called do not count.
-    layer.build((2, 5, 3, 4))
-    assert layer_flops(layer, (2, 5, 3, 4)) == expected
-
-
-@pytest.mark.parametrize(
-    ("layer", "formula"),
-    [
-        (ADL(), lambda n, cells, channels: 2 * n + 3 * cells + 2),
-        (CAGD(), lambda n, cells, channels: 2 * n + 5 * channels),
-        (SAGD(), lambda n, cells, channels: 2 * n + 22 * cells + 3),
-        (DGDM(), lambda n, cells, channels: 4 * n + 22 * cells + 5 * channels + 3),
-        (DFM(), lambda n, cells, channels: 4 * n + 17 * cells + 5 * channels + 3),
-    ],
-)
-def test_formulas_of_the_docstring(layer, formula):
-    for height, width, channels in [(14, 13, 512), (1, 1, 1), (7, 28, 3)]:
-        cells = height * width
-        expected = formula(cells * channels, cells, channels)
-        assert layer_flops(layer, (8, height, width, channels)) == expected
-
-
 def test_layers_that_cannot_be_counted_are_refused():
-    with pytest.raises(TypeError, match="Received: type EinsumDense, with kernels"):
+    with pytest.raises(TypeError, match="of type EinsumDense, with kernels"):
         multiply_adds(model_of(layers.EinsumDense("abcd,de->abce", (9, 7, 5))))
     images = keras.Input((9, 7, 6))
-    with pytest.raises(TypeError, match="Received: type Matmul"):
+    with pytest.raises(TypeError, match="of type Matmul"):
         multiply_adds(keras.Model(images, ops.matmul(images, ops.ones((6, 2)))))
     inner = keras.Model(images, layers.Attention()([images[:, 0], images[:, 1]]))
-    with pytest.raises(TypeError, match="Received: type Attention"):
+    with pytest.raises(TypeError, match="of type Attention"):
         multiply_adds(keras.Model(images, inner(images)))
 
 
@@ -302,7 +246,110 @@ def test_sizes_have_to_be_known():
         multiply_adds(layers.Conv2D(2, 3))
     with pytest.raises(ValueError, match="functional or Sequential"):
         multiply_adds(keras.Sequential([layers.Conv2D(2, 3)]))
-    with pytest.raises(ValueError, match="`input_shape` must be"):
-        layer_flops(ADL(), (1, None, 4, 5))
-    with pytest.raises(TypeError, match=r"one of \['ADL', .* type MaxDrop"):
-        layer_flops(MaxDrop(), (1, 3, 4, 5))
+
+
+def as_pytorch_counts(model):
+    """Parameters of the same network there.
+
+    No moving statistics, no bias of a convolution before batch normalization, and
+    that with a scale.
+    """
+    count = 0
+    for layer in model.layers:
+        count += sum(math.prod(weight.shape) for weight in layer.weights)
+        if isinstance(layer, layers.BatchNormalization):
+            channels = layer.output.shape[-1]
+            count -= 2 * channels
+            count += 0 if layer.scale else channels
+            count -= channels if "conv" in layer.name else 0  # of a ResNet
+    return count
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("backbone", "options", "parameters", "flops"),
+    [
+        # Table 3 of DGDM, at 200 classes. What its column of FLOPs counts besides
+        # products is not said; 62.32 for ResNet50 is none of the network's map sizes.
+        ("resnet50", {}, 23.92, None),
+        ("inception_v3", {"map_size": 12}, 25.69, 4.84),
+    ],
+)
+def test_papers_columns(backbone, options, parameters, flops):
+    model = build_classifier(
+        backbone, "dgdm", 200, weights=None, backbone_options=options
+    )
+    assert round(as_pytorch_counts(model) / 1e6, 2) == parameters
+    assert model.count_params() / 1e6 == pytest.approx(parameters, rel=0.004)
+    if flops is not None:
+        assert flops * 0.99 < multiply_adds(model) / 1e9 < flops
+
+
+@pytest.mark.slow
+def test_the_blocks_of_resnet50_se_belong_to_the_backbone():
+    model = build_classifier("resnet50_se", "adl", 200, weights=None)
+    lines = describe(model).splitlines()[2:]
+    assert [line.split()[0] for line in lines] == ["ADL"] * 3 + ["all"]
+    # The blocks: 2 x C x C / 16 and biases, at 3, 4, 6 and 3 blocks.
+    widths = [256] * 3 + [512] * 4 + [1024] * 6 + [2048] * 3
+    blocks = sum(2 * c * (c // 16) + c // 16 + c for c in widths)
+    assert model.count_params() == 23_997_512 + blocks
+    # Table 3 of ADL: 107 MB.
+    assert 4 * model.count_params() / 1e6 == pytest.approx(107, rel=0.01)
+
+
+# The table of `describe`
+
+
+def described_model():
+    images = keras.Input((8, 6, 3), name="images")
+    x = layers.Conv2D(4, 3, padding="same", name="low")(images)
+    x = layers.BatchNormalization(name="norm")(x)
+    x = ADL(drop_threshold=0.9, seed=3, name="adl")(x)
+    x = layers.Conv2D(6, 3, padding="same", strides=2, name="high")(x)
+    x = SqueezeExcite(ratio=3, name="se")(x)
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    return keras.Model(images, layers.Dense(5, name="logits")(x), name="mine")
+
+
+def test_description_by_hand():
+    # Convolutions: 3x3x3x4 + 4 and 48 cells x 108; 3x3x4x6 + 6 and 12 cells x 216.
+    # Gates: 6x2 + 2 + 2x6 + 6 and 24. Head: 6x5 + 5 and 30. 4x4 of batch norm, of
+    # which 8 are statistics.
+    model = described_model()
+    parameters, count = 112 + 16 + 222 + 32 + 35, 5184 + 2592 + 24 + 30
+    assert describe(model).splitlines() == [
+        "mine: images of 8 x 6 x 3, 5 classes",
+        "layer          after  options             parameters  multiply-adds",
+        "ADL            norm   drop_threshold=0.9           0              0",
+        "SqueezeExcite  high   ratio=3                     32             24",
+        f"all 8          -      {parameters - 8} trained                {parameters}"
+        f"          {count:,}",
+    ]
+    assert describe(Localizer(model)) == describe(model)
+
+
+def test_description_of_a_sequential_model():
+    sequential = keras.Sequential(
+        [
+            *(keras.Input((8, 6, 3)), layers.Conv2D(4, 3, name="low"), MaxDrop()),
+            *(layers.GlobalAveragePooling2D(), layers.Dense(5)),
+        ]
+    )
+    assert describe(sequential).splitlines()[2].split()[:2] == ["MaxDrop", "low"]
+
+
+def test_what_a_method_of_keras_inserts_is_listed():
+    lines = describe(tiny_classifier(method="spatial_dropout")).splitlines()
+    assert [line.split()[:3] for line in lines[2:-1]] == [
+        ["SpatialDropout2D", place, "rate=0.2"]
+        for place in ("conv2_relu", "conv3_relu")
+    ]
+
+
+def test_a_model_that_cannot_be_described_is_refused():
+    images = keras.Input((8, 6, 3))
+    with pytest.raises(ValueError, match=r"Received: 1 input\(s\), 2 output\(s\)"):
+        describe(keras.Model(images, [2.0 * images, 3.0 * images]))
+    with pytest.raises(ValueError, match="must be a functional Keras model"):
+        describe(layers.Dense(2))

@@ -2,7 +2,8 @@ import keras
 import numpy as np
 
 from keras_wsol.layers import ADL, CAGD, DGDM
-from keras_wsol.models import build_classifier, drop_shares
+from keras_wsol.models import drop_shares
+from tests.models.small import tiny_classifier
 
 
 def test_shares_by_hand_of_two_layers_in_one_model():
@@ -28,16 +29,8 @@ def test_a_model_without_layers_drops_nothing():
 
 
 def test_asking_changes_nothing_and_every_place_answers():
-    places = ["dgdm_conv_pw_12_relu", "dgdm_conv_pw_13_relu"]
-    model = build_classifier(
-        "mobilenet",
-        "dgdm",
-        3,
-        weights=None,
-        input_shape=(64, 96, 3),
-        drop_after=[place.removeprefix("dgdm_") for place in places],
-        backbone_options={"alpha": 0.25},
-    )
+    model = tiny_classifier(method="dgdm")
+    places = ["dgdm_conv2_relu", "dgdm_conv3_relu"]
     layer = next(layer for layer in model.layers if isinstance(layer, DGDM))
     images = np.random.default_rng(0).uniform(0, 255, (2, 50, 70, 3))
     state = [keras.ops.convert_to_numpy(v) for v in layer.variables]

@@ -6,7 +6,7 @@ from keras import ops
 from keras_wsol.layers import ADL, CAGD, DFM, DGDM
 from keras_wsol.models import Localizer, inserted_layers
 from keras_wsol.models.inspection import probe_inserted
-from tests.models.small import dtype_policy, random_images, small_classifier
+from tests.models.small import TINY_SIZE, dtype_policy, random_images, tiny_classifier
 
 
 def state(model):
@@ -28,7 +28,7 @@ def names(model):
     return [layer.name for layer in inserted_layers(model)]
 
 
-def test_layers_of_a_model_of_ones_own_in_order():
+def test_layers_of_a_custom_model_in_order():
     assert names(own_model()) == ["first", "second", "third"]
     assert [type(x) for x in inserted_layers(own_model())] == [ADL, DFM, CAGD]
     # Its two halves are no layers of the model.
@@ -38,16 +38,16 @@ def test_layers_of_a_model_of_ones_own_in_order():
 
 @pytest.mark.parametrize("method", ["adl", "cagd", "dfm", "dgdm", "sagd"])
 def test_layers_of_a_classifier_and_of_its_localizer(method):
-    places = ["conv_pw_12_relu", "conv_pw_13_relu"]
-    model = small_classifier(method=method, drop_after=places)
+    places = ["conv2_relu", "conv3_relu"]
+    model = tiny_classifier(method=method, drop_after=places)
     expected = [f"{method}_{place}" for place in places]
     assert names(model) == names(Localizer(model)) == expected
 
 
 def test_a_plain_model_has_none():
-    model = small_classifier()
+    model = tiny_classifier()
     assert inserted_layers(model) == ()
-    assert probe_inserted(model, random_images(1, (64, 96))) == {}
+    assert probe_inserted(model, random_images(1, TINY_SIZE)) == {}
 
 
 def test_sequential_model_with_an_input():
@@ -98,21 +98,21 @@ def test_unknown_size_takes_images_as_they_are():
 
 def test_features_have_the_type_of_the_policy():
     with dtype_policy("mixed_float16"):
-        model = small_classifier(method="adl")
-    got = probe_inserted(model, random_images(1, (64, 96)))
+        model = tiny_classifier(method="adl")
+    got = probe_inserted(model, random_images(1, TINY_SIZE))
     types = {keras.backend.standardize_dtype(value.dtype) for value in got.values()}
     assert types == {"float16"}
 
 
 def test_the_model_stays_as_it_is():
-    model = small_classifier(method="dgdm")
+    model = tiny_classifier(method="dgdm")
     before = state(model)
     probe_inserted(model, random_images(2, (40, 50)))
     after = state(model)
     assert len(before) == len(after) > 0
     for left, right in zip(before, after, strict=True):
         np.testing.assert_array_equal(left, right)
-    assert inserted_layers(model)[0].input.shape == (None, 4, 6, 256)
+    assert inserted_layers(model)[0].input.shape == (None, 4, 6, 8)
 
 
 def test_models_without_a_graph_and_wrong_images_are_refused():
@@ -134,8 +134,8 @@ def test_models_without_a_graph_and_wrong_images_are_refused():
 
 
 def test_a_localizer_is_probed_as_its_model_is():
-    model = small_classifier(method="adl")
-    images = random_images(1, (64, 96))
+    model = tiny_classifier(method="adl")
+    images = random_images(1, TINY_SIZE)
     own = probe_inserted(model, images)
     others = probe_inserted(Localizer(model), images)
     for name, features in own.items():

@@ -37,7 +37,7 @@ def test_insert_after():
 
 
 @pytest.mark.parametrize("through_a_file", [False, True])
-def test_a_classifier_on_a_model_of_ones_own(through_a_file, tmp_path):
+def test_a_classifier_on_a_custom_backbone(through_a_file, tmp_path):
     own, weights = adapted_model(), "imagenet"
     if through_a_file:
         weights = tmp_path / "trained.keras"

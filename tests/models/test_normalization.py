@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_wsol.models import BACKBONES, ImageNetNormalization
-from keras_wsol.models.parts import MODES
-from tests.models.small import dtype_policy, outputs, random_images, small_classifier
+from keras_wsol.models import BACKBONES
+from keras_wsol.models.parts import MODES, ImageNetNormalization
+from tests.models.small import dtype_policy, outputs, random_images, tiny_classifier
 
 # The function that belongs to each backbone's weights.
 OWN = {
@@ -75,9 +75,9 @@ def test_unknown_mode():
 def test_images_reach_it_in_float32_under_every_policy(policy):
     # Neither half precision tells 200.1 from 200.0.
     with dtype_policy(policy):
-        model = small_classifier()
+        model = tiny_classifier()
     layer = model.get_layer("normalization")
     normalized = keras.Model(model.input, layer.output)
-    images = np.full((1, 64, 96, 3), 200.1, "float32")
+    images = np.full((1, 16, 24, 3), 200.1, "float32")
     found = ops.convert_to_numpy(normalized(images))
     np.testing.assert_allclose(found, 200.1 / 127.5 - 1, rtol=1e-6)

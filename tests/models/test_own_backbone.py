@@ -3,9 +3,10 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
+from keras_wsol.cam.split import node_of
 from keras_wsol.layers import ADL
-from keras_wsol.models import Localizer, build_classifier, describe
-from tests.models.small import draw_weights, outputs, random_images, small_classifier
+from keras_wsol.models import Localizer, build_classifier, inserted_layers
+from tests.models.small import draw_weights, outputs, random_images, tiny_classifier
 
 SIZE = (8, 6)
 
@@ -48,8 +49,8 @@ def test_logits_are_those_of_the_head_on_the_mean_of_the_features():
 
 def test_the_last_map_before_pooling_is_found():
     # Not what is pooled to one cell and convolved there.
-    places = describe(build_classifier(own_model(), "adl", 5)).places
-    assert [place.after for place in places] == ["top"]
+    (layer,) = inserted_layers(build_classifier(own_model(), "adl", 5))
+    assert node_of(layer.input).operation.name == "top"
     mobilenet = keras.applications.MobileNet(
         (64, 96, 3), alpha=0.25, weights=None, classes=7
     )
@@ -248,15 +249,15 @@ class Subclassed(keras.Model):
         ),
         (
             {"freeze": ["batch_norm", "tip"]},
-            r"`freeze` must name layers of `mine`. Received: \['tip'\]. .*'top'"
-            r'.* `freeze` may also be "batch_norm" or "backbone".',
+            r"Cannot freeze up to layers that `mine_cam` does not have. Received: "
+            r"\['tip'\]. .*'top'.* `freeze` may also be \"batch_norm\" or ",
         ),
         ({"backbone_options": {"alpha": 1}}, "may have 'normalization', one of"),
         (
             {"backbone_options": {"normalization": "rgb"}},
             r"one of \[None, 'tf', 'caffe', 'torch'\]. Received: .*'rgb'",
         ),
-        ({"weights": "backbone.h5"}, r"\.keras file of a classifier .*'backbone.h5'"),
+        ({"weights": "backbone.h5"}, r"\.keras file of a classifier\. .*'backbone.h5'"),
         ({"input_shape": (8, 6)}, r"`input_shape` must be \(height, width, 3\)"),
     ],
 )
@@ -282,5 +283,5 @@ def test_models_that_are_no_backbones():
 
 
 def test_features_of_a_row_of_the_table_are_fixed():
-    with pytest.raises(ValueError, match="`features` can only be given for a model"):
-        small_classifier(features="conv_pw_12_relu")
+    with pytest.raises(ValueError, match="`features` can only be given for your own"):
+        tiny_classifier(features="conv2_relu")

@@ -1,13 +1,13 @@
-"""Drawn creatures, with boxes."""
+"""Painted creatures, with boxes."""
 
 import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_wsol.arguments import check_choice, check_integer
 from keras_wsol.data.dataset import ImageDataset
 
 # A stroke is a line with round ends whose thickness may change, as a row of seven
@@ -46,10 +46,10 @@ def paint(
     canvas: np.ndarray,
     strokes: np.ndarray,
     colour: np.ndarray,
-    mask: np.ndarray | None = None,
+    covered: np.ndarray | None = None,
     bands: tuple[np.ndarray, float, float] | None = None,
 ) -> None:
-    """Paints joined strokes, in pixels, on a canvas and on a mask, in place."""
+    """Paints joined strokes, in pixels, on a canvas, and notes what they cover, in place."""
     window, x, y = _window(strokes, *canvas.shape[:2])
     x0, y0, r0, x1, y1, r1, bulge = strokes.astype(np.float32).T[:, :, None, None]
     # A part thinner than a pixel would come and go with its position.
@@ -78,8 +78,8 @@ def paint(
     light = 0.7 + 0.4 * np.clip(depth / radius, 0, 1)
     coverage = np.clip(depth + 0.5, 0, 1)
     canvas[window] += coverage * (colour * light - canvas[window])
-    if mask is not None:
-        mask[window] |= depth[..., 0] >= 0
+    if covered is not None:
+        covered[window] |= depth[..., 0] >= 0
 
 
 def _window(
@@ -175,13 +175,8 @@ def scatter_clutter(
 # whole body. So a plain classifier finds the head, and a method that hides the most
 # telling part has something to gain: the bands on torso and tail carry the class too,
 # but paler, and in three images of four only.
-#
-# Everything is made of the strokes of `keras_wsol.data.synthetic`.
 
-__all__ = ["CLASS_NAMES", "NUM_CLASSES_MAX", "draw_creatures"]
-
-_SPLITS = ("train", "val", "test")
-_MIN_SIDE = 32  # below, a head is less than four pixels
+_CREATURE_SPLITS = ("train-weaksup", "train-fullsup", "test")
 
 # How often the bands have the tint of the creature's class (else that of any class),
 # and how strong the tint is: weaker evidence than the head, but evidence enough that
@@ -221,8 +216,7 @@ _ANTENNA = (
 )
 
 
-@dataclass(frozen=True)
-class _Look:
+class _Look(NamedTuple):
     """What tells a class: two colours of the head, and what grows on it."""
 
     name: str
@@ -245,73 +239,32 @@ _LOOKS = (
     _Look("nightbell", _BLACK, _CYAN, _ROUND),
     _Look("glimmet", _WHITE, _PINK, _ANTENNA),
 )
-CLASS_NAMES: tuple[str, ...] = tuple(look.name for look in _LOOKS)
-NUM_CLASSES_MAX: int = len(_LOOKS)
+CREATURES: tuple[str, ...] = tuple(look.name for look in _LOOKS)
 
 
-def draw_creatures(
-    num_images: int,
-    *,
-    num_classes: int = 6,
-    image_size: int | tuple[int, int] = 128,
-    seed: int = 0,
-    split: str = "train",
-    with_masks: bool = False,
-) -> tuple[np.ndarray, ...]:
-    """Draws pictures of creatures, and says which they are and where."""
-    num_images = _integer("num_images", num_images, 1)
-    num_classes = _integer("num_classes", num_classes, 2, NUM_CLASSES_MAX)
-    height, width = _height_and_width(image_size)
-    seed = _integer("seed", seed, 0)
-    if split not in _SPLITS:
-        raise ValueError(
-            f"`split` must be one of {', '.join(map(repr, _SPLITS))}. "
-            f"Received: split={split!r}."
-        )
-
+def paint_creatures(
+    num_images: int, num_classes: int, size: tuple[int, int], seed: int, split: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Paints creatures: images, class ids, and where they are, boolean (N, H, W)."""
     heads = np.array([look.head for look in _LOOKS], np.float32)
-    images = np.empty((num_images, height, width, 3), np.uint8)
-    masks = np.zeros((num_images, height, width), bool)
+    images = np.empty((num_images, *size, 3), np.uint8)
+    covered = np.zeros((num_images, *size), bool)
     class_ids = _shuffled_class_ids(num_images, num_classes, seed, split)
     for i, class_id in enumerate(class_ids):
         rng = _generator(seed, split, i)
-        canvas = ground(rng, height, width)
+        canvas = ground(rng, *size)
         scatter_clutter(rng, canvas, heads)
         # The draws are the same for every class, and so is the scene.
         reliable, other = rng.random(2)
         band_id = class_id if reliable < _BAND_RELIABILITY else int(other * num_classes)
-        _draw_creature(rng, canvas, masks[i], _LOOKS[class_id], _LOOKS[band_id].head)
-        canvas += 0.02 * rng.standard_normal((height, width, 1), np.float32)
+        _paint_creature(rng, canvas, covered[i], _LOOKS[class_id], _LOOKS[band_id].head)
+        canvas += 0.02 * rng.standard_normal((*size, 1), np.float32)
         images[i] = np.clip(canvas * 255 + 0.5, 0, 255)
-    if with_masks:
-        return images, class_ids, _bounds(masks), masks
-    return images, class_ids, _bounds(masks)
-
-
-def _integer(name: str, value: Any, low: int, high: int | None = None) -> int:
-    wanted = f"at least {low}" if high is None else f"in [{low}, {high}]"
-    message = f"`{name}` must be an integer {wanted}. Received: {name}={value!r}"
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{message} (of type {type(value).__name__}).")
-    if value < low or (high is not None and value > high):
-        raise ValueError(f"{message}.")
-    return int(value)
-
-
-def _height_and_width(image_size: Any) -> tuple[int, int]:
-    if not isinstance(image_size, (tuple, list)):
-        image_size = (image_size, image_size)
-    if len(image_size) != 2:
-        raise ValueError(
-            "`image_size` must be an integer or a pair (height, width). "
-            f"Received: image_size={image_size!r}."
-        )
-    height, width = (_integer("image_size", side, _MIN_SIDE) for side in image_size)
-    return height, width
+    return images, class_ids, covered
 
 
 def _generator(seed: int, split: str, *key: int) -> np.random.Generator:
-    spawn_key = (_SPLITS.index(split), *key)
+    spawn_key = (_CREATURE_SPLITS.index(split), *key)
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=spawn_key))
 
 
@@ -326,10 +279,10 @@ def _shuffled_class_ids(
     return np.concatenate(runs)[:num_images].astype(np.int32)
 
 
-def _bounds(masks: np.ndarray) -> np.ndarray:
-    """Boxes (N, 1, 4) of masks (N, H, W), none of them empty."""
-    height, width = masks.shape[1:]
-    columns, rows = masks.any(axis=1), masks.any(axis=2)
+def _bounds(covered: np.ndarray) -> np.ndarray:
+    """Boxes (N, 1, 4) of what is covered (N, H, W), never nothing."""
+    height, width = covered.shape[1:]
+    columns, rows = covered.any(axis=1), covered.any(axis=2)
     edges = (
         columns.argmax(axis=1),
         rows.argmax(axis=1),
@@ -339,14 +292,14 @@ def _bounds(masks: np.ndarray) -> np.ndarray:
     return np.stack(edges, axis=1).astype(np.float32)[:, None]
 
 
-def _draw_creature(
+def _paint_creature(
     rng: np.random.Generator,
     canvas: np.ndarray,
-    mask: np.ndarray,
+    covered: np.ndarray,
     look: _Look,
     band_colour: tuple[float, float, float],
 ) -> None:
-    """Paints a creature on a canvas (H, W, 3) and on its mask (H, W), in place."""
+    """Paints a creature on a canvas (H, W, 3), and notes what it covers, in place."""
     spine, far_legs, near_legs = _random_body(rng)
     radius, angle = 0.31 * rng.uniform(0.95, 1.1), rng.uniform(-0.5, 0.4)
     tilt = rng.normal(0, 0.35)
@@ -359,7 +312,7 @@ def _draw_creature(
     discs = np.concatenate([whole[:, :3], whole[:, 3:6]])
     low = (discs[:, :2] - discs[:, 2:]).min(axis=0)
     high = (discs[:, :2] + discs[:, 2:]).max(axis=0)
-    height, width = mask.shape
+    height, width = covered.shape
     scale = rng.uniform(0.45, 0.78) * min(height, width) / (high - low).max()
     mirror = bool(rng.random() < 0.5)
     if mirror:
@@ -377,15 +330,15 @@ def _draw_creature(
         scale * rng.uniform(0.24, 0.34),
         rng.random(),
     )
-    paint(canvas, place(far_legs), 0.6 * colour, mask)
-    paint(canvas, place(spine), colour, mask, bands)
-    paint(canvas, place(near_legs), colour, mask)
+    paint(canvas, place(far_legs), 0.6 * colour, covered)
+    paint(canvas, place(spine), colour, covered, bands)
+    paint(canvas, place(near_legs), colour, covered)
     head_colour = np.array(look.head, np.float32)
-    paint(canvas, place(head(look.ears)), 0.9 * head_colour, mask)
-    paint(canvas, place(head(_SKULL)), head_colour, mask)
-    paint(canvas, place(head(_MUZZLE)), np.array(look.muzzle, np.float32), mask)
-    paint(canvas, place(head(_EYE)), np.ones(3, np.float32), mask)
-    paint(canvas, place(head(_PUPIL)), np.zeros(3, np.float32), mask)
+    paint(canvas, place(head(look.ears)), 0.9 * head_colour, covered)
+    paint(canvas, place(head(_SKULL)), head_colour, covered)
+    paint(canvas, place(head(_MUZZLE)), np.array(look.muzzle, np.float32), covered)
+    paint(canvas, place(head(_EYE)), np.ones(3, np.float32), covered)
+    paint(canvas, place(head(_PUPIL)), np.zeros(3, np.float32), covered)
 
 
 def _random_body(
@@ -421,11 +374,6 @@ def _random_body(
     return spine, np.concatenate(legs[:2]), np.concatenate(legs[2:])
 
 
-# Split of the data set to the split of the drawings: boxes of "train-fullsup" may
-# be used to choose a threshold.
-_DRAWN = {"train-weaksup": "train", "train-fullsup": "val", "test": "test"}
-
-
 def synthetic(
     split: str = "train-weaksup",
     *,
@@ -434,44 +382,52 @@ def synthetic(
     image_size: int | tuple[int, int] = 128,
     seed: int = 0,
 ) -> ImageDataset:
-    """Draws creatures on clutter; nothing is downloaded.
+    """Paints creatures on clutter; nothing is downloaded.
 
     The class is told by a small part of the creature, so that a plain class
     activation map finds just that part; the box is tight around the whole body.
     Image `i` of a split is a function of `seed`, `split` and `i`.
 
     Args:
-        split: `"train-weaksup"`, `"train-fullsup"` or `"test"`.
-        num_images: How many images.
-        num_classes: How many classes.
-        image_size: Side in pixels, or height and width.
-        seed: Integer.
+        split: `"train-weaksup"`, `"train-fullsup"` or `"test"`. Default
+            `"train-weaksup"`.
+        num_images: Integer. Default 600.
+        num_classes: Integer in [2, 12]. Default 6.
+        image_size: Integer >= 32, or height and width. Default 128.
+        seed: Integer >= 0. Default 0.
 
     Returns:
         The split, images in memory, with boxes.
 
     Raises:
+        TypeError: A number is no integer.
         ValueError: An argument is out of range.
 
     Example:
     >>> synthetic("test", num_images=12, num_classes=3)
     ImageDataset('synthetic', split='test', images=12, classes=3, boxes=True)
     """
-    if split not in _DRAWN:
-        raise ValueError(f"`split` must be one of {list(_DRAWN)}. Received: {split!r}.")
-    images, class_ids, boxes = draw_creatures(
-        num_images,
-        num_classes=num_classes,
-        image_size=image_size,
-        seed=seed,
-        split=_DRAWN[split],
+    check_choice("split", split, _CREATURE_SPLITS)
+    num_images = check_integer("num_images", num_images)
+    num_classes = check_integer("num_classes", num_classes, 2, len(CREATURES))
+    sides = image_size if isinstance(image_size, tuple | list) else (image_size,) * 2
+    if len(sides) != 2:
+        raise ValueError(
+            "`image_size` must be an integer or a pair (height, width). "
+            f"Received: image_size={image_size!r}."
+        )
+    # Below 32, a head is less than four pixels.
+    height, width = (check_integer("image_size", side, 32) for side in sides)
+    images, class_ids, covered = paint_creatures(
+        num_images, num_classes, (height, width), check_integer("seed", seed, 0), split
     )
     return ImageDataset(
         name="synthetic",
         split=split,
-        class_names=CLASS_NAMES[:num_classes],
+        class_names=CREATURES[:num_classes],
         class_ids=class_ids,
         paths=np.array([f"{split}/{index:06d}" for index in range(num_images)]),
         images=images,
-        boxes=boxes,
+        boxes=_bounds(covered),
+        sizes=np.full((num_images, 2), (height, width), "int32"),
     )

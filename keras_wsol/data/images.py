@@ -281,7 +281,7 @@ def _orientation(tiff: Any) -> Any:
     data = _bytes(tf.strings.join([tiff, bytes(16)]))
     order = tf.strings.substr(tiff, 0, 4)
     little, big = tf.equal(order, b"II*\0"), tf.equal(order, b"MM\0*")
-    weights = tf.where(little, [1, 256], tf.constant([256, 1], tf.int64))
+    weights = tf.where(little, *tf.unstack(tf.constant([[1, 256], [256, 1]], tf.int64)))
 
     def pairs(place: Any, count: Any) -> Any:
         return tf.reshape(data[place : place + 2 * count], (-1, 2)) @ weights[:, None]
@@ -289,7 +289,7 @@ def _orientation(tiff: Any) -> Any:
     def long(first: Any, second: Any) -> Any:
         return tf.where(little, first + 65536 * second, 65536 * first + second)
 
-    directory = tf.minimum(long(*tf.unstack(pairs(4, 2)[:, 0])), length)
+    directory = tf.minimum(long(*tf.unstack(pairs(4, 2)[:, 0], 2)), length)
     room = tf.maximum((length - directory - 2) // 12, 0)
     entries = tf.minimum(pairs(directory, 1)[0, 0], room)
     # Twelve bytes an entry: tag, type, four of count, four of value.

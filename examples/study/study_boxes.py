@@ -1,12 +1,12 @@
 """The upper bounds of study_cub40.py: what the true boxes can teach a backbone."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_wsol import boxes, cam, models
+from keras_wsol import boxes, cam, data
 
 _FEWEST_KEPT = 0.5  # share of a box that a crop has to keep
 
@@ -107,7 +107,7 @@ def learn_boxes(
         Model from images to boxes in shares of the side.
     """
     keras.utils.set_random_seed(seed)
-    features = models.Localizer(classifier).head.network.outputs[0]
+    features = classifier.get_layer("head_pool").input
     model = keras.Model(classifier.input, BoxHead()(features))
     steps = epochs * -(-len(train[0]) // batch_size)
     rate = keras.optimizers.schedules.CosineDecay(3e-4, steps)
@@ -131,28 +131,38 @@ def overlaps(model: keras.Model, test: tuple[np.ndarray, np.ndarray]) -> np.ndar
     return keras.ops.convert_to_numpy(boxes.iou(found[:, None], true[:, None]))[:, 0, 0]
 
 
+def whole_images(
+    dataset: data.ImageDataset, image_size: int
+) -> Iterator[dict[str, np.ndarray]]:
+    """Reads images as they are evaluated: whole, without augmentation."""
+    return dataset.evaluation_batches(
+        32, image_size=(image_size, image_size), view="whole"
+    )
+
+
 def fit_true_boxes(
-    model: keras.Model, batches: Iterable[Mapping[str, Any]], layer: str
-) -> cam.Discriminant:
-    """Fits the foreground map to true boxes, where `fit_foreground` has to guess them.
+    model: keras.Model, images: data.ImageDataset, layer: str
+) -> cam.Foreground:
+    """Fits the foreground map to true boxes, where `Foreground.fit` has to guess them.
 
     Args:
         model: A classifier.
-        batches: With `"images"` and `"boxes"`, of which each image's first is taken.
+        images: The images, of which each one's first box is taken.
         layer: Name of the layer whose features are read.
 
     Returns:
         The discriminant between the cells in the boxes and those outside.
     """
-    localizer = models.Localizer(model, score_map="channel_mean", layer=layer)
+    network = keras.Model(model.inputs, model.get_layer(layer).output)
+    side = model.input_shape[1]
 
     def pairs() -> Iterator[tuple[Any, np.ndarray]]:
-        for batch in batches:
-            features, _ = localizer.features(batch["images"])
-            size = batch["images"].shape[1:3]
+        for batch in whole_images(images, side):
+            features = network.predict_on_batch(batch["images"])
+            size = (side, side)
             yield features, cells_in_boxes(batch["boxes"][:, 0], size, features.shape)
 
-    return cam.linear_discriminant(pairs())
+    return cam.Foreground.from_cells(pairs(), layer=layer)
 
 
 def cells_in_boxes(

@@ -1,6 +1,6 @@
 r"""Measures what each method is worth, run by run, on CUB-40 or all of CUB-200-2011.
 
-    python examples/study_cub40.py --data DIR --weights PATH --out runs/study
+    python examples/study/study_cub40.py --data DIR --weights PATH --out runs/study
 
 Each run of `study_runs.py` and `study_ablations.py` is trained on train-weaksup (labels
 only); the checkpoint and the threshold are chosen on train-fullsup, and the test split
@@ -14,6 +14,7 @@ names.
 import argparse
 import fnmatch
 import shutil
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -21,7 +22,6 @@ from typing import Any
 
 import keras
 import study_boxes
-from smoke_data import write_cub
 from study_ablations import ABLATION_RUNS
 from study_reading import boxed_images, localizer_of
 from study_reads import Read
@@ -42,6 +42,9 @@ def main() -> None:
         for run in RUNS:
             print(f"{run.group:14s}{run.key}")
     elif options.smoke:
+        sys.path.append(str(Path(__file__).parents[1]))
+        from smoke_data import write_cub
+
         with tempfile.TemporaryDirectory() as folder:
             options.data = str(write_cub(Path(folder) / "data", per_class=30))
             out = Path(folder) / "out"
@@ -92,7 +95,7 @@ def study(options: argparse.Namespace, runs: list[Run], out: Path) -> None:
             )
             row = {**facts(run, read), "train_seconds": round(seconds)}
             write_row(csv_path, row | figures(report))
-            print(read.name, evaluation.markdown_table([report]), sep="\n", flush=True)
+            print(read.name, report.to_markdown(), sep="\n", flush=True)
         if not options.keep:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -141,11 +144,12 @@ def smoke_runs() -> list[Run]:
         "epochs": 1,
         "freeze": None,
     }
-    ddt = Read(name="ddt", score_map="ddt", layer="conv_pw_12_relu", fit="component")
+    ddt = Read(name="ddt", score_map="ddt", layer="conv_pw_12_relu")
     return [
         Run(
             name="dgdm",
             method="dgdm",
+            options={"block_size": 2},
             reads=(Read(name="cam"), Read(name="cam").at(96).twice(0.2), ddt),
             **small,
         ),

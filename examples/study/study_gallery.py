@@ -1,6 +1,6 @@
 r"""Draws test images through models of study_cub40.py, side by side.
 
-    python examples/study_gallery.py cam-seed0 adl-seed0 dfm-seed0 dgdm-seed0 \
+    python examples/study/study_gallery.py cam-seed0 adl-seed0 dfm-seed0 dgdm-seed0 \
         cam-seed0:foreground-conv_pw_12_relu --data DIR --study runs/study \
         --out gallery.png
 
@@ -17,7 +17,7 @@ from study_reading import localizer_of
 from study_results import read_rows, row_key
 from study_runs import STUDY
 
-from keras_wsol import data, evaluation, models, viz
+from keras_wsol import data, models, viz
 
 
 def main() -> None:
@@ -39,8 +39,9 @@ def main() -> None:
     train = data.cub200(options.data, "train-weaksup")
     localizers = {name: load(name, options.study, train) for name in options.models}
     picked = range(options.first, len(test), options.every)[: options.images]
-    picture = evaluation.compare_models(localizers, test, picked, cell_size=150)
-    print("Wrote", viz.save_png(options.out, picture))
+    figure = viz.compare_models(localizers, test, picked, cell_size=150)
+    figure.savefig(options.out)
+    print("Wrote", options.out)
 
 
 def load(name: str, study: Path, train: data.ImageDataset) -> models.Localizer:

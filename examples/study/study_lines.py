@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 from study_results import hits_of
 
-from keras_wsol import evaluation
+from keras_wsol.evaluation.intervals import difference_interval
 
 Row = dict[str, str]
 MEASURES = ("top1_cls", "gt_known_loc", "top1_loc")
@@ -63,7 +63,7 @@ def _difference(runs: list[Row], first: list[Row], measure: str) -> str:
     )
     if mine.shape == theirs.shape and (mine == theirs).all():
         return ""
-    low, high = evaluation.difference_interval(mine, theirs)
+    low, high = difference_interval(mine, theirs)
     star = r"\*" if low > 0 or high < 0 else ""
     middle = mine.mean() - theirs.mean()
     return f" ({100 * middle:+.1f}; {100 * low:+.1f} to {100 * high:+.1f}{star})"

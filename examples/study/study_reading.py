@@ -1,6 +1,6 @@
 """What study_cub40.py reads from a trained model, and the images that it reads."""
 
-from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -8,9 +8,15 @@ import numpy as np
 import study_boxes
 from study_reads import Read
 from study_runs import Run
-from study_training import BATCH_SIZE, TENSORFLOW
 
-from keras_wsol import data, models
+from keras_wsol import cam, data, models
+
+NOT_FITTED = {"cam": cam.CAM, "channel_mean": cam.ChannelMean}
+FITTED = {
+    "ddt": cam.DDT.fit,
+    "foreground": cam.Foreground.fit,
+    "true_boxes": study_boxes.fit_true_boxes,
+}
 
 
 def localizer_of(
@@ -18,7 +24,7 @@ def localizer_of(
     read: Read,
     train: data.ImageDataset,
     run: Run,
-    fitted: dict[tuple[str, str, int], Any] | None = None,
+    fitted: dict[tuple[str, str | None, int], Any] | None = None,
 ) -> models.Localizer:
     """Makes the localizer of a read; what it needs is fitted to the training images.
 
@@ -32,53 +38,24 @@ def localizer_of(
     Returns:
         The localizer.
     """
-    options = dict(read.options)
     size = read.image_size or run.image_size
     if size != run.image_size:
         model = models.with_input_size(model, (size, size))
-    fits = {
-        "component": ("component", models.fit_component),
-        "discriminant": ("discriminant", models.fit_foreground),
-        "boxes": ("discriminant", study_boxes.fit_true_boxes),
-    }
-    if read.fit:
-        option, fit = fits[read.fit]
+    if read.score_map in FITTED:
         fitted = {} if fitted is None else fitted
-        key = (read.fit, read.layer, size)
+        key = (read.score_map, read.layer, size)
         if key not in fitted:
-            fitted[key] = fit(model, WholeImages(train, size), layer=read.layer)
-        options[option] = fitted[key]
-    return models.Localizer(
-        model,
-        score_map=read.score_map,
-        layer=read.layer,
-        map_options=options,
-        guided_filter=read.guided_filter is not None,
-        guided_filter_options=read.guided_filter,
-        second_look=read.second_look is not None,
-        second_look_options=read.second_look,
-    )
-
-
-class WholeImages:
-    """Images as they are evaluated: whole, without augmentation.
-
-    Args:
-        dataset: The images.
-        image_size: Height and width.
-    """
-
-    def __init__(self, dataset: data.ImageDataset, image_size: int) -> None:
-        self._dataset = dataset
-        self._options = {"image_size": (image_size, image_size)}
-
-    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
-        if not TENSORFLOW:
-            yield from self._dataset.numpy_batches(BATCH_SIZE, **self._options)
-            return
-        options = {**self._options, "with_boxes": True}
-        for batch in self._dataset.batches(BATCH_SIZE, **options):
-            yield {key: value.numpy() for key, value in batch.items()}
+            fitted[key] = FITTED[read.score_map](model, train, layer=read.layer)
+        score_map = replace(fitted[key], **read.options)
+    else:
+        where = {} if read.layer is None else {"layer": read.layer}
+        score_map = NOT_FITTED[read.score_map](**where, **read.options)
+    if read.guided_filter is not None:
+        score_map = cam.Guided(score_map, **read.guided_filter)
+    localizer = models.Localizer(model, score_map=score_map)
+    if read.second_look is not None:
+        localizer = models.SecondLook(localizer, read.second_look["cam_threshold"])
+    return localizer
 
 
 def boxed_images(dataset: data.ImageDataset, run: Run) -> tuple[np.ndarray, np.ndarray]:
@@ -91,7 +68,7 @@ def boxed_images(dataset: data.ImageDataset, run: Run) -> tuple[np.ndarray, np.n
     Returns:
         uint8 `(N, H, W, 3)` and float32 `(N, 4)`.
     """
-    batches = list(WholeImages(dataset, run.image_size))
+    batches = list(study_boxes.whole_images(dataset, run.image_size))
     images = np.concatenate([batch["images"].astype("uint8") for batch in batches])
     true = np.concatenate([batch["boxes"][:, 0] for batch in batches])
     return images, (true / run.image_size).astype("float32")

@@ -14,21 +14,20 @@ class Read:
 
     Attributes:
         name: Name in the CSV.
-        score_map: As in `models.Localizer`.
-        layer: As in `models.Localizer`.
-        options: `map_options` of `models.Localizer`.
-        fit: What is fitted to the training images first: `"component"`,
-            `"discriminant"`, `"boxes"` (a discriminant of the true ones), or nothing.
+        score_map: `"cam"`, `"channel_mean"`, or what is fitted to the training images
+            first: `"ddt"`, `"foreground"`, `"true_boxes"` (a foreground of true boxes).
+        layer: Layer whose features are read; `None` for those of the head.
+        options: Attributes of the score map that are not its defaults.
         image_size: Height and width that it is read at; `None` for that of the run.
-        guided_filter: `guided_filter_options` of `models.Localizer`; `None` for none.
-        second_look: `second_look_options` of `models.Localizer`; `None` for one look.
+        guided_filter: Arguments of `cam.Guided`; `None` for none.
+        second_look: The `crop_threshold` of `models.SecondLook`, under the name that
+            it had; `None` for one look.
     """
 
     name: str
     score_map: str = "cam"
     layer: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
-    fit: str | None = None
     image_size: int | None = None
     guided_filter: Mapping[str, float] | None = None
     second_look: Mapping[str, float] | None = None
@@ -65,13 +64,8 @@ def without_class(layer: str) -> tuple[Read, ...]:
     """
     return (
         Read(name=f"scda-{layer}", score_map="channel_mean", layer=layer),
-        Read(name=f"ddt-{layer}", score_map="ddt", layer=layer, fit="component"),
-        Read(
-            name=f"foreground-{layer}",
-            score_map="foreground",
-            layer=layer,
-            fit="discriminant",
-        ),
+        Read(name=f"ddt-{layer}", score_map="ddt", layer=layer),
+        Read(name=f"foreground-{layer}", score_map="foreground", layer=layer),
     )
 
 
@@ -82,7 +76,7 @@ EARLIER, LAST = (without_class(f"conv_pw_{number}_relu") for number in (12, 13))
 BEFORE_STRIDE = without_class("block_13_expand_relu")[2]
 
 # What a linear map of these features could have at most.
-BOUND = replace(EARLIER[2], name="true-boxes-conv_pw_12_relu", fit="boxes")
+BOUND = replace(EARLIER[2], name="true-boxes-conv_pw_12_relu", score_map="true_boxes")
 
 # At 256 px birds are as large as in the training crops.
 LARGER = (CAM.at(256), EARLIER[2].at(256), EARLIER[2].at(256).twice(0.3))

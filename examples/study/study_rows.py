@@ -72,7 +72,7 @@ def figures(report: evaluation.Report) -> dict[str, object]:
     Returns:
         Column to value; shares are rounded to four digits.
     """
-    results = report.results
+    images = report.images
     row: dict[str, object] = {
         "num_images": report.num_images,
         "top1_cls": round(report.top1_cls, 4),
@@ -95,6 +95,6 @@ def figures(report: evaluation.Report) -> dict[str, object]:
         "whole_image_gt_known_loc": round(
             report.baselines["whole image"]["gt_known_loc"], 4
         ),
-        "class_bits": bits_of(results.predicted_ids == results.class_ids),
-        "box_bits": bits_of(results.iou >= 0.5),
+        "class_bits": bits_of(images.ranks == 0),
+        "box_bits": bits_of(images.iou[:, images.kept] >= 0.5),
     }

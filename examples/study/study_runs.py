@@ -33,7 +33,7 @@ class Run:
         group: Part of the study that it belongs to.
         seed: Of weights, draws, order and augmentation.
         method: As in `models.build_classifier`.
-        options: `method_options` of `models.build_classifier`.
+        options: Arguments of the method's layers, on top of the backbone's row.
         places: `drop_after` of `models.build_classifier`.
         backbone: As in `models.build_classifier`.
         backbone_options: As in `models.build_classifier`.

@@ -3,11 +3,12 @@
 import argparse
 import importlib.util
 import time
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
+from study_results import read_rows
 from study_runs import Run
 
 from keras_wsol import data, evaluation, models, training
@@ -67,13 +68,14 @@ def build(
         weights=weights[run.backbone],
         input_shape=(run.image_size, run.image_size, 3),
         drop_after=run.places,
-        method_options=dict(run.options),
         backbone_options=dict(run.backbone_options),
         class_names=train.class_names,
         freeze=run.freeze,
         batch_norm_momentum=run.batch_norm_momentum,
         seed=run.seed,
     )
+    if run.options:
+        model = with_options(model, run.options)
     steps = train.steps_per_epoch(BATCH_SIZE)
     rate = training.learning_rate(
         "cosine", run.rate, epochs=max(1, run.epochs), steps_per_epoch=steps
@@ -86,6 +88,29 @@ def build(
         metrics=["accuracy"],
     )
     return model
+
+
+def with_options(model: keras.Model, options: Mapping[str, Any]) -> keras.Model:
+    """Copies a classifier with other options on top of its row's, at every place.
+
+    Args:
+        model: The classifier.
+        options: Arguments of the layers that its method inserted.
+
+    Returns:
+        The copy, with the same weights.
+    """
+    inserted = {layer.name for layer in models.inserted_layers(model)}
+
+    def changed(layer: keras.layers.Layer) -> keras.layers.Layer:
+        config = layer.get_config()
+        if layer.name in inserted:
+            config |= options
+        return type(layer).from_config(config)
+
+    copy = keras.models.clone_model(model, clone_function=changed)
+    copy.set_weights(model.get_weights())
+    return copy
 
 
 def fit(
@@ -106,14 +131,17 @@ def fit(
     """
     checkpoint = training.Checkpoint(folder / "checkpoint.npz", every_seconds=600)
     done = checkpoint.restore(model)
-    train = splits["train-weaksup"]
+    train, log = splits["train-weaksup"], folder / "log.csv"
     steps = train.steps_per_epoch(BATCH_SIZE)
     look = evaluation.LocalizationEvaluation(
-        splits["train-fullsup"],
-        every=EVERY,
-        num_thresholds=100,
-        save_best=best,
-        measure="top1_loc",
+        splits["train-fullsup"], every=EVERY, num_thresholds=100
+    )
+    keep = keras.callbacks.ModelCheckpoint(
+        best,
+        monitor="val_top1_loc",
+        mode="max",
+        save_best_only=True,
+        initial_value_threshold=best_before(log, done),
     )
     model.fit(
         training_batches(train, run, done.start_step(steps)),
@@ -121,14 +149,22 @@ def fit(
         steps_per_epoch=steps,
         initial_epoch=done,
         callbacks=[
-            training.StopAtNonFinite(checkpoint, partial(training_batches, train, run)),
+            keras.callbacks.TerminateOnNaN(raise_error=True),
             look,
-            training.EpochLog(folder / "log.csv", done),
+            keep,
+            training.EpochLog(log, done),
             checkpoint,
         ],
         shuffle=False,  # the batches are shuffled already
         verbose=2,
     )
+
+
+def best_before(log: Path, epochs_done: int) -> float | None:
+    """Returns the best Top-1 Loc in the log of the epochs that are done."""
+    rows = read_rows(log)[:epochs_done]
+    found = [row["val_top1_loc"] for row in rows]
+    return max((float(value) for value in found if value != "NA"), default=None)
 
 
 def training_batches(train: data.ImageDataset, run: Run, start_step: int) -> Any:

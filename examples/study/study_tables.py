@@ -1,9 +1,9 @@
-r"""Writes examples/results/README.md from the rows of study_cub40.py.
+r"""Writes the tables of examples/results/README.md from the rows of study_cub40.py.
 
-    python examples/study_tables.py examples/results/study-cub40.csv \
+    python examples/study/study_tables.py examples/results/study-cub40.csv \
         --out examples/results/README.md
 
-Every figure comes from the CSV; the differences and their intervals are computed here,
+What stands above the mark in the file stays. Every figure comes from the CSV; the differences and their intervals are computed here,
 from the images that each row has right.
 """
 
@@ -16,6 +16,10 @@ from study_reads import GUIDED, SECOND_LOOK
 from study_results import read_rows
 from study_runs import AGAINST, BETTER_ONCE, CAM_AT_ITS_BEST, METHODS, STUDY
 
+MARK = (
+    "<!-- Below: made by examples/study/study_tables.py from study-cub40.csv; do not "
+    "edit. -->"
+)
 TITLES = {
     "improved": "What may help: a frozen MobileNetV2 at 256 px, and another map of it",
     "reference": "References",
@@ -48,6 +52,8 @@ def main() -> None:
     parts.append(repeated_table(rows))
     parts += [ablation_table(rows, ablation) for ablation in ABLATIONS]
     parts.append(missing(rows))
+    above = options.out.read_text() if options.out.is_file() else ""
+    parts = [above.partition(MARK)[0] + MARK, *parts]
     options.out.write_text("\n\n".join(part for part in parts if part) + "\n")
     print(f"Wrote {options.out}.")
 
@@ -59,8 +65,6 @@ def intro(rows: list[Row]) -> str:
     return "\n".join(
         [
             "# What each method is worth on CUB-40",
-            "",
-            "Made by `examples/study_tables.py` from `study-cub40.csv`; do not edit.",
             "",
             "CUB-40: 1,000 training images with labels only, 200 held-out images with "
             "boxes by which checkpoint and threshold are chosen, 1,100 test images, "
@@ -135,7 +139,7 @@ def second_look_table(rows: list[Row]) -> str:
         for row in rows
         if SECOND_LOOK in row["read"]
     }
-    title = "`second_look=True`, compared with the same maps without it"
+    title = "`models.SecondLook`, compared with the same maps without it"
     return reads_table(rows, title, suffixes)
 
 
@@ -146,7 +150,7 @@ def guided_table(rows: list[Row]) -> str:
         for row in rows
         if row["read"].endswith(GUIDED)
     }
-    title = "`guided_filter=True`, compared with the same maps without it"
+    title = "`cam.Guided`, compared with the same maps without it"
     return reads_table(rows, title, suffixes)
 
 

@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             # It is said with the place of the list.
-            warnings.filterwarnings("ignore", message=".*cannot be read; see")
+            warnings.filterwarnings("ignore", message=".*cannot be read and are left out")
             command.run(options)
     except KeyboardInterrupt:
         print(f"\nkeras-wsol: interrupted. {command.INTERRUPTED}", file=sys.stderr)

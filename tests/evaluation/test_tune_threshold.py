@@ -11,7 +11,7 @@ from keras_wsol.evaluation import compare_thresholds, tune_threshold
 from keras_wsol.models import Localizer
 from keras_wsol.models.second_look import ObjectCrop
 from tests.evaluation.painted_split import NAMES, in_view, split_of
-from tests.export.rectangles import draw, localizer
+from tests.labels.rectangles import draw, localizer
 from tests.models.painted import expected_maps, painted_classifier
 from tests.reference.max_box_acc_numpy import largest_box_ious
 

@@ -23,7 +23,6 @@ def lossless(image):
     palette = picture.convert("P", palette=Image.Palette.ADAPTIVE, colors=16)
     rgba = np.dstack([image, np.full((height, width), 40, "uint8")])
     deep = grey.astype("uint16") * 257  # 16 bits a pixel, of which 8 are kept
-    other = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT).convert("P")
     three = np.repeat(grey[..., None], 3, axis=-1)
     return {
         "png": (encode(image, "PNG"), image),
@@ -33,10 +32,6 @@ def lossless(image):
         "png, alpha": (encode(rgba, "PNG"), image),
         "bmp": (encode(image[:-3], "BMP"), image[:-3]),
         "webp": (encode(image[:, 5:], "WEBP", lossless=True), image[:, 5:]),
-        "gif, two frames": (
-            encode(palette, "GIF", save_all=True, append_images=[other]),
-            np.asarray(palette.convert("RGB")),
-        ),
     }
 
 

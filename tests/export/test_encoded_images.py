@@ -1,17 +1,18 @@
-"""What `serve_bytes` takes and refuses; on a classifier of two layers."""
+"""What `serve_bytes` takes and refuses."""
 
 import io
 import re
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from keras_wsol.data.numpy_pipeline import read_image
+from keras_wsol.data.images import read_image
 from keras_wsol.export import export_saved_model
-from keras_wsol.models import Localizer
-from tests.data.handmade import behind_start, encode, exif, gif, large_png, segment
+from tests.data.handmade import behind_start, encode, exif, large_png, segment
+from tests.export.conftest import LIMIT
 from tests.export.encoded import broken, jpegs, lossless
 from tests.models.painted import blob_images, painted_classifier
 
@@ -22,63 +23,22 @@ pytestmark = [
     ),
 ]
 
-SIZE = (24, 36)
 PICTURE = blob_images(1, (75, 110), seed=5)[0]
-LIMIT = 75 * 110
-
-
-@pytest.fixture(scope="module")
-def localizer():
-    # The map of the class of the brightest pixels is the image's own brightness.
-    kernel = np.stack([np.ones(3), -np.ones(3)], axis=1)
-    return Localizer(painted_classifier(SIZE, 2, kernel=kernel), cam_threshold=0.5)
-
-
-def loaded(localizer, path, **options):
-    import tensorflow as tf
-
-    model = tf.saved_model.load(export_saved_model(localizer, path, **options))
-    signature = model.signatures["serve_bytes"]
-
-    def serve(*files):
-        strings = tf.constant(files, tf.string, (len(files),))
-        found = signature(image_bytes=strings)
-        return {name: value.numpy() for name, value in found.items()}
-
-    serve.model = model  # a signature alone does not keep it
-    return serve
-
-
-@pytest.fixture(scope="module")
-def serve(localizer, tmp_path_factory):
-    return loaded(localizer, tmp_path_factory.mktemp("saved") / "1")
-
-
-@pytest.fixture(scope="module")
-def serve_small(localizer, tmp_path_factory):
-    path = tmp_path_factory.mktemp("saved") / "1"
-    return loaded(localizer, path, max_pixels=LIMIT)
-
-
-def of(localizer, image):
-    found = localizer(image[None])
-    return {k: keras.ops.convert_to_numpy(v)[0] for k, v in found.items()}
-
-
 FILES = {name: file for name, (file, _) in lossless(PICTURE).items()} | jpegs(PICTURE)
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_what_is_read_for_training_is_what_is_served(name, serve, localizer, tmp_path):
-    (tmp_path / "image").write_bytes(FILES[name])
-    expected = of(localizer, read_image(tmp_path / "image", orientation="exif"))
-    found = serve(FILES[name])
-    assert found["valid"].all()
-    # Two decoders of JPEG differ by a few steps of 255.
-    np.testing.assert_allclose(found["boxes"][0], expected["boxes"], atol=0.5)
-    np.testing.assert_allclose(
-        found["score_maps"][0], expected["score_maps"], atol=0.02
-    )
+def test_what_is_read_for_training_is_what_is_served(exported, expected, tmp_path):
+    found = exported.call("serve_bytes", list(FILES.values()))
+    assert found["valid"][:, 0].all()
+    for row, (name, file) in enumerate(FILES.items()):
+        (tmp_path / "image").write_bytes(file)
+        image = read_image(tmp_path / "image", orientation="exif")
+        wanted = expected(image[None])
+        # Two decoders of JPEG differ by a few steps of 255.
+        for key, tolerance in (("boxes", 0.5), ("score_maps", 0.02)):
+            np.testing.assert_allclose(
+                found[key][row, 0], wanted[key][0, 0], atol=tolerance, err_msg=name
+            )
 
 
 # A bright bar right of the middle and above it, as a viewer shows it.
@@ -92,39 +52,42 @@ def bar():
     return image
 
 
-@pytest.mark.parametrize("order", ["<", ">"])
-@pytest.mark.parametrize("value", range(1, 9))
-def test_the_box_lies_where_a_viewer_shows_the_object(value, order, serve):
-    shown = bar()
+def held(value, order):
+    """The bar, stored as a camera does that was held as an EXIF tag says."""
     # The stored image is the one that Pillow turns into what is shown.
     inverse = {6: 8, 8: 6}.get(value, value)
-    picture = Image.fromarray(shown)
+    picture = Image.fromarray(bar())
     picture.getexif()[0x0112] = inverse
     stored = encode(ImageOps.exif_transpose(picture), "JPEG", quality=95)
     file = behind_start(stored, segment(0xE1, exif(value, order=order)))
     with Image.open(io.BytesIO(file)) as image:
         assert ImageOps.exif_transpose(image).size == (108, 72)
-    found = serve(file)
-    plain = serve(encode(shown, "JPEG", quality=95))
-    # A cell of the map is 12 pixels; the bar begins and ends in the midst of none.
-    np.testing.assert_allclose(found["boxes"][0, 0], BAR, atol=8)
-    np.testing.assert_allclose(found["boxes"], plain["boxes"], atol=1)
-    np.testing.assert_allclose(found["scores"], plain["scores"], atol=1e-2)
+    return file
+
+
+def test_the_box_lies_where_a_viewer_shows_the_object(exported):
+    cases = [(value, order) for value in range(1, 9) for order in "<>"]
+    files = [held(*case) for case in cases]
+    found = exported.call("serve_bytes", files)
+    plain = exported.call("serve_bytes", [encode(bar(), "JPEG", quality=95)])
+    for row, case in enumerate(cases):
+        # A cell of the map is 12 pixels; the bar begins and ends in the midst of none.
+        name = str(case)
+        box = found["boxes"][row, 0]
+        np.testing.assert_allclose(box, BAR, atol=8, err_msg=name)
+        np.testing.assert_allclose(box, plain["boxes"][0, 0], atol=1, err_msg=name)
 
 
 def refused():
-    """Files that are too large for the smaller limit, or only say so."""
-    small = np.arange(48).reshape(6, 8) % 4
-    claims = bytearray(gif((6, 8), ((0, 0), small)))
-    claims[6:10] = b"\xff\xff\xff\xff"
+    """Files that are too large for the limit, or of several frames."""
     larger = blob_images(1, (LIMIT // 100 + 1, 100), seed=2)[0]
+    frames = {"save_all": True, "append_images": [Image.fromarray(PICTURE[::-1])]}
     return {
-        "png": encode(larger, "PNG"),
-        "jpeg": encode(larger, "JPEG"),
-        "webp": encode(larger, "WEBP"),
-        "bmp": encode(larger, "BMP"),
-        "gif": encode(larger, "GIF"),
-        "gif, canvas": bytes(claims),
+        **{f"large {kind}": encode(larger, kind) for kind in ("PNG", "JPEG", "BMP")},
+        "large webp": encode(larger, "WEBP"),
+        "gif": encode(PICTURE[:40], "GIF"),
+        "animated gif": encode(PICTURE[:40], "GIF", **frames),
+        "animated webp": encode(PICTURE, "WEBP", **frames),
         "60 megapixels": large_png(6_000, 10_000),
     }
 
@@ -132,31 +95,29 @@ def refused():
 BAD = broken(PICTURE) | refused()
 
 
-@pytest.mark.parametrize("name", BAD)
-def test_a_bad_file_leaves_the_others_untouched(name, serve_small):
+def test_a_bad_file_leaves_the_others_untouched(exported):
     good = [FILES["png"], FILES["jpeg"], FILES["webp"]]
-    expected = serve_small(*good)
+    expected = exported.call("serve_bytes", good)
     assert expected["valid"].all()
-    found = serve_small(good[0], BAD[name], *good[1:], BAD[name])
+    files = [good[0], *BAD.values(), *good[1:]]
+    found = exported.call("serve_bytes", files)
     for key, values in found.items():
-        np.testing.assert_array_equal(values[[0, 2, 3]], expected[key], err_msg=key)
-        assert not values[[1, 4]].any(), key
+        kept = values[[0, -2, -1]]
+        np.testing.assert_array_equal(kept, expected[key], err_msg=key)
+        nothing = b"" if key == "class_names" else 0
+        for name, value in zip(BAD, values[1:-2], strict=True):
+            assert (value == nothing).all(), (key, name)
 
 
-def test_the_default_limit_is_fifty_megapixels(serve):
-    # What the smaller limit refuses is fit to be read.
-    found = serve(*refused().values())
-    assert found["valid"][:, 0].tolist() == [True] * 5 + [False] * 2
-    found = serve(large_png(5_000, 10_000), large_png(5_001, 10_000))
-    assert found["valid"][:, 0].tolist() == [True, False]
-    np.testing.assert_allclose(found["boxes"][0, 0], (0, 0, 10_000, 2_500), atol=250)
-    assert not found["boxes"][1].any()
+def test_files_of_which_none_can_be_read(exported):
+    found = exported.call("serve_bytes", [b"", b"?"])
+    assert found["score_maps"].shape == (2, 2, 24, 36)
+    assert not found["score_maps"].any()
+    assert not found["valid"].any()
 
 
 def highest_memory(function):
     """How many bytes the process grows by at most while `function` runs."""
-    from pathlib import Path
-
     process = Path("/proc/self")
 
     def kilobytes(name):
@@ -169,27 +130,21 @@ def highest_memory(function):
     return 1024 * (kilobytes("VmHWM") - before)
 
 
-def test_a_bomb_is_refused_before_it_takes_memory(serve):
+def test_a_bomb_is_refused_before_it_takes_memory(exported):
     bomb = large_png(6_000, 10_000)
-    serve(bomb)
+    exported.call("serve_bytes", [bomb])
     try:
-        grown = highest_memory(lambda: serve(*[bomb] * 8))
+        grown = highest_memory(lambda: exported.call("serve_bytes", [bomb] * 8))
     except OSError:
         pytest.skip("the kernel does not tell the highest use of memory")
     assert grown < 30e6  # one decoded image has 60 MB, or 180 MB as RGB
 
 
-def test_an_empty_batch(serve):
-    found = serve()
-    assert found["boxes"].shape == (0, 1, 4)
-    assert found["valid"].shape == (0, 1)
-
-
-@pytest.mark.parametrize("value", [0, -1, 1.5, "50", None])
-def test_a_limit_that_is_none(value, localizer, tmp_path):
-    message = re.escape(
-        f"`max_pixels` must be an integer of at least 1. Received: max_pixels={value!r}"
-    )
-    with pytest.raises(ValueError, match=message):
-        export_saved_model(localizer, tmp_path / "1", max_pixels=value)
+@pytest.mark.parametrize(
+    ("value", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError)]
+)
+def test_a_limit_that_is_none(value, error, tmp_path):
+    message = rf"`max_pixels` must be an integer >= 1. Received: max_pixels={value}"
+    with pytest.raises(error, match=message):
+        export_saved_model(painted_classifier(), tmp_path / "1", max_pixels=value)
     assert not list(tmp_path.iterdir())

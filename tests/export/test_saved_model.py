@@ -1,5 +1,7 @@
-"""One classifier with DGDM, exported once: its signatures against the Python model."""
+"""The signatures of a SavedModel against the Python model."""
 
+import inspect
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -7,14 +9,15 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from keras import ops
 
+from keras_wsol.cam import GradCAM, Guided
 from keras_wsol.export import export_saved_model
-from keras_wsol.models import Localizer
+from keras_wsol.models import Localizer, SecondLook
 from tests.contracts.saved_graph import operations, random_operations
-from tests.export.encoded import broken, encode, jpegs, lossless
-from tests.models.painted import blob_images
-from tests.models.small import draw_weights, random_images, small_classifier
+from tests.export.conftest import LIMIT, METRICS, NAMES, SIZE
+from tests.export.encoded import encode, lossless
+from tests.models.painted import blob_images, painted_classifier
+from tests.models.small import random_images
 
 pytestmark = [
     pytest.mark.export,
@@ -23,167 +26,84 @@ pytestmark = [
     ),
 ]
 
-SIZE = (64, 96)
-TOP_K, MAX_BOXES = 2, 3
-NAMES = ("wren", "tern", "kite", "ibis", "auk")
-DTYPES = {
-    "boxes": "float32",
-    "class_ids": "int32",
-    "class_names": "string",
-    "component_boxes": "float32",
-    "component_scores": "float32",
-    "num_components": "int32",
-    "score_maps": "float32",
-    "scores": "float32",
-    "valid": "bool",
-}
-SHAPES = {
-    "boxes": (TOP_K, 4),
-    "class_ids": (TOP_K,),
-    "class_names": (TOP_K,),
-    "component_boxes": (TOP_K, MAX_BOXES, 4),
-    "component_scores": (TOP_K, MAX_BOXES),
-    "num_components": (TOP_K,),
-    "score_maps": (TOP_K, *SIZE),
-    "scores": (TOP_K,),
-    "valid": (TOP_K,),
+OUTPUTS = {  # dtype, and shape behind the batch
+    "boxes": ("float32", (2, 4)),
+    "class_ids": ("int32", (2,)),
+    "class_names": ("string", (2,)),
+    "component_boxes": ("float32", (2, 3, 4)),
+    "component_scores": ("float32", (2, 3)),
+    "num_components": ("int32", (2,)),
+    "score_maps": ("float32", (2, *SIZE)),
+    "scores": ("float32", (2,)),
+    "valid": ("bool", (2,)),
 }
 SIGNATURES = ("serve_bytes", "serve_uint8", "serving_default")
-
-
-@pytest.fixture(scope="module")
-def localizer():
-    model = small_classifier("mobilenet", "dgdm", class_names=NAMES)
-    draw_weights(model)
-    return Localizer(model, cam_threshold=0.4, top_k=TOP_K, max_boxes=MAX_BOXES)
-
-
-@pytest.fixture(scope="module")
-def saved(localizer, tmp_path_factory):
-    path = tmp_path_factory.mktemp("saved") / "birds" / "1"
-    assert export_saved_model(localizer, path) == path
-    return path
-
-
-@pytest.fixture(scope="module")
-def signatures(saved):
-    import tensorflow as tf
-
-    return tf.saved_model.load(saved).signatures
-
-
-def to_numpy(outputs):
-    return {name: ops.convert_to_numpy(value) for name, value in outputs.items()}
-
-
-def python_outputs(localizer, images):
-    """What the Python model says, and the names of the classes."""
-    found = to_numpy(localizer(images))
-    found["class_names"] = np.array(NAMES, "S")[found["class_ids"]]
-    return found
-
-
-def check(found, expected):
-    assert sorted(found) == sorted(DTYPES) == sorted(expected)
-    for name, value in found.items():
-        if value.dtype.kind == "f":
-            # Graph and eager kernels add up in different orders.
-            tolerance = 2e-2 if "boxes" in name else 1e-4
-            np.testing.assert_allclose(
-                value, expected[name], atol=tolerance, rtol=1e-4, err_msg=name
-            )
-        else:
-            np.testing.assert_array_equal(
-                value.astype(expected[name].dtype), expected[name], err_msg=name
-            )
-
-
-def from_bytes(signatures, files):
-    import tensorflow as tf
-
-    return {
-        name: value.numpy()
-        for name, value in signatures["serve_bytes"](
-            image_bytes=tf.constant(files, tf.string, (len(files),))
-        ).items()
-    }
-
-
-# Batches of each signature; file names of the formats are only for the messages.
 FLOATS = {
     "at the input size": random_images(3, SIZE),
     "larger": blob_images(2, (100, 130)).astype("float32"),
     "smaller and higher": blob_images(1, (50, 30)).astype("float32"),
 }
-BYTES = {name: images.astype("uint8") for name, images in FLOATS.items()}
 PICTURE = blob_images(1, (75, 110), seed=5)[0]
 LOSSLESS = lossless(PICTURE)
 
 
+def check(found, expected, box_tolerance=2e-2):
+    assert sorted(found) == sorted(expected)
+    for name, value in found.items():
+        if value.dtype.kind == "f":
+            # Graph and eager kernels add up in different orders.
+            tolerance = box_tolerance if "boxes" in name else 1e-4
+            np.testing.assert_allclose(
+                value, expected[name], atol=tolerance, rtol=1e-4, err_msg=name
+            )
+        else:
+            np.testing.assert_array_equal(value, expected[name], err_msg=name)
+
+
 @pytest.fixture(scope="module")
-def fresh(saved, tmp_path_factory):
+def fresh(exported, tmp_path_factory):
     """Everything that is asked of a process without our package, in one process."""
     folder = tmp_path_factory.mktemp("fresh")
     inputs = {f"serving_default/{case}": value for case, value in FLOATS.items()}
-    inputs |= {f"serve_uint8/{case}": value for case, value in BYTES.items()}
+    inputs |= {
+        f"serve_uint8/{case}": value.astype("uint8") for case, value in FLOATS.items()
+    }
     for number, (file, _) in enumerate(LOSSLESS.values()):
         inputs[f"serve_bytes/formats/{number:02}"] = np.frombuffer(file, "uint8")
     np.savez(folder / "in.npz", **inputs)
     script = Path(__file__).with_name("fresh_process.py")
-    subprocess.run(
-        [sys.executable, "-P", script, saved, folder / "in.npz", folder / "out.npz"],
-        check=True,
-        cwd=folder,
-        capture_output=True,
-        timeout=300,
-    )
+    files = (exported.path, folder / "in.npz", folder / "out.npz")
+    command = [sys.executable, "-P", script, *files]
+    subprocess.run(command, check=True, cwd=folder, capture_output=True, timeout=300)
+    found = {}
     with np.load(folder / "out.npz") as arrays:
-        return dict(arrays)
-
-
-def outputs_of(fresh, signature, case):
-    start = f"{signature}/{case}/"
-    return {
-        key.removeprefix(start): value
-        for key, value in fresh.items()
-        if key.startswith(start)
-    }
+        for key, value in arrays.items():
+            call, name = key.rsplit("/", 1)
+            of_call = found.setdefault(call, {})
+            of_call[name] = value.astype(object) if name == "class_names" else value
+    return found
 
 
 @pytest.mark.parametrize("case", list(FLOATS))
-def test_float_images_in_a_fresh_process(case, fresh, localizer):
-    found = outputs_of(fresh, "serving_default", case)
-    check(found, python_outputs(localizer, FLOATS[case]))
+def test_images_in_a_fresh_process(case, fresh, expected):
+    assert sorted(expected(FLOATS[case])) == sorted(OUTPUTS)
+    check(fresh[f"serving_default/{case}"], expected(FLOATS[case]))
+    images = FLOATS[case].astype("uint8")
+    check(fresh[f"serve_uint8/{case}"], expected(images))
 
 
-@pytest.mark.parametrize("case", list(BYTES))
-def test_uint8_images_in_a_fresh_process(case, fresh, localizer):
-    found = outputs_of(fresh, "serve_uint8", case)
-    check(found, python_outputs(localizer, BYTES[case]))
-
-
-def test_files_of_every_format_and_size_in_one_batch(fresh, localizer):
-    found = outputs_of(fresh, "serve_bytes", "formats")
-    each = [python_outputs(localizer, image[None]) for _, image in LOSSLESS.values()]
+def test_files_of_every_format_and_size_in_one_batch(fresh, expected):
+    each = [expected(image[None]) for _, image in LOSSLESS.values()]
     assert len({image.shape for _, image in LOSSLESS.values()}) > 2
-    expected = {name: np.concatenate([x[name] for x in each]) for name in DTYPES}
-    assert expected["valid"].all()
-    check(found, expected)
+    expected = {name: np.concatenate([x[name] for x in each]) for name in OUTPUTS}
+    assert expected["valid"][:, 0].all()
+    check(fresh["serve_bytes/formats"], expected)
 
 
-def test_jpegs(signatures, localizer):
-    import tensorflow as tf
-
-    files = jpegs(PICTURE)
-    found = from_bytes(signatures, list(files.values()))
-    # A decoder may differ by a rounding: TensorFlow's own is the reference.
-    images = [tf.io.decode_jpeg(file, channels=3).numpy() for file in files.values()]
-    each = [python_outputs(localizer, image[None]) for image in images]
-    check(found, {name: np.concatenate([x[name] for x in each]) for name in DTYPES})
-
-
-def test_signatures_of_the_contract(signatures):
+def test_signatures_of_the_contract(exported):
+    signatures = exported.loaded.signatures
     threshold = {"cam_threshold": ("float32", ())}
+    images = ("float32", (None, None, None, 3))
     taken = {
         name: {
             key: (spec.dtype.name, tuple(spec.shape))
@@ -192,77 +112,127 @@ def test_signatures_of_the_contract(signatures):
         for name in signatures
     }
     assert taken == {
-        "serving_default": {"images": ("float32", (None, None, None, 3))},
-        "serve_uint8": {"images": ("uint8", (None, None, None, 3))},
+        "serving_default": {"images": images},
+        "serve_uint8": {"images": ("uint8", images[1])},
         "serve_bytes": {"image_bytes": ("string", (None,))},
-        "localize": {"images": ("float32", (None, None, None, 3)), **threshold},
+        "localize": {"images": images, **threshold},
         "localize_bytes": {"image_bytes": ("string", (None,)), **threshold},
+        "features": {"images": images},
     }
-    for name in signatures:
+    for name in set(signatures) - {"features"}:
         given = signatures[name].structured_outputs
-        assert {k: v.dtype.name for k, v in given.items()} == DTYPES
+        assert {k: v.dtype.name for k, v in given.items()} == {
+            name: dtype for name, (dtype, _) in OUTPUTS.items()
+        }
         for key, spec in given.items():
-            assert spec.shape.rank == 1 + len(SHAPES[key])
+            assert spec.shape.rank == 1 + len(OUTPUTS[key][1])
 
 
-@pytest.mark.parametrize("kind", list(broken(PICTURE)))
-def test_an_unreadable_file_leaves_the_others_untouched(kind, signatures):
-    good = [encode(image, "PNG") for image in blob_images(3, (40, 70), seed=6)]
-    bad = broken(PICTURE)[kind]
-    expected = from_bytes(signatures, good)
-    found = from_bytes(signatures, [good[0], bad, *good[1:], bad])
-    for name, values in found.items():
-        np.testing.assert_array_equal(values[[0, 2, 3]], expected[name], err_msg=name)
-        nothing = b"" if name == "class_names" else 0
-        assert (values[[1, 4]] == nothing).all(), name
-    assert found["valid"].any(axis=1).tolist() == [True, False, True, True, False]
+def test_threshold_of_a_call(exported, expected):
+    images = blob_images(3, SIZE)
+    for threshold in (0.1, 0.7):
+        given = {"cam_threshold": np.float32(threshold)}
+        wanted = expected(images, cam_threshold=threshold)
+        check(exported.call("localize", images.astype("float32"), **given), wanted)
+    png = [encode(image, "PNG") for image in images]
+    check(exported.call("localize_bytes", png, **given), wanted)
 
 
-def test_files_of_which_none_can_be_read(signatures):
-    found = from_bytes(signatures, [b"", b"?"])
-    assert found["score_maps"].shape == (2, *SHAPES["score_maps"])
-    assert not found["score_maps"].any()
-    assert not found["valid"].any()
+def test_threshold_has_the_default_of_the_localizer(exported):
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    message = saved_model_pb2.SavedModel()
+    message.ParseFromString((exported.path / "saved_model.pb").read_bytes())
+    definitions = message.meta_graphs[0].signature_def
+    for name in ("localize", "localize_bytes"):
+        default = definitions[name].defaults["cam_threshold"].float_val
+        assert list(default) == pytest.approx([0.5])
+    for name in SIGNATURES:
+        assert len(definitions[name].inputs) == 1
+
+
+def test_features_are_those_that_the_map_is_read_from(exported):
+    images = blob_images(2, SIZE).astype("float32")
+    found = exported.call("features", images)
+    # The mean of each cell of 4 pixels.
+    cells = images.reshape(2, 6, 4, 9, 4, 3).mean(axis=(2, 4))
+    np.testing.assert_allclose(found["features"], cells, rtol=1e-5)
+    logits = exported.localizer(images)["logits"]
+    np.testing.assert_allclose(found["logits"], logits, rtol=1e-5)
 
 
 @pytest.mark.parametrize("signature", SIGNATURES)
-def test_an_empty_batch_gives_empty_outputs(signature, signatures):
-    import tensorflow as tf
-
+def test_an_empty_batch_gives_empty_outputs(signature, exported):
     empty = {
-        "serve_bytes": tf.zeros((0,), tf.string),
-        "serve_uint8": tf.zeros((0, 50, 70, 3), tf.uint8),
-        "serving_default": tf.zeros((0, *SIZE, 3)),
+        "serve_bytes": [],
+        "serve_uint8": np.zeros((0, 50, 70, 3), "uint8"),
+        "serving_default": np.zeros((0, *SIZE, 3), "float32"),
     }[signature]
-    name = "image_bytes" if signature == "serve_bytes" else "images"
-    found = signatures[signature](**{name: empty})
-    assert {k: tuple(v.shape) for k, v in found.items()} == {
-        k: (0, *shape) for k, shape in SHAPES.items()
+    found = exported.call(signature, empty)
+    assert {k: v.shape for k, v in found.items()} == {
+        k: (0, *shape) for k, (_, shape) in OUTPUTS.items()
     }
 
 
-def test_the_batch_does_not_matter(signatures):
+def test_the_batch_does_not_matter(exported):
     images = blob_images(5, (50, 70), seed=7)
+    together = exported.call("serve_uint8", images)
+    alone = exported.call("serve_uint8", images[3:4])
+    check({k: v[3:4] for k, v in together.items()}, alone)
+
+
+def test_nothing_calls_python_or_draws(exported):
+    found = set(operations(exported.path))
+    # Else the listing would have missed the functions that do the work.
+    assert {"AvgPool", "DecodeImage", "ScaleAndTranslate"} <= found
+    assert not {name for name in found if "PyFunc" in name}
+    assert not random_operations(exported.path)
+
+
+def test_it_holds_every_weight_once(exported):
+    # `keras.export.ExportArchive` writes each twice; `tf.saved_model.save` does not.
+    from tensorflow.train import list_variables
+
+    variables = list_variables(str(exported.path / "variables" / "variables"))
+    shapes = sorted(tuple(shape) for _, shape in variables if len(shape))
+    weights = exported.localizer.model.weights
+    assert [shape for shape in shapes if shape in ((3,), (3, 3))] == sorted(
+        tuple(w.shape) for w in weights if tuple(w.shape) in ((3,), (3, 3))
+    )
+
+
+def test_card_lies_beside_the_graph(exported):
+    card = json.loads((exported.path / "model_card.json").read_text("utf-8"))
+    assert card["metrics"] == METRICS
+    assert card["max_pixels"] == LIMIT
+    assert card["cam_threshold"] == 0.5
+    assert card["class_names"] == list(NAMES)
+    assert [layer["name"] for layer in card["inserted_layers"]] == ["dgdm"]
+    default = inspect.signature(export_saved_model).parameters["max_pixels"].default
+    assert default == 50_000_000
+
+
+def test_a_second_look_by_filtered_gradients_without_names(tmp_path):
+    """All that the other runtimes refuse, in one graph."""
     import tensorflow as tf
 
-    together = signatures["serve_uint8"](images=tf.constant(images))
-    alone = signatures["serve_uint8"](images=tf.constant(images[3:4]))
-    for name in ("class_ids", "class_names"):
-        np.testing.assert_array_equal(together[name][3:4], alone[name])
-    np.testing.assert_allclose(together["scores"][3:4], alone["scores"], rtol=1e-4)
-
-
-def test_nothing_calls_python_or_draws(saved):
-    found = operations(saved)
-    # Else the listing would have missed the functions that do the work.
-    assert {"DepthwiseConv2dNative", "DecodeImage", "ScaleAndTranslate"} <= found
-    assert not {name for name in found if "PyFunc" in name}
-    assert random_operations(saved) == set()
-
-
-def test_it_holds_every_weight_once(saved, localizer):
-    # `keras.export.ExportArchive` writes each twice; `tf.saved_model.save` does not.
-    weights = 4 * sum(int(np.prod(w.shape)) for w in localizer.model.weights)
-    files = [x for x in (saved / "variables").iterdir() if ".data-" in x.name]
-    size = sum(file.stat().st_size for file in files)
-    assert weights <= size < 1.2 * weights
+    score_map = Guided(GradCAM(relu=False), strength=np.float32(0.75), step=2)
+    first = Localizer(painted_classifier(), score_map=score_map)
+    localizer = SecondLook(first, crop_threshold=0.7, margin=0.05)
+    path = export_saved_model(localizer, tmp_path / "1")
+    card = json.loads((path / "model_card.json").read_text())
+    assert card["second_look"] == {"crop_threshold": 0.7, "margin": 0.05}
+    assert card["score_map"]["type"] == "Guided"
+    assert card["score_map"]["score_map"]["type"] == "GradCAM"
+    assert card["score_map"]["score_map"]["relu"] is False
+    model = tf.saved_model.load(path)
+    served, images = model.signatures["serve_uint8"], blob_images(3, (30, 40))
+    found, expected = served(images=tf.constant(images)), localizer(images)
+    del expected["logits"]
+    # Without names of classes there is none in the outputs, nor features unasked.
+    assert sorted(found) == sorted(expected)
+    assert "features" not in model.signatures
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, atol=1e-3, err_msg=name)
+    empty = served(images=tf.zeros((0, 30, 40, 3), tf.uint8))
+    assert empty["scores"].shape == (0, 1)

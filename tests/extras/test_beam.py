@@ -17,7 +17,7 @@ import pytest
 import tensorflow as tf
 
 from keras_wsol.export import export_saved_model
-from tests.export.rectangles import draw, localizer
+from tests.labels.rectangles import draw, localizer
 from tests.extras.saved_birds import CLASS_NAMES, encoded_images, expected, exported
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "beam_localize.py"

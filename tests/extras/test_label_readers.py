@@ -6,7 +6,7 @@ import supervision
 from pycocotools.coco import COCO
 
 from keras_wsol.export.label_formats import FORMATS
-from tests.export.rectangles import CLASSES, IMAGES, score, write, write_images
+from tests.labels.rectangles import CLASSES, IMAGES, score, write, write_images
 
 BOXES = {name: box for name, _, _, box in IMAGES}
 CLASS_OF = {name: class_id for name, class_id, _, _ in IMAGES}

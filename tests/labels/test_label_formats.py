@@ -4,15 +4,16 @@ import csv
 import json
 import os
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from keras_wsol.export.image_names import check_yolo_name
-from keras_wsol.export.label_formats import (
+from keras_wsol.label_formats import (
     FORMATS,
-    PseudoLabel,
+    LabelledImage,
+    names_below,
     write_coco,
     write_csv,
     write_voc,
@@ -20,39 +21,29 @@ from keras_wsol.export.label_formats import (
 )
 
 NAMES = ("owl", "blå, \"x\" & <y>: '#1'\\")
-LABELS = [
-    PseudoLabel(
+# The second box is less than a pixel.
+IMAGES = [
+    LabelledImage(
         path="a/1.jpg",
         width=200,
         height=50,
         class_id=1,
-        class_name=NAMES[1],
         score=0.75,
-        box=(10.0, 0.0, 60.4, 25.6),
+        boxes=[(10.0, 0.0, 60.4, 25.6), (199.7, 49.6, 200.0, 50.0)],
     ),
-    PseudoLabel(
-        path="a/1.jpg",
-        width=200,
-        height=50,
-        class_id=0,
-        class_name=NAMES[0],
-        score=0.5,
-        box=(199.7, 49.6, 200.0, 50.0),
-    ),
-    PseudoLabel(
+    LabelledImage(
         path="1.v2.png",
         width=8,
         height=10,
         class_id=0,
-        class_name=NAMES[0],
         score=1.0,
-        box=(0.0, 0.0, 8.0, 10.0),
+        boxes=[(0.0, 0.0, 8.0, 10.0)],
     ),
 ]
 
 
 def test_csv(tmp_path):
-    write_csv(LABELS, tmp_path / "x.csv", NAMES)
+    write_csv(IMAGES, tmp_path / "x.csv", NAMES)
     with (tmp_path / "x.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert rows[0] == {
@@ -68,10 +59,11 @@ def test_csv(tmp_path):
         "height": "50",
     }
     assert [row["path"] for row in rows] == ["a/1.jpg", "a/1.jpg", "1.v2.png"]
+    assert [row["class"] for row in rows] == [NAMES[1], NAMES[1], NAMES[0]]
 
 
 def test_coco_counts_every_id_from_1(tmp_path):
-    write_coco(LABELS, tmp_path / "x.json", NAMES)
+    write_coco(IMAGES, tmp_path / "x.json", NAMES)
     found = json.loads((tmp_path / "x.json").read_text("utf-8"))
     assert [(c["id"], c["name"]) for c in found["categories"]] == [
         (1, NAMES[0]),
@@ -84,15 +76,15 @@ def test_coco_counts_every_id_from_1(tmp_path):
     of_box = ("id", "image_id", "category_id", "bbox", "area", "score")
     assert [tuple(a[k] for k in of_box) for a in found["annotations"]] == [
         (1, 1, 2, [10.0, 0.0, 50.4, 25.6], 1290.24, 0.75),
-        (2, 1, 1, [199.7, 49.6, 0.3, 0.4], 0.12, 0.5),
+        (2, 1, 2, [199.7, 49.6, 0.3, 0.4], 0.12, 0.75),
         (3, 2, 1, [0.0, 0.0, 8.0, 10.0], 80.0, 1.0),
     ]
 
 
 def test_yolo_gives_centre_and_size_in_shares(tmp_path):
-    write_yolo(LABELS, tmp_path / "x", NAMES)
+    write_yolo(IMAGES, tmp_path / "x", NAMES)
     assert (tmp_path / "x/labels/a/1.txt").read_text() == (
-        "1 0.176000 0.256000 0.252000 0.512000\n0 0.999250 0.996000 0.001500 0.008000\n"
+        "1 0.176000 0.256000 0.252000 0.512000\n1 0.999250 0.996000 0.001500 0.008000\n"
     )
     assert (tmp_path / "x/labels/1.v2.txt").read_text() == (
         "0 0.500000 0.500000 1.000000 1.000000\n"
@@ -125,39 +117,43 @@ def sought_by_ultralytics(data_yaml):
 def test_ultralytics_finds_the_labels_from_anywhere(tmp_path, monkeypatch):
     folder = tmp_path / "some" / "images" / "x"
     folder.parent.mkdir(parents=True)
-    write_yolo(LABELS, folder, NAMES)
+    write_yolo(IMAGES, folder, NAMES)
     monkeypatch.chdir(tmp_path)
-    assert sought_by_ultralytics(folder / "data.yaml") == {
+    sought = sought_by_ultralytics(folder / "data.yaml")
+    assert sought == {
         f"{folder}/images/a/1.jpg": f"{folder}/labels/a/1.txt",
         f"{folder}/images/1.v2.png": f"{folder}/labels/1.v2.txt",
     }
-    assert all(
-        Path(labels).is_file()
-        for labels in sought_by_ultralytics(folder / "data.yaml").values()
-    )
+    assert all(Path(labels).is_file() for labels in sought.values())
 
 
-@pytest.mark.parametrize("name", ["images/1.jpg", "a/images/b/1.jpg", "a./1.jpg"])
-def test_names_whose_labels_ultralytics_does_not_find(name, tmp_path):
-    label = PseudoLabel(**{**vars(LABELS[0]), "path": name})
-    write_yolo([label], tmp_path / "x", NAMES)
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("images/1.jpg", False),
+        ("a/images/b/1.jpg", False),
+        ("a./1.jpg", False),
+        ("1.jpg", True),
+        ("images.jpg", True),
+        ("Images/my images/.a/1.jpg", True),
+    ],
+)
+def test_names_whose_labels_ultralytics_does_not_find_are_refused(
+    name, found, tmp_path
+):
+    write_yolo([replace(IMAGES[0], path=name)], tmp_path / "x", NAMES)
     (sought,) = sought_by_ultralytics(tmp_path / "x" / "data.yaml").values()
-    assert not Path(sought).is_file()
+    assert Path(sought).is_file() is found
+    if found:
+        assert names_below([name], "", "yolo") == (Path(), [name])
+        return
     with pytest.raises(ValueError, match=r"For YOLO.*Received: '.*1\.jpg'"):
-        check_yolo_name(name)
-
-
-@pytest.mark.parametrize("name", ["1.jpg", "images.jpg", "Images/my images/.a/1.jpg"])
-def test_names_whose_labels_ultralytics_finds(name, tmp_path):
-    label = PseudoLabel(**{**vars(LABELS[0]), "path": name})
-    write_yolo([label], tmp_path / "x", NAMES)
-    (sought,) = sought_by_ultralytics(tmp_path / "x" / "data.yaml").values()
-    assert Path(sought).is_file()
-    check_yolo_name(name)
+        names_below([name], "", "yolo")
+    names_below([name], "", "coco")
 
 
 def test_voc_corners_are_whole_count_from_1_and_belong_to_the_box(tmp_path):
-    write_voc(LABELS, tmp_path / "x", NAMES)
+    write_voc(IMAGES, tmp_path / "x", NAMES)
     found = ElementTree.parse(tmp_path / "x/Annotations/a/1.xml").getroot()
     texts = [found.findtext(name) for name in ("folder", "filename", "path")]
     assert texts == ["a", "1.jpg", "a/1.jpg"]
@@ -169,8 +165,8 @@ def test_voc_corners_are_whole_count_from_1_and_belong_to_the_box(tmp_path):
     ]
     # The second is less than a pixel, and keeps the last one.
     assert corners == [[11, 1, 60, 26], [200, 50, 200, 50]]
-    assert [o.findtext("name") for o in found.iter("object")] == [NAMES[1], NAMES[0]]
-    assert [o.findtext("score") for o in found.iter("object")] == ["0.75", "0.5"]
+    assert [o.findtext("name") for o in found.iter("object")] == [NAMES[1], NAMES[1]]
+    assert [o.findtext("score") for o in found.iter("object")] == ["0.75", "0.75"]
     whole = ElementTree.parse(tmp_path / "x/Annotations/1.v2.xml")
     assert [e.text for e in whole.find(".//bndbox")] == ["1", "1", "8", "10"]
     assert whole.findtext("folder") == "."
@@ -185,6 +181,8 @@ def test_no_label_at_all(name, tmp_path):
     if name == "coco":
         found = json.loads(path.read_text("utf-8"))
         assert found["images"] == found["annotations"] == []
+    if FORMATS[name].suffix is None:
+        assert {entry.name for entry in path.iterdir()} <= FORMATS[name].entries
 
 
 @pytest.mark.parametrize("name", ["coco", "csv"])
@@ -192,7 +190,7 @@ def test_memory_does_not_grow_with_the_labels(name, tmp_path):
     class Many:
         def __iter__(self):
             for number in range(10_000):
-                yield PseudoLabel(**{**vars(LABELS[2]), "path": f"{number}.png"})
+                yield replace(IMAGES[1], path=f"{number}.png")
 
     path = tmp_path / f"x{FORMATS[name].suffix}"
     tracemalloc.start()

@@ -1,9 +1,12 @@
 """Images whose boxes are known: bright rectangles, and a classifier that sees them."""
 
+import functools
+
 import numpy as np
 from PIL import Image
 
-from keras_wsol import data, export
+from keras_wsol import data
+from keras_wsol.labels import write_pseudo_labels
 from keras_wsol.models import Localizer
 from tests.models.painted import painted_classifier
 
@@ -43,6 +46,7 @@ def write_images(root):
     return root
 
 
+@functools.cache  # so that one is compiled for all tests
 def localizer(class_names=CLASSES, **options):
     """Sees class c in channel c."""
     model = painted_classifier(SIZE, 3, kernel=np.eye(3), class_names=class_names)
@@ -58,8 +62,14 @@ def score(name):
     return 1 / (1 + 2 * np.exp(-mean))
 
 
+@functools.cache
+def opened(root):
+    """The images of `write_images`, by class."""
+    return data.image_folder(root, class_names=CLASSES)
+
+
 def write(root, path, **options):
     """Labels of a folder of `write_images`, with the classes of its folders."""
-    images = data.image_folder(root, class_names=CLASSES)
+    images = opened(root)
     options = {"class_ids": "known", "batch_size": 3, **options}
-    return export.write_pseudo_labels(localizer(), images, path, **options)
+    return write_pseudo_labels(localizer(), images, path, **options)

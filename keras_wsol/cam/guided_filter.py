@@ -138,7 +138,7 @@ def guided_filter(
 def _check_filter(radius: Any, epsilon: Any, step: Any) -> None:
     check_number("radius", radius)
     if radius == 0:
-        raise ValueError("`radius` must be above 0. Received: radius=0.")
+        raise ValueError("`radius` must be a number above 0. Received: radius=0.")
     check_number("epsilon", epsilon, low=1e-6)
     check_integer("step", step)
 

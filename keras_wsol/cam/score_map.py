@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_wsol.arguments import check_bool, check_choice, plain
@@ -138,13 +139,18 @@ class ScoreMap:
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "ScoreMap":
         """Makes the score map of a configuration."""
-        return cls(**config)
+        return cls(
+            **{
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in config.items()
+            }
+        )
 
 
 def _as_json(value: Any) -> Any:
     if isinstance(value, ScoreMap):
         return keras.saving.serialize_keras_object(value)
-    if isinstance(value, tuple | list):
+    if isinstance(value, tuple | list | np.ndarray):
         return [plain(each) for each in value]
     return plain(value)
 

@@ -6,10 +6,6 @@ from keras import ops
 from keras_wsol.cam import class_activation_maps
 from tests.reference import cam_numpy
 
-TENSORFLOW = pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow", reason="gradients are TensorFlow's"
-)
-
 
 def example(seed=0):
     rng = np.random.default_rng(seed)
@@ -54,27 +50,3 @@ def test_a_dense_layers_kernel_can_be_given_as_it_is():
     found = class_activation_maps(features, dense.kernel, class_ids)
     expected = cam_numpy.class_activation_maps(features, kernel, class_ids)
     np.testing.assert_allclose(ops.convert_to_numpy(found), expected, atol=1e-5)
-
-
-@TENSORFLOW
-def test_equals_grad_cam_without_its_relu_up_to_the_number_of_cells():
-    # Selvaraju et al., 2017: on global average pooling and Dense, the gradient of a
-    # logit by a feature cell is kernel / (h * w), so Grad-CAM is the map over h * w.
-    import tensorflow as tf
-
-    features, kernel, class_ids = example(1)
-    pooled = keras.layers.GlobalAveragePooling2D()
-    dense = keras.layers.Dense(7)
-    dense.build((None, 4))
-    dense.kernel.assign(kernel)
-    found = ops.convert_to_numpy(class_activation_maps(features, kernel, class_ids))
-    for k in range(class_ids.shape[1]):
-        watched = tf.constant(features)
-        with tf.GradientTape() as tape:
-            tape.watch(watched)
-            logits = dense(pooled(watched))
-            chosen = tf.gather(logits, class_ids[:, k], axis=1, batch_dims=1)
-        gradients = tape.gradient(chosen, watched)
-        weights = tf.reduce_mean(gradients, axis=(1, 2), keepdims=True)
-        grad_cam = tf.reduce_sum(weights * watched, axis=-1)
-        np.testing.assert_allclose(grad_cam * 15, found[:, k], atol=1e-5)

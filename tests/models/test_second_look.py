@@ -1,14 +1,14 @@
+"""Classes of two looks, against NumPy and OpenCV."""
+
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
-from keras_wsol import evaluation
+from keras_wsol import cam
 from keras_wsol.boxes import largest_boxes
-from keras_wsol.evaluation import protocol
-from keras_wsol.evaluation.measure import MapReader
-from keras_wsol.models import Localizer, second_look
-from keras_wsol.models.second_look import ObjectCrop
+from keras_wsol.models import Localizer, SecondLook, second_look
+from keras_wsol.models.second_look import crop_to_boxes, with_margin
 from tests.boxes.opencv_components import components
 from tests.models.crops import crop_pixel_by_pixel
 from tests.models.painted import CELL, blob_images, expected_maps, painted_classifier
@@ -16,7 +16,7 @@ from tests.reference import cam_numpy
 
 SIZE = (24, 36)  # of the classifier
 # The blobs are wide: at 0.2 their box is the whole image.
-NARROW = {"cam_threshold": 0.7, "margin": 0.05}
+NARROW = {"crop_threshold": 0.7, "margin": 0.05}
 
 
 def softmax(logits):
@@ -24,7 +24,7 @@ def softmax(logits):
     return exponentials / exponentials.sum(axis=-1, keepdims=True)
 
 
-def expected_probabilities(model, images, cam_threshold, margin):
+def expected_probabilities(model, images, crop_threshold, margin):
     """Mean of both softmaxes, image by image, in NumPy and OpenCV."""
     _, logits, maps = expected_maps(model, images)
     kernel, bias = model.layers[-1].get_weights()
@@ -33,7 +33,7 @@ def expected_probabilities(model, images, cam_threshold, margin):
         if image.shape[:2] != SIZE:
             image = cam_numpy.resize(image, SIZE, antialias=True)
         score_map = of_classes[one.argmax()]
-        cut = np.float32(cam_threshold) * score_map.max()
+        cut = np.float32(crop_threshold) * score_map.max()
         box = np.array(components(score_map > cut)[0].box, float)
         extra = margin * np.array([box[2] - box[0], box[3] - box[1]])
         far = np.minimum(box[2:] + extra, SIZE[::-1])
@@ -45,85 +45,76 @@ def expected_probabilities(model, images, cam_threshold, margin):
     return np.array(found)
 
 
-def small_weights(model):
+@pytest.fixture(scope="module")
+def model():
     """Logits near one another, so that no softmax is all 0 and 1."""
+    model = painted_classifier()
     kernel, bias = model.layers[-1].get_weights()
     kernel = kernel - kernel.mean(axis=0)  # the brightness of all channels is no class
     model.layers[-1].set_weights([kernel / 10, bias / 10])
     return model
 
 
-@pytest.mark.parametrize("size", [SIZE, (30, 40)])
+def looked(model, options=NARROW, **arguments):
+    return SecondLook(Localizer(model, **arguments), **options)
+
+
+def to_numpy(outputs):
+    return {name: ops.convert_to_numpy(value) for name, value in outputs.items()}
+
+
 @pytest.mark.parametrize(
-    "options", [NARROW, {"cam_threshold": 0.7}, {"cam_threshold": 0.8, "margin": 0.2}]
+    ("size", "options"),
+    [
+        (SIZE, {"crop_threshold": 0.7}),
+        ((30, 40), NARROW),
+        ((30, 40), {"crop_threshold": 0.8, "margin": 0.2}),
+    ],
 )
-def test_equals_numpy_and_opencv(size, options):
-    model, images = small_weights(painted_classifier()), blob_images(6, size)
-    localizer = Localizer(model, top_k=7, second_look=True, second_look_options=options)
-    found = {name: ops.convert_to_numpy(it) for name, it in localizer(images).items()}
-    settings = {"cam_threshold": 0.2, "margin": 0.1, **options}
-    expected = expected_probabilities(model, images, **settings)
+def test_equals_numpy_and_opencv(size, options, model):
+    images = blob_images(6, size)
+    found = to_numpy(looked(model, options, top_k=7)(images))
+    expected = expected_probabilities(model, images, **{"margin": 0.1, **options})
     of_all = np.take_along_axis(expected, found["class_ids"], axis=1)
     np.testing.assert_allclose(found["scores"], of_all, atol=1e-5)
+    np.testing.assert_allclose(np.exp(found["logits"]), expected, atol=1e-5)
     assert (np.diff(found["scores"], axis=1) <= 0).all()
     once = expected_maps(model, images)[1]  # the crop's softmax is another
     assert np.abs(expected - softmax(once)).max() > 0.02
 
 
-def test_maps_and_boxes_are_of_the_image():
-    model, images = small_weights(painted_classifier()), blob_images(4, SIZE)
-    given = np.array([[1], [3], [0], [6]])
-    once, twice = (
-        Localizer(model, second_look=look, second_look_options=NARROW)(
-            images, class_ids=given
-        )
-        for look in (False, True)
-    )
+def test_maps_and_boxes_are_of_the_image(model):
+    images, given = blob_images(4, SIZE), np.array([[1], [3], [0], [-1]])
+    once = to_numpy(Localizer(model)(images, class_ids=given))
+    twice = to_numpy(looked(model)({"images": images, "class_ids": given}))
     for name in ("boxes", "score_maps", "class_ids", "valid"):
-        found, expected = (ops.convert_to_numpy(it[name]) for it in (twice, once))
-        np.testing.assert_array_equal(found, expected)
-    assert (ops.convert_to_numpy(twice["scores"] != once["scores"])).all()
+        np.testing.assert_array_equal(twice[name], once[name])
+    assert (twice["scores"] != once["scores"])[:3].all()
+    assert twice["scores"][3] == 0
 
 
-def test_the_crop_does_not_depend_on_the_threshold_of_the_boxes():
-    model, images = small_weights(painted_classifier()), blob_images(3, SIZE)
-    low, high = (
-        Localizer(model, cam_threshold=threshold, second_look=True)(images)
-        for threshold in (0.1, 0.7)
-    )
-    np.testing.assert_array_equal(
-        *(ops.convert_to_numpy(it["scores"]) for it in (low, high))
-    )
-    assert ops.convert_to_numpy(low["boxes"] != high["boxes"]).any()
+def test_the_crop_does_not_depend_on_the_threshold_of_the_boxes(model):
+    images = blob_images(3, SIZE)
+    localizer = SecondLook(Localizer(model, cam_threshold=0.1))
+    low = localizer.predict(images, verbose=0)
+    localizer.cam_threshold = 0.7
+    high = localizer.predict(images, verbose=0)
+    np.testing.assert_array_equal(low["scores"], high["scores"])
+    assert (low["boxes"] != high["boxes"]).any()
 
 
-def test_an_empty_map_has_the_whole_image_for_a_crop():
-    images = blob_images(2, SIZE).astype("float32")
-    crops = ObjectCrop()(images, np.zeros((2, *SIZE), "float32"))
-    np.testing.assert_allclose(ops.convert_to_numpy(crops), images, atol=1e-3)
-
-
-def test_maps_and_boxes_of_a_class_that_the_second_look_made_the_first():
-    model, images = small_weights(painted_classifier()), blob_images(20, SIZE)
-    localizer = Localizer(model, second_look=True, second_look_options=NARROW)
-    found = {name: ops.convert_to_numpy(it) for name, it in localizer(images).items()}
-    once = ops.convert_to_numpy(Localizer(model)(images)["class_ids"])
-    assert (found["class_ids"] != once).any()
-    expected = Localizer(model)(images, class_ids=found["class_ids"])
+def test_maps_and_boxes_of_a_class_that_the_second_look_made_the_first(model):
+    images = blob_images(20, SIZE)
+    found = to_numpy(looked(model)(images))
+    once = to_numpy(Localizer(model)(images))
+    assert (found["class_ids"] != once["class_ids"]).any()
+    expected = to_numpy(Localizer(model)(images, class_ids=found["class_ids"]))
     for name in ("boxes", "score_maps"):
-        of_class = ops.convert_to_numpy(expected[name])
-        np.testing.assert_array_equal(found[name], of_class)
-
-
-def test_a_class_that_does_not_exist_has_no_score():
-    localizer = Localizer(painted_classifier(), second_look=True)
-    found = localizer(blob_images(2, SIZE), class_ids=np.array([-1, 3]))
-    assert ops.convert_to_numpy(found["scores"])[0, 0] == 0
-    assert ops.convert_to_numpy(found["valid"]).ravel().tolist() == [False, True]
+        np.testing.assert_array_equal(found[name], expected[name])
 
 
 @pytest.mark.parametrize("static", [False, True])
-def test_static_shapes_are_handed_on(static, monkeypatch):
+def test_static_shapes_are_handed_on(static, monkeypatch, model):
     seen = []
 
     def boxes_of(maps, threshold, *, static_shapes):
@@ -131,143 +122,70 @@ def test_static_shapes_are_handed_on(static, monkeypatch):
         return largest_boxes(maps, threshold, static_shapes=static_shapes)
 
     monkeypatch.setattr(second_look, "largest_boxes", boxes_of)
-    localizer = Localizer(painted_classifier(), second_look=True)
-    localizer(blob_images(2, SIZE), static_shapes=static)
+    looked(model)(blob_images(2, SIZE), static_shapes=static)
     assert seen == [static]
 
 
-@pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow",
-    reason="elsewhere the boxes have static shapes, which XLA compiles",
-)
-@pytest.mark.parametrize("look", [False, True])
-def test_xla_is_left_out_for_a_second_look_alone(look):
-    model = MapReader(Localizer(painted_classifier(), second_look=look))._model
-    model.jit_compile = True  # as Keras does by itself on a GPU
-    assert model.jit_compile is not look
+def test_it_crops_the_box_of_a_filtered_map_too(model):
+    images = blob_images(8, SIZE)
+    guided = cam.Guided("cam", strength=1.0)
+    scores = to_numpy(looked(model, score_map=guided)(images))["scores"]
+    others = to_numpy(looked(model)(images))["scores"]
+    assert not np.allclose(scores, others)
 
 
-def test_the_maps_of_given_classes_need_none(monkeypatch):
-    def crop(*_, **__):
-        raise AssertionError("a second look was taken")
-
-    localizer = Localizer(small_weights(painted_classifier()), second_look=True)
-    monkeypatch.setattr(ObjectCrop, "call", crop)
-    with pytest.raises(AssertionError, match="a second look"):
-        localizer.find_maps(blob_images(2, SIZE))
-    found = localizer.find_maps(blob_images(2, SIZE), second_look=False)
-    plain = Localizer(localizer.model).find_maps(blob_images(2, SIZE))
-    for name, value in plain.items():
-        np.testing.assert_array_equal(*map(ops.convert_to_numpy, (found[name], value)))
-    batch = {
-        "images": blob_images(2, SIZE),
-        "class_ids": np.array([0, 1]),
-        "boxes": np.array([[[4.0, 4.0, 20.0, 20.0]]] * 2),
-    }
-    tuned = evaluation.tune_threshold(localizer, [batch], num_thresholds=10, draws=2)
-    assert tuned.num_images == 2
-
-
-def test_it_is_saved_with_the_localizer(tmp_path):
-    localizer = Localizer(
-        small_weights(painted_classifier()),
-        second_look=True,
-        second_look_options={"cam_threshold": 0.7, "margin": 0.25},
-    )
-    images = blob_images(3, SIZE)
+def test_it_is_saved_with_the_localizer(tmp_path, model):
+    arguments = {"score_map": cam.GradCAM(relu=False), "cam_threshold": 0.3, "top_k": 2}
+    localizer = looked(model, **arguments)
     localizer.save(tmp_path / "localizer.keras")
     loaded = keras.saving.load_model(tmp_path / "localizer.keras")
-    assert loaded.second_look is True
-    assert loaded.second_look_options == {"cam_threshold": 0.7, "margin": 0.25}
-    np.testing.assert_array_equal(
-        *(ops.convert_to_numpy(it(images)["scores"]) for it in (localizer, loaded))
-    )
-
-
-def test_a_functional_model_with_a_crop_is_saved(tmp_path):
-    localizer = Localizer(painted_classifier(), second_look=True)
-    images = keras.Input((*SIZE, 3))
-    model = keras.Model(images, localizer.find_maps(images)["logits"])
-    model.save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
-    given = blob_images(2, SIZE).astype("float32")
-    np.testing.assert_array_equal(
-        *(ops.convert_to_numpy(it(given)) for it in (model, loaded))
-    )
-
-
-def test_it_cannot_be_changed_behind_the_crops_back():
-    localizer = Localizer(painted_classifier(), second_look=True)
-    with pytest.raises(AttributeError):
-        localizer.second_look = False
-    localizer.second_look_options["margin"] = 0.5
-    assert localizer.second_look_options["margin"] == 0.1
-
-
-def test_evaluation_counts_the_classes_of_both_looks():
-    model, images = small_weights(painted_classifier()), blob_images(20, SIZE)
-    expected = expected_probabilities(model, images, **NARROW).argmax(axis=1)
-    once = expected_maps(model, images)[1].argmax(axis=1)
-    assert (expected != once).any()
-    # Grad-CAM without a ReLU is CAM here; it needs a gradient within the evaluation.
-    boxes = np.tile(np.array([[[4.0, 4.0, 20.0, 20.0]]]), (20, 1, 1))
-    split = [{"images": images, "class_ids": expected, "boxes": boxes}]
-    look = {"second_look": True, "second_look_options": NARROW}
-    by_weights = Localizer(model, **look)
-    options = {"score_map": "grad_cam", "map_options": {"relu": False}}
-    by_gradients = Localizer(model, **options, **look)
-    for localizer in (by_weights, by_gradients):
-        assert evaluation.evaluate(localizer, split).top1_cls == 1
-    report = evaluation.evaluate(Localizer(model), split)
-    assert report.top1_cls == pytest.approx((expected == once).mean())
-
-
-def test_evaluation_tunes_without_and_measures_with(monkeypatch):
-    looks = []
-
-    def reader(localizer, second_look=True):
-        looks.append(second_look)
-        return MapReader(localizer, second_look)
-
-    monkeypatch.setattr(protocol, "MapReader", reader)
-    test, held_out = (
-        [
-            {
-                "images": blob_images(4, SIZE, seed),
-                "class_ids": np.arange(4),
-                "boxes": np.tile(np.array([[[4.0, 4.0, 20.0, 20.0]]]), (4, 1, 1)),
-            }
-        ]
-        for seed in (0, 1)
-    )
-    localizer = Localizer(painted_classifier(), second_look=True)
-    evaluation.evaluate(localizer, test, tune_on=held_out)
-    assert sorted(looks) == [False, True]
+    assert type(loaded) is SecondLook
+    assert loaded.get_config()["crop_threshold"] == 0.7
+    assert loaded.get_config()["localizer"]["cam_threshold"] == 0.3
+    images = blob_images(3, SIZE)
+    found, expected = to_numpy(loaded(images)), to_numpy(localizer(images))
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "error", "message"),
+    ("options", "error", "message"),
     [
-        ({"second_look": 1}, TypeError, "`second_look` must be"),
-        (
-            {"second_look_options": {"margin": 2}},
-            ValueError,
-            r'`second_look_options\["margin"\]` must be a number in',
-        ),
-        ({"second_look_options": {"margin": "a"}}, TypeError, "='a'"),
-        ({"second_look_options": 0.3}, TypeError, "must be a dictionary"),
-        (
-            {"second_look_options": {"cam_threshold": 1}},
-            ValueError,
-            r"must be a number in \[0, 1\)",
-        ),
-        (
-            {"second_look_options": {"scale": 1}},
-            ValueError,
-            r"may hold \['cam_threshold', 'margin'\]. Received: \['scale'\]",
-        ),
+        ({"margin": 2}, ValueError, "`margin` must be a number in"),
+        ({"margin": "a"}, TypeError, "margin='a'"),
+        ({"crop_threshold": 1}, ValueError, r"must be a number in \[0, 1\)"),
     ],
 )
-def test_bad_arguments(arguments, error, message):
+def test_bad_arguments(options, error, message, model):
     with pytest.raises(error, match=message):
-        Localizer(painted_classifier(), **arguments)
+        looked(model, options)
+
+
+def test_crops_equal_those_made_pixel_by_pixel():
+    rng = np.random.default_rng(0)
+    images = rng.uniform(0, 255, (5, 9, 14, 3)).astype("float32")
+    near = rng.uniform(0, 4, (5, 2))
+    boxes = np.concatenate([near, near + rng.uniform(1, 5, (5, 2))], axis=1)
+    boxes[0] = [0, 0, 14, 9]  # the whole image
+    found = ops.convert_to_numpy(crop_to_boxes(images, boxes.astype("float32")))
+    expected = [
+        crop_pixel_by_pixel(image, box)
+        for image, box in zip(images, boxes, strict=True)
+    ]
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    np.testing.assert_allclose(found[0], images[0], atol=1e-3)
+
+
+def test_a_margin_ends_at_the_edge_and_no_box_is_the_whole_image():
+    boxes = np.array([[10, 2, 20, 4], [0, 1, 5, 9], [3, 3, 3, 3]], "float32")
+    found = ops.convert_to_numpy(with_margin(boxes, (9, 24), 0.5))
+    assert found.tolist() == [[5, 1, 24, 5], [0, 0, 7.5, 9], [0, 0, 24, 9]]
+
+
+def test_large_logits_stay_finite(model):
+    kernel, bias = model.layers[-1].get_weights()
+    large = painted_classifier()
+    large.layers[-1].set_weights([kernel * 1e4, bias])
+    found = to_numpy(looked(large)(blob_images(8, SIZE)))
+    assert np.isfinite(found["logits"]).all()
+    np.testing.assert_allclose(np.exp(found["logits"]).sum(axis=1), 1, rtol=1e-5)

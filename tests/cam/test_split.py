@@ -1,9 +1,14 @@
+"""A classifier in two parts, whose features are any layer's or the head's."""
+
+import re
+
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
-from keras_wsol.models import split_at
+from keras_wsol.cam.split import graph_of, split_at
+from keras_wsol.models import Localizer
 from tests.models.small import (
     draw_weights,
     outputs,
@@ -129,9 +134,8 @@ def test_a_layer_of_a_model_that_is_a_layer_is_itself():
     np.testing.assert_allclose(ops.convert_to_numpy(logits), expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize("backbone", ["mobilenet", "mobilenet_v2"])
-def test_by_default_what_the_pooling_reads(backbone):
-    model = small_classifier(backbone, "dgdm")
+def test_by_default_what_the_pooling_reads():
+    model = small_classifier("mobilenet", "dgdm")
     images = random_images(1, model.input_shape[1:3])
     pool = next(x for x in model.layers[::-1] if "GlobalAverage" in type(x).__name__)
     expected = keras.Model(model.inputs, pool.input)(images, training=False)
@@ -227,7 +231,7 @@ def activated(activation):
         (nested, "third", r"Cannot read maps from .*\['third'\].*'backbone'"),
         (aside, "unused", r"Cannot read maps from .*\['unused'\]"),
         (flattened, "flat", r"shape \(batch, height.*layer='flat'.*\(None, 324\)"),
-        (flattened, None, "`layer` must name the layer .* Received: layer=None"),
+        (flattened, None, "Without a `layer`.*Received a model that ends in"),
         (shared, "twice", "must be called once .* layer='twice', called 2 times"),
         (maps_out, "last", r"output of shape \(batch, num_classes\).*\(None, 12, 18"),
         (of_two, "scaled", "must be functional, with one output"),
@@ -250,3 +254,224 @@ def test_a_model_that_is_not_functional_is_refused():
     model(random_images(1, SIZE))
     with pytest.raises(ValueError, match=r"must be functional.*of type Subclassed"):
         split_at(model, "first")
+
+
+# The head: what the pooling reads, without a `layer`.
+
+
+def ending_in(*layers, size=SIZE):
+    """A convolution of four channels, then `layers`."""
+    images = keras.Input((*size, 3))
+    x = keras.layers.Conv2D(4, 3, name="last_map")(images)
+    for layer in layers:
+        x = layer(x)
+    model = keras.Model(images, x)
+    draw_weights(model)  # biases, too
+    return model
+
+
+def last(units=3, **arguments):
+    return keras.layers.Dense(units, **arguments)
+
+
+def pool():
+    return keras.layers.GlobalAveragePooling2D()
+
+
+def check(model):
+    """Features and logits are those of the last map and of the Dense layer."""
+    images = ops.convert_to_tensor(random_images(2, SIZE))
+    features, logits = split_at(model).network(images, training=False)
+    last_map = keras.Model(model.inputs, model.get_layer("last_map").output)([images])
+    features, last_map = map(ops.convert_to_numpy, (features, last_map))
+    np.testing.assert_array_equal(features, last_map)
+    last_dense = [x for x in model.layers if isinstance(x, keras.layers.Dense)][-1]
+    kernel, *bias = last_dense.get_weights()
+    expected = last_map.mean(axis=(1, 2)) @ kernel + sum(bias)
+    np.testing.assert_allclose(ops.convert_to_numpy(logits), expected, rtol=1e-4)
+    found = ops.convert_to_numpy(split_at(model).kernel)
+    np.testing.assert_array_equal(found, kernel)
+    assert split_at(model).num_classes == 3
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        pytest.param([pool(), last()], id="plain"),
+        pytest.param([pool(), last(use_bias=False)], id="no bias"),
+        pytest.param([pool(), last(activation="softmax")], id="softmax"),
+        pytest.param(
+            [pool(), last(activation="softmax", use_bias=False)],
+            id="softmax, no bias",
+        ),
+        pytest.param([pool(), keras.layers.Dropout(0.9), last()], id="Dropout"),
+        pytest.param([pool(), last(), keras.layers.Softmax()], id="Softmax after"),
+        pytest.param(
+            [pool(), last(), keras.layers.Activation("softmax")], id="Activation after"
+        ),
+    ],
+)
+def test_features_and_logits_before_the_softmax(end):
+    check(ending_in(*end))
+
+
+def test_a_sequential_model():
+    layers = [keras.Input((*SIZE, 3)), keras.layers.Conv2D(4, 3, name="last_map")]
+    check(keras.Sequential([*layers, pool(), last()]))
+
+
+def test_an_attention_block_with_a_pooling_of_its_own():
+    images = keras.Input((*SIZE, 3))
+    x = keras.layers.Conv2D(4, 3)(images)
+    gate = keras.layers.Dense(4, activation="sigmoid")(pool()(x))
+    gate = keras.layers.Reshape((1, 1, 4))(gate)
+    x = keras.layers.Multiply(name="last_map")([x, gate])
+    check(keras.Model(images, last()(pool()(x))))
+
+
+def test_weights_that_are_set_later_are_read():
+    # With a softmax, the logits are put together from the layer's own weights.
+    model = ending_in(pool(), last(activation="softmax"))
+    head = split_at(model)
+    weights = [np.ones((4, 3), "float32"), np.arange(3, dtype="float32")]
+    model.layers[-1].set_weights(weights)
+    images = ops.convert_to_tensor(random_images(1, SIZE))
+    features, logits = head.network(images)
+    total = ops.convert_to_numpy(features).mean(axis=(1, 2)).sum()
+    found = ops.convert_to_numpy(logits)
+    np.testing.assert_allclose(found, [total + np.arange(3)], rtol=1e-4)
+
+
+REFUSED = {
+    "Flatten": [keras.layers.Flatten(), last()],
+    "GlobalMaxPooling2D": [keras.layers.GlobalMaxPooling2D(), last()],
+    "no Dense": [pool()],
+    "Dense before": [last(4), pool()],
+    "a hidden layer": [pool(), last(8, activation="relu"), last()],
+}
+
+
+@pytest.mark.parametrize("name", list(REFUSED))
+def test_a_model_without_such_a_head_is_refused(name):
+    model = ending_in(*REFUSED[name])
+    ends = [type(layer).__name__ for layer in model.layers[-4:]]
+    message = (
+        "functional model that ends in GlobalAveragePooling2D and one Dense layer. "
+        f"Received a model that ends in: {ends}."
+    )
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Localizer(model)
+
+
+# The map that is read is not what these models decide by.
+MISREAD = {
+    "a hidden layer of as many units": [pool(), last(4, activation="relu"), last()],
+    "batch norm between": [pool(), keras.layers.BatchNormalization(), last()],
+    "an activation between": [pool(), keras.layers.ReLU(), last()],
+    "something after": [pool(), last(), keras.layers.Rescaling(-1.0)],
+    "kept dimensions": [
+        keras.layers.GlobalAveragePooling2D(keepdims=True),
+        last(),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", list(MISREAD))
+def test_a_head_that_would_be_misread_is_refused(name):
+    with pytest.raises(
+        ValueError, match="ends in GlobalAveragePooling2D and one Dense"
+    ):
+        Localizer(ending_in(*MISREAD[name]))
+
+
+def kept():
+    return keras.layers.GlobalAveragePooling2D(keepdims=True)
+
+
+@pytest.mark.parametrize(
+    ("end", "condition"),
+    [
+        (
+            [pool(), last(1, activation="sigmoid", name="d")],
+            "logits or in their softmax. Received a model that ends in 'd' with "
+            "activation='sigmoid'.",
+        ),
+        (
+            [pool(), last(activation=keras.layers.LeakyReLU(), name="d")],
+            "ends in 'd' with activation='LeakyReLU'.",
+        ),
+        (
+            [pool(), last(activation="relu", name="d"), keras.layers.Softmax()],
+            "ends in 'd' with activation='relu'.",
+        ),
+        (
+            [kept(), last(name="d")],
+            "the pooling with keepdims=False. Received: 'global_average_pooling2d",
+        ),
+    ],
+)
+def test_a_head_of_the_right_layers_is_told_what_else_is_wrong(end, condition):
+    with pytest.raises(ValueError, match=re.escape(condition)) as refused:
+        Localizer(ending_in(*end))
+    assert "Received a model that ends in: [" not in str(refused.value)
+
+
+@pytest.mark.parametrize("activation", [None, "softmax"])
+@pytest.mark.parametrize(
+    "arguments", [{}, {"score_map": "grad_cam"}, {"score_map": "channel_mean"}]
+)
+def test_one_logit_is_refused(arguments, activation):
+    # Its softmax is 1 whatever the image.
+    model = ending_in(pool(), last(1, activation=activation))
+    message = "needs one logit a class.*train with two outputs.*with one logit"
+    with pytest.raises(ValueError, match=message):
+        Localizer(model, **arguments)
+
+
+def test_an_unknown_size_is_refused():
+    message = (
+        r"one input of fixed height and width.*input_shape=\(None, None, None, 3\)"
+    )
+    with pytest.raises(ValueError, match=message):
+        Localizer(ending_in(pool(), last(), size=(None, None)))
+
+
+def test_two_inputs_are_refused():
+    a, b = keras.Input((*SIZE, 3)), keras.Input((*SIZE, 3))
+    x = keras.layers.Conv2D(4, 3)(keras.layers.Add()([a, b]))
+    with pytest.raises(ValueError, match="must have one input"):
+        Localizer(keras.Model([a, b], last()(pool()(x))))
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.last_map = keras.layers.Conv2D(4, 3)
+        self.pool, self.dense = pool(), last()
+
+    def call(self, images):
+        return self.dense(self.pool(self.last_map(images)))
+
+
+def test_a_head_that_is_not_functional_is_refused():
+    message = "functional model that ends in GlobalAveragePooling2D and one Dense"
+    not_symbolic = "called on a `keras.Input`.* of type (Subclassed|Sequential), which"
+    called = Subclassed()
+    called(random_images(1, SIZE))
+    unbuilt = keras.Sequential([keras.layers.Conv2D(4, 3), pool(), last()])
+    for model in (called, unbuilt):
+        with pytest.raises(ValueError, match=f"{message}.*{not_symbolic}"):
+            Localizer(model)
+    with pytest.raises(ValueError, match=rf"{message}.*ends in: \['Subclassed'\]"):
+        Localizer(keras.Sequential([keras.Input((*SIZE, 3)), called]))
+
+
+def test_a_graph_in_order():
+    model = residual()
+    graph = graph_of(model.outputs[0])
+    made = [id(node.tensor) for node in graph]
+    for place, node in enumerate(graph):
+        assert all(made.index(id(parent)) < place for parent in node.parents)
+    names = [node.operation.name for node in graph]
+    assert sorted(names) == sorted(layer.name for layer in model.layers)
+    assert names[-1] == "logits"

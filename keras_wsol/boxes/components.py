@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_wsol.arguments import check_integer
 from keras_wsol.boxes import components_tiles
 
 
@@ -15,24 +16,23 @@ def label_components(masks: Any, *, static_shapes: bool = False) -> Any:
     """Numbers the 8-connected components of each mask.
 
     Two cells belong together if a chain of set cells leads from one to the other by
-    steps to any of the eight neighbours. The result is exact whatever the shape of
-    the component.
+    steps to any of the eight neighbours. The result is exact for every shape of a
+    component.
 
     Args:
-        masks: Boolean tensor of shape `(N, H, W)`; every size may be unknown until
-            the call.
-        static_shapes: Boolean, only meant for TensorFlow. There, `False` takes an
-            algorithm on runs of cells, several times as fast on smooth maps, whose
-            intermediate shapes depend on the values; XLA (`jit_compile=True`) and
-            LiteRT need `True`. Other backends always work with static shapes.
+        masks: Boolean tensor `(N, H, W)`; every size may be unknown until the call.
+        static_shapes: Boolean. On TensorFlow, `False` takes an algorithm that is
+            several times as fast on smooth maps, and whose intermediate shapes depend
+            on the values; XLA (`jit_compile=True`) and LiteRT need `True`. Other
+            backends always work with static shapes.
 
     Returns:
         int32 tensor `(N, H, W)`: 0 for background, else 1 plus the row-major index
         in its image (`y * W + x`) of the first cell of the component.
 
     Raises:
-        ValueError: If `masks` does not have three dimensions.
-        TypeError: If `masks` is not boolean.
+        ValueError: `masks` does not have three dimensions.
+        TypeError: `masks` is not boolean.
 
     Example:
     >>> mask = [[[True, False, False, True], [False, True, False, True]]]
@@ -41,7 +41,7 @@ def label_components(masks: Any, *, static_shapes: bool = False) -> Any:
     [[[1, 0, 0, 4], [0, 1, 0, 4]]]
     """
     masks = ops.convert_to_tensor(masks)
-    _check_rank("masks", masks)
+    check_rank("masks", masks)
     dtype = keras.backend.standardize_dtype(masks.dtype)
     if dtype != "bool":
         raise TypeError(
@@ -59,17 +59,16 @@ def largest_boxes(
     """Boxes the largest connected component of each score map.
 
     A cell counts if its score is above (not at) `cam_threshold` times the maximum of
-    its map, in float32. Of the 8-connected components of these cells the one with
-    the most cells wins; of equal ones, the one met first in row-major order. A map
-    without such a cell (all zero, or with a NaN in it) gets the zero box.
+    its map, in float32. The 8-connected component with the most cells wins; of equal
+    ones, the first in row-major order. A map without such a cell (all zero, or with a
+    NaN in it) gets the zero box.
 
     Args:
-        score_maps: Tensor of shape `(N, H, W)`, values in [0, 1]; every size may be
-            unknown until the call.
+        score_maps: Tensor `(N, H, W)`, values in [0, 1]; every size may be unknown
+            until the call.
         cam_threshold: Share of the maximum, in [0, 1]: one number; `(N,)`, one for
-            each map; `(T, 1)` or `(T, N)`, several for each map, which are then
-            worked off one after the other. For hundreds of thresholds outside a
-            graph see `sweep_largest_boxes`.
+            each map; `(T, 1)` or `(T, N)`, several for each map, one after the other.
+            For hundreds of thresholds see `sweep_largest_boxes`.
         static_shapes: See `label_components`.
 
     Returns:
@@ -77,9 +76,9 @@ def largest_boxes(
         edge exclusive (see `iou`).
 
     Raises:
-        ValueError: If a shape does not fit, or a threshold given as number or array
-            is outside [0, 1].
-        TypeError: If `cam_threshold` is not numeric.
+        ValueError: A shape does not fit, or a threshold given as number or array is
+            outside [0, 1].
+        TypeError: `cam_threshold` is not numeric.
 
     Example:
     >>> score_map = np.array([[0.9, 0.0, 0.6, 1.0], [0.0, 0.0, 0.8, 0.2]])
@@ -104,18 +103,18 @@ def top_boxes(
 ) -> dict[str, Any]:
     """Boxes the `k` largest connected components of each score map.
 
-    The rule is that of `largest_boxes`; components come in order of their number of
-    cells, equal ones in row-major order of their first cells.
+    The rule is that of `largest_boxes`: components by falling number of cells, equal
+    ones in row-major order of their first cells.
 
     Args:
-        score_maps: Tensor of shape `(N, H, W)`, values in [0, 1]; every size may be
-            unknown until the call.
+        score_maps: Tensor `(N, H, W)`, values in [0, 1]; every size may be unknown
+            until the call.
         cam_threshold: Share of the maximum, in [0, 1]: one number or `(N,)`.
         k: Positive integer. How many components to return of each map.
         static_shapes: See `label_components`.
 
     Returns:
-        Dictionary of tensors; what a map has no component for is zero.
+        Dictionary of tensors, filled up with zeros.
 
         - `"boxes"`: float32 `(N, k, 4)`, as from `largest_boxes`.
         - `"areas"`: int32 `(N, k)`, number of cells.
@@ -123,8 +122,8 @@ def top_boxes(
         - `"counts"`: int32 `(N,)`, how many of the `k` exist.
 
     Raises:
-        ValueError: As for `largest_boxes`, or if `k` is not positive.
-        TypeError: As for `largest_boxes`, or if `k` is not an integer.
+        ValueError: As for `largest_boxes`, or `k` is not positive.
+        TypeError: As for `largest_boxes`, or `k` is not an integer.
 
     Example:
     >>> score_map = np.array([[0.9, 0.0, 0.6, 1.0], [0.0, 0.0, 0.8, 0.2]])
@@ -134,7 +133,7 @@ def top_boxes(
     >>> keras.ops.convert_to_numpy(top["counts"]).tolist()
     [2]
     """
-    _check_k(k)
+    k = check_integer("k", k)
     maps, thresholds = _prepare(score_maps, cam_threshold, ranks=(0, 1))
     if maps.shape[0] == 0:
         return {
@@ -169,7 +168,7 @@ def _prepare(
 ) -> tuple[Any, Any]:
     """Checks the arguments and makes both float32 tensors."""
     maps = ops.convert_to_tensor(score_maps)
-    _check_rank("score_maps", maps)
+    check_rank("score_maps", maps)
     if isinstance(cam_threshold, str | numbers.Number | list | tuple | np.ndarray):
         _check_values(cam_threshold)
     thresholds = ops.cast(ops.convert_to_tensor(cam_threshold), "float32")
@@ -198,20 +197,11 @@ def _check_values(cam_threshold: Any) -> None:
         )
 
 
-def _check_rank(name: str, maps: Any) -> None:
+def check_rank(name: str, maps: Any) -> None:
+    """Raises unless there are several maps."""
     if len(maps.shape) != 3:
         raise ValueError(
             f"`{name}` must have shape (N, H, W). "
             f"Received: {name}.shape={tuple(maps.shape)}. "
             f"For one map, use {name}[None]."
         )
-
-
-def _check_k(k: Any) -> None:
-    if isinstance(k, bool) or not isinstance(k, numbers.Integral):
-        raise TypeError(
-            "`k` must be a positive integer. "
-            f"Received: k={k!r} (of type {type(k).__name__})."
-        )
-    if k < 1:
-        raise ValueError(f"`k` must be a positive integer. Received: k={k}.")

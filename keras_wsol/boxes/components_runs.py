@@ -2,11 +2,13 @@
 
 A score map is smooth, so its mask has a few runs a row, and all work after finding
 them is on a short list. Runs are numbered in row-major order: the first run of a
-component holds its first cell. How many there are is known only at run time, so XLA
-cannot compile this file; `blocks.py` is there for it.
+component holds its first cell. Their number is known only at run time, so XLA cannot
+compile this file; it takes `components_tiles.py`. This file loads TensorFlow.
 """
 
 from typing import Any, NamedTuple
+
+import tensorflow as tf
 
 
 class _Runs(NamedTuple):
@@ -19,16 +21,7 @@ class _Runs(NamedTuple):
 
 
 def label(masks: Any) -> Any:
-    """Labels 8-connected components by the row-major index of their first cell.
-
-    Args:
-        masks: Boolean tensor of shape (N, H, W).
-
-    Returns:
-        int32 tensor (N, H, W): 0 for background, else 1 + the index.
-    """
-    import tensorflow as tf
-
+    """Labels (N, H, W) int32 of masks, as `keras_wsol.boxes.label_components`."""
     runs, opening = _find_runs(masks)
     first = tf.gather(runs.starts, _roots(runs))
     first = first % (runs.rows * runs.columns)
@@ -43,19 +36,10 @@ def label(masks: Any) -> Any:
 
 
 def top(masks: Any, scores: Any, k: int) -> dict[str, Any]:
-    """Measures the `k` largest 8-connected components of each mask.
+    """Measures the `k` largest components, as `keras_wsol.boxes.top_boxes`.
 
-    Args:
-        masks: Boolean tensor of shape (N, H, W).
-        scores: float32 tensor (N, H, W) to average over each component, or `None`.
-        k: How many components to return.
-
-    Returns:
-        What `keras_wsol.boxes.top_boxes` does, without `"mean_scores"` if `scores`
-        is `None`.
+    Without `scores` (N, H, W), there are no `"mean_scores"`.
     """
-    import tensorflow as tf
-
     runs, _ = _find_runs(masks)
     roots = _roots(runs)
     numbers = tf.range(tf.size(roots))
@@ -95,8 +79,6 @@ def top(masks: Any, scores: Any, k: int) -> dict[str, Any]:
 
 def _find_runs(masks: Any) -> tuple[_Runs, Any]:
     """Finds the runs, and (N, 1 + H, W + 1) the cells at which one begins."""
-    import tensorflow as tf
-
     # The blank row and column keep runs of different rows and images apart.
     padded = tf.pad(masks, ((0, 0), (1, 0), (1, 1)))
     before, after = padded[:, :, :-1], padded[:, :, 1:]
@@ -110,8 +92,6 @@ def _find_runs(masks: Any) -> tuple[_Runs, Any]:
 
 def _touching(runs: _Runs, step: Any) -> Any:
     """For each run the first run `step` cells further up it touches, or itself."""
-    import tensorflow as tf
-
     count = tf.size(runs.starts)
     first = tf.searchsorted(runs.ends, runs.starts - step)
     inside = tf.minimum(first, count - 1)
@@ -121,7 +101,6 @@ def _touching(runs: _Runs, step: Any) -> Any:
 
 def _compress(parents: Any) -> Any:
     """Lets every run of a forest point at its root."""
-    import tensorflow as tf
 
     def jump(parents: Any, _: Any) -> tuple[Any, Any]:
         further = tf.gather(parents, parents)
@@ -138,8 +117,6 @@ def _roots(runs: _Runs) -> Any:
     hold all contacts. The first kind is a forest; the second joins its trees, a
     tree to the earliest that touches it, until no contact is left between two trees.
     """
-    import tensorflow as tf
-
     above = _touching(runs, runs.columns)
     below = _touching(runs, -runs.columns)
     numbers = tf.range(tf.size(above))
@@ -147,7 +124,7 @@ def _roots(runs: _Runs) -> Any:
     upper = tf.cast(tf.where(new)[:, 0], tf.int32)
     parents = _compress(above)
 
-    def apart(parents: Any, one: Any, other: Any) -> tuple[Any, Any]:
+    def between_trees(parents: Any, one: Any, other: Any) -> tuple[Any, Any]:
         one, other = tf.gather(parents, one), tf.gather(parents, other)
         differ = tf.where(one != other)[:, 0]
         return tf.gather(one, differ), tf.gather(other, differ)
@@ -156,13 +133,13 @@ def _roots(runs: _Runs) -> Any:
         later, earlier = tf.maximum(one, other), tf.minimum(one, other)
         parents = tf.tensor_scatter_nd_min(parents, later[:, None], earlier)
         parents = _compress(parents)
-        return parents, *apart(parents, one, other)
+        return parents, *between_trees(parents, one, other)
 
     unknown = tf.TensorShape([None])
     return tf.while_loop(
         lambda parents, one, other: tf.size(one) > 0,
         join,
-        (parents, *apart(parents, upper, tf.gather(below, upper))),
+        (parents, *between_trees(parents, upper, tf.gather(below, upper))),
         shape_invariants=(unknown, unknown, unknown),
     )[0]
 
@@ -170,12 +147,9 @@ def _roots(runs: _Runs) -> Any:
 def _ranked(images: Any, areas: Any, batch: Any, k: int) -> tuple[Any, Any, Any]:
     """Ranks components by area within their image; `images` (C,) ascends.
 
-    Returns:
-        The places (P, 2) as image and rank of those ranked below `k`, their numbers
-        (P,), and how many (N,) each image has of them.
+    Gives the places (P, 2) as image and rank of those ranked below `k`, their numbers
+    (P,), and how many (N,) each image has of them.
     """
-    import tensorflow as tf
-
     # Two stable sorts: by area, then by image; equal areas stay in row-major order.
     order = tf.argsort(areas, direction="DESCENDING", stable=True)
     order = tf.gather(order, tf.argsort(tf.gather(images, order), stable=True))
@@ -189,8 +163,6 @@ def _ranked(images: Any, areas: Any, batch: Any, k: int) -> tuple[Any, Any, Any]
 
 def _run_sums(runs: _Runs, scores: Any) -> Any:
     """Sums (R,) float64 of the scores of each run's cells."""
-    import tensorflow as tf
-
     scores = tf.pad(tf.cast(scores, tf.float64), ((0, 0), (1, 0), (0, 1)))
     sums = tf.reshape(tf.cumsum(scores, axis=2, exclusive=True), [-1])
     return tf.gather(sums, runs.ends) - tf.gather(sums, runs.starts)

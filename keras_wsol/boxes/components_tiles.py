@@ -1,10 +1,10 @@
-"""Connected components in `keras.ops`, on the blocks of two by two cells.
+"""Connected components in `keras.ops`, on tiles of two by two cells.
 
-All cells of a 2 x 2 block touch each other, so a block never holds more than one
-component and an image has a quarter as many blocks as cells to label. Shapes are
+All cells of a 2 x 2 tile touch each other, so a tile never holds more than one
+component and an image has a quarter as many tiles as cells to label. Shapes are
 static, so XLA and LiteRT can compile this on every backend.
 
-Labels are numbers of blocks within an image: PyTorch's segment reductions pass
+Labels are numbers of tiles within an image: PyTorch's segment reductions pass
 through float32, which is exact up to 2**24, so maps may have 2**24 cells.
 """
 
@@ -12,19 +12,12 @@ from typing import Any
 
 from keras import ops
 
-# The eight neighbours of a block as (row, column) steps.
+# The eight neighbours of a tile as (row, column) steps.
 _STEPS = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
 
 
 def label(masks: Any) -> Any:
-    """Labels 8-connected components by the row-major index of their first cell.
-
-    Args:
-        masks: Boolean tensor of shape (N, H, W).
-
-    Returns:
-        int32 tensor (N, H, W): 0 for background, else 1 + the index.
-    """
+    """Labels (N, H, W) int32 of masks, as `keras_wsol.boxes.label_components`."""
     _, height, width = ops.shape(masks)
     cells = _split(masks)
     ids, num_ids = _segments(_roots(cells))
@@ -36,16 +29,9 @@ def label(masks: Any) -> Any:
 
 
 def top(masks: Any, scores: Any, k: int) -> dict[str, Any]:
-    """Measures the `k` largest 8-connected components of each mask.
+    """Measures the `k` largest components, as `keras_wsol.boxes.top_boxes`.
 
-    Args:
-        masks: Boolean tensor of shape (N, H, W).
-        scores: float32 tensor (N, H, W) to average over each component, or `None`.
-        k: How many components to return.
-
-    Returns:
-        What `keras_wsol.boxes.top_boxes` does, without `"mean_scores"` if `scores`
-        is `None`.
+    Without `scores` (N, H, W), there are no `"mean_scores"`.
     """
     batch, height, width = ops.shape(masks)
     cells = _split(masks)
@@ -54,7 +40,7 @@ def top(masks: Any, scores: Any, k: int) -> dict[str, Any]:
 
     def per_root(reduction: Any, values: Any) -> Any:
         table = reduction(ops.reshape(values, (-1,)), ids, num_segments=num_ids)
-        # A slot that is nobody's root holds the least number of the backend's.
+        # Slots without a root hold the least integer of the backend.
         return ops.maximum(ops.reshape(table, (batch, rows * columns)), 0)
 
     areas = per_root(ops.segment_sum, _count(cells))
@@ -93,7 +79,7 @@ def top(masks: Any, scores: Any, k: int) -> dict[str, Any]:
 
 
 def _split(cells: Any) -> list[Any]:
-    """Cuts (N, H, W) into the four corners (N, ceil(H/2), ceil(W/2)) of its blocks."""
+    """Cuts (N, H, W) into the four corners (N, ceil(H/2), ceil(W/2)) of its tiles."""
     batch, height, width = ops.shape(cells)
     rows, columns = (height + 1) // 2, (width + 1) // 2
     # One row and one column too many, then cut: the padding is static so.
@@ -109,7 +95,7 @@ def _count(cells: list[Any]) -> Any:
 
 
 def _first_cell_codes(cells: list[Any], height: Any, width: Any) -> Any:
-    """Size of the image minus the index of the block's first cell; 0 if it is empty."""
+    """Size of the image minus the index of the tile's first cell; 0 if it is empty."""
     _, rows, columns = ops.shape(cells[0])
     x = 2 * ops.reshape(ops.arange(columns, dtype="int32"), (1, 1, columns))
     y = 2 * ops.reshape(ops.arange(rows, dtype="int32"), (1, rows, 1))
@@ -125,12 +111,12 @@ def _shifted(padded: Any, step: tuple[int, int]) -> Any:
     return padded[:, 1 + row : (row - 1) or None, 1 + column : (column - 1) or None]
 
 
-def _pad(blocks: Any) -> Any:
-    return ops.pad(blocks, ((0, 0), (1, 1), (1, 1)))
+def _pad(tiles: Any) -> Any:
+    return ops.pad(tiles, ((0, 0), (1, 1), (1, 1)))
 
 
 def _links(cells: list[Any]) -> list[Any]:
-    """For each step, whether (N, rows, columns) a block touches the block there."""
+    """For each step, whether (N, rows, columns) a tile touches the tile there."""
     a, b, c, d = cells
     sides = {-1: a | c, 1: b | d}, {-1: a | b, 1: c | d}
     corners = {(-1, -1): a, (-1, 1): b, (1, -1): c, (1, 1): d}
@@ -147,7 +133,7 @@ def _links(cells: list[Any]) -> list[Any]:
 
 
 def _offsets(labels: Any) -> Any:
-    """Index (N, 1, 1) of each image's first block in the flattened batch."""
+    """Index (N, 1, 1) of each image's first tile in the flattened batch."""
     batch, rows, columns = ops.shape(labels)
     return ops.reshape(ops.arange(batch, dtype="int32") * (rows * columns), (-1, 1, 1))
 
@@ -159,10 +145,10 @@ def _segments(labels: Any) -> tuple[Any, Any]:
 
 
 def _roots(cells: list[Any]) -> Any:
-    """For each block (N, rows, columns) the last block of its component, as int32.
+    """For each tile (N, rows, columns) the last tile of its component, as int32.
 
     Labels only grow, and only to labels of the same component, so the loop is right
-    when it ends: when no block sees a larger label next to it.
+    when it ends: when no tile sees a larger label next to it.
     """
     links = _links(cells)
     batch, rows, columns = ops.shape(cells[0])
@@ -178,7 +164,7 @@ def _roots(cells: list[Any]) -> Any:
     def grow(labels: Any, best: Any, _: Any) -> tuple[Any, Any, Any]:
         ids, num_ids = _segments(labels)
         best = ops.reshape(best, (-1,))
-        # The block that gives a component its label takes the best label seen from
+        # The tile that gives a component its label takes the best label seen from
         # anywhere in it; the others then read it there, twice as far each time.
         best = ops.maximum(ops.segment_max(best, ids, num_segments=num_ids), best)
         for _ in range(2):

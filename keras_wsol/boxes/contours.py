@@ -28,18 +28,13 @@ def border_sweep(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Follows the contours of one map at every threshold.
 
-    There are 255 different masks at most, whatever the number of thresholds.
+    There are 255 different masks at most, whatever the number of thresholds. Map and
+    thresholds are float64; `true_boxes` `(M, 4)`, whole numbers, are compared with the
+    boxes of all contours.
 
-    Args:
-        score_map: float64 `(H, W)` in [0, 1].
-        thresholds: float64 `(T,)`, ascending, in [0, 1).
-        true_boxes: Whole numbers `(M, 4)`, to compare the boxes of all contours with;
-            `None` to look for the largest contour only.
-
-    Returns:
-        int64 `(T, 4)`, the box of the contour with the largest area; of equal ones
-        OpenCV's first, which is the last in row-major order. And float64 `(T,)`, the
-        best overlap of any contour's box with a true box.
+    Gives int64 `(T, 4)`, the box of the contour with the largest area; of equal ones
+    OpenCV's first, which is the last in row-major order. And float64 `(T,)`, the best
+    overlap of any contour's box with a true box.
     """
     from keras_wsol.boxes.numba_loops import border_boxes  # loads Numba
 
@@ -72,20 +67,8 @@ def whole_boxes(true_boxes: Any) -> np.ndarray:
 
     There, boxes in whole pixels are scaled to the map in float64. Boxes in float32
     have been scaled in it, and a whole number may have come out a little too low:
-    they count as the next whole number if they are that near to it.
-
-    Args:
-        true_boxes: `(..., 4)` in cells of the map, padded with -1.
-
-    Returns:
-        int64 `(..., 4)`.
-
-    Raises:
-        ValueError: A box that is no padding has a negative side or coordinate.
-
-    Example:
-    >>> whole_boxes(np.array([[15.999999, 2.5, 30.0, 40.9]], "float32")).tolist()
-    [[16, 2, 30, 40]]
+    they count as the next whole number if they are that near to it. A box that is
+    no padding of -1 and has a negative side or coordinate is an error.
     """
     boxes = np.asarray(true_boxes)
     exact = boxes.astype(np.float64)
@@ -107,18 +90,9 @@ def whole_boxes(true_boxes: Any) -> np.ndarray:
 
 
 def inclusive_iou(boxes_a: np.ndarray, boxes_b: np.ndarray) -> np.ndarray:
-    """Overlap of boxes in whole cells that hold their far edges.
+    """Overlap float64 `(A, B)` of boxes in whole cells that hold their far edges.
 
-    Args:
-        boxes_a: Whole numbers `(A, 4)`, at least 0.
-        boxes_b: Whole numbers `(B, 4)`; padding of -1 overlaps nothing.
-
-    Returns:
-        float64 `(A, B)` in [0, 1].
-
-    Example:
-    >>> inclusive_iou(np.array([[1, 2, 5, 6]]), np.array([[3, 1, 4, 5]])).round(3)
-    array([[0.296]])
+    Padding of -1 overlaps nothing.
     """
 
     def area(near: np.ndarray, far: np.ndarray) -> np.ndarray:

@@ -2,36 +2,34 @@
 
 A box is x0, y0, x1, y1 and holds what lies from x0 up to but not including x1, and
 likewise for y: the far edge does not belong to it. The box of a single cell at (2, 3)
-is 2, 3, 3, 4; its area is 1.
+is 2, 3, 3, 4; its area is 1. Sets of different sizes are padded with boxes of -1.
 """
 
 from typing import Any
 
+import numpy as np
 from keras import ops
 
 
 def iou(boxes_a: Any, boxes_b: Any) -> Any:
     """Intersection over union of every box of one set with every box of another.
 
-    Boxes are x0, y0, x1, y1, the far edge exclusive. A box without an area overlaps
-    nothing: the zero box of an empty map, and the -1 with which sets of different
-    sizes are padded, get 0 (also with themselves), and no result is ever NaN.
+    A box without an area overlaps nothing: the zero box of an empty map and the -1 of
+    padding get 0, also with themselves. No result is NaN.
 
-    `keras.utils.bounding_boxes.compute_iou` is not used: it adds 1e-7 to the union,
-    so that a box of one cell overlaps itself by 0.9999999, and a relative box of 0.01
-    by 0.01 by 0.999; and it takes one batch dimension at most, where thresholds times
-    images are two.
+    `keras.utils.bounding_boxes.compute_iou` adds 1e-7 to the union, so that a box of
+    one cell overlaps itself by 0.9999999.
 
     Args:
-        boxes_a: Tensor of shape `(..., A, 4)`.
-        boxes_b: Tensor of shape `(..., B, 4)`. The dimensions in front are those of
-            `boxes_a` or broadcast with them.
+        boxes_a: Tensor `(..., A, 4)`: x0, y0, x1, y1, the far edge exclusive.
+        boxes_b: Tensor `(..., B, 4)`. The dimensions in front are those of `boxes_a`
+            or broadcast with them.
 
     Returns:
         float32 tensor `(..., A, B)`, values in [0, 1].
 
     Raises:
-        ValueError: If a shape does not end in 4 or has fewer than two dimensions.
+        ValueError: A shape does not end in 4 or has fewer than two dimensions.
 
     Example:
     >>> boxes = [[2.0, 0.0, 4.0, 2.0], [-1.0, -1.0, -1.0, -1.0]]
@@ -39,33 +37,27 @@ def iou(boxes_a: Any, boxes_b: Any) -> Any:
     >>> ops.convert_to_numpy(overlap).tolist()
     [[0.5, 0.0]]
     """
-    boxes_a = _checked("boxes_a", boxes_a)
-    boxes_b = _checked("boxes_b", boxes_b)
-    return pairwise_iou(boxes_a, boxes_b, ops)
+    return pairwise_iou(_checked("boxes_a", boxes_a), _checked("boxes_b", boxes_b), ops)
 
 
-def pairwise_iou(boxes_a: Any, boxes_b: Any, xp: Any) -> Any:
-    """The arithmetic of `iou`, on float32 arrays of NumPy or tensors of Keras.
-
-    Args:
-        boxes_a: Boxes of shape `(..., A, 4)`.
-        boxes_b: Boxes of shape `(..., B, 4)`.
-        xp: The module that computes: `numpy` or `keras.ops`.
-
-    Returns:
-        float32 array or tensor `(..., A, B)`.
-    """
+def pairwise_iou(boxes: Any, others: Any, xp: Any = np) -> Any:
+    """Overlap `(..., A, B)` of float boxes: `iou` on NumPy arrays or by `keras.ops`."""
 
     def area(near: Any, far: Any) -> Any:
         sides = xp.maximum(far - near, 0.0)
         return sides[..., 0] * sides[..., 1]
 
-    a, b = xp.expand_dims(boxes_a, -2), xp.expand_dims(boxes_b, -3)
+    a, b = xp.expand_dims(boxes, -2), xp.expand_dims(others, -3)
     near_a, far_a, near_b, far_b = a[..., :2], a[..., 2:], b[..., :2], b[..., 2:]
     intersection = area(xp.maximum(near_a, near_b), xp.minimum(far_a, far_b))
     union = area(near_a, far_a) + area(near_b, far_b) - intersection
     overlaps = intersection > 0
     return xp.where(overlaps, intersection / xp.where(overlaps, union, 1.0), 0.0)
+
+
+def has_area(boxes: Any) -> Any:
+    """Which boxes `(..., 4)` are boxes: not padding of -1, nor the zero box."""
+    return (boxes[..., 2] > boxes[..., 0]) & (boxes[..., 3] > boxes[..., 1])
 
 
 def _checked(name: str, boxes: Any) -> Any:

@@ -1,69 +1,35 @@
-"""The loops that visit every cell of a map, compiled by Numba."""
+"""The loops that visit every cell of a map, compiled by Numba.
+
+This file loads Numba, so the functions that need it load it late.
+
+Components of falling thresholds only grow and merge, so one pass over the cells,
+highest first, meets those of every threshold: `component_history`. Borders, as OpenCV's
+`findContours` follows them, are followed by `border_boxes` without drawing a mask for
+each threshold (Suzuki and Abe, 1985, "Topological structural analysis of digitized
+binary images by border following").
+"""
 
 from collections.abc import Callable
 from typing import Any
 
+import numba
 import numpy as np
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiles a function by Numba, which takes seconds when it is first called.
+    """Compiles a function, and keeps the machine code on disk where there is a folder.
 
-    The machine code is kept on disk where there is a folder for it, and runs without
-    the interpreter's lock, so that threads share the work. Files whose functions are
-    decorated load Numba, so they are themselves loaded late, by the functions that
-    need them.
-
-    Args:
-        function: Function of numbers and NumPy arrays. It may call others of the same
-            file that are compiled, but not of another file: Numba does not see that
-            another file has changed.
-
-    Returns:
-        The compiled function; what was given is its attribute `py_func`.
-
-    Example:
-    >>> compiled(lambda a, b: a + b)(2, 3)
-    5
+    It runs without the interpreter's lock, so that threads share the work. It may call
+    compiled functions of the same file alone: Numba does not see changes of others.
     """
-    import numba
-
     try:
         return numba.njit(nogil=True, cache=True)(function)
     except RuntimeError:  # there is no folder in which to keep the machine code
         return numba.njit(nogil=True)(function)
 
 
-# Components of falling thresholds only grow and merge, so one pass over the cells,
-# highest first, meets those of every threshold. This file loads Numba; `sweep.py` loads
-# it when it is first needed.
-
 # The eight neighbours as (row, column) steps, in a ring.
 _RING = ((0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1))
-
-
-def _one_of_each(ring: int) -> list[int]:
-    """Neighbours, one of each component of those set in the bits of `ring`."""
-    chosen: list[int] = []
-    left = [n for n in range(8) if ring >> n & 1]
-    while left:
-        reached = [left[0]]
-        chosen += reached
-        for n in reached:
-            reached += [m for m in left if m not in reached and _touch(n, m)]
-        left = [m for m in left if m not in reached]
-    return chosen
-
-
-def _touch(n: int, m: int) -> bool:
-    steps = zip(_RING[n], _RING[m], strict=True)
-    return max(abs(a - b) for a, b in steps) == 1
-
-
-_CHOSEN = [_one_of_each(ring) for ring in range(256)]
-# For each set of joined neighbours: how many components they make among themselves
-# (one, most often; at most four), then a neighbour of each.
-_LOOK_AT = np.array([[len(c), *c, *[0] * (4 - len(c))] for c in _CHOSEN], np.int8)
 
 
 @compiled
@@ -72,14 +38,10 @@ def cells_by_level(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sorts the cells of a map by how many cuts they are above.
 
-    Args:
-        score_map: float32 (H, W), finite, at least one value above 0.
-        cuts: float32 (T,), ascending, at least 0.
-
-    Returns:
-        The cells above the lowest cut, int32 (C,), those above most cuts first, as
-        row-major places in a map with a frame of one cell around it, so that each has
-        eight neighbours; and how many are above each cut, int64 (T,), descending.
+    The map is float32 (H, W), finite, with a value above 0; cuts ascend from 0. Gives
+    the cells above the lowest cut, int32 (C,), those above most cuts first, as
+    row-major places in a map with a frame of one cell; and how many are above each
+    cut, int64 (T,), descending.
     """
     height, width = score_map.shape
     # So many equal bins of values; the search of a cell begins at its bin's first cut.
@@ -113,14 +75,6 @@ def cells_by_level(
 
 
 @compiled
-def _joined_around(parents: np.ndarray, cell: int, steps: np.ndarray) -> int:
-    ring = 0
-    for n in range(8):
-        ring |= np.int64(parents[cell + steps[n]] != 0) << n
-    return ring
-
-
-@compiled
 def _add(mine: np.ndarray, theirs: np.ndarray) -> None:
     mine[0] += theirs[0]
     for i in range(1, 6):
@@ -134,20 +88,13 @@ def component_history(
     """Lets cells join one after the other and notes what each of them makes.
 
     Every component of every threshold is the component that some cell had made when
-    it joined: thresholds only choose moments of one history.
+    it joined: thresholds only choose moments of one history. `order` is that of
+    `cells_by_level`.
 
-    Args:
-        order: int32 (C,), cells in the order in which they join, as row-major places
-            in a map with a frame of one cell around it, so that each has eight
-            neighbours.
-        height: Rows of the map, without the frame.
-        width: Columns of the map, without the frame.
-
-    Returns:
-        The component (C, 6) int32 that each cell is part of just after it joined:
-        number of cells, then minus first cell, -x0, -y0, x1, y1, so that all but the
-        number are maxima; and the moment (C,) int32 at which another cell changes
-        that component, C if none does.
+    Gives the component (C, 6) int32 that each cell is part of just after it joined:
+    number of cells, then minus first cell, -x0, -y0, x1, y1, so that all but the
+    number are maxima; and the moment (C,) int32 at which another cell changes that
+    component, C if none does.
     """
     stride = width + 2
     steps = np.empty(8, np.int64)
@@ -166,10 +113,10 @@ def component_history(
         mine[0], mine[1] = 1, -cell
         mine[2], mine[3], mine[4], mine[5] = 1 - column, 1 - row, column, row
         parents[cell] = root = cell
-        # One neighbour of each component is enough.
-        ring = _joined_around(parents, cell, steps)
-        for n in range(_LOOK_AT[ring, 0]):
-            other = cell + steps[_LOOK_AT[ring, n + 1]]
+        for n in range(8):
+            other = cell + steps[n]
+            if parents[other] == 0:
+                continue
             while parents[other] != other:
                 parents[other] = parents[parents[other]]
                 other = parents[other]
@@ -187,13 +134,7 @@ def component_history(
 
 
 # A border runs through the centres of the cells of a component, around it (an outer
-# border) or around a hole in it. Components are 8-connected, holes 4-connected. Here a
-# border takes as many steps as it is long, and nothing is drawn or searched in between,
-# as OpenCV does for each threshold. This file loads Numba: `wsolevaluation.py` loads it
-# when it is first needed.
-#
-# Reference: Suzuki and Abe, 1985, "Topological structural analysis of digitized binary
-# images by border following".
+# border) or around a hole in it. Components are 8-connected, holes 4-connected.
 
 # Directions, counter-clockwise on the screen: right, up and right, up, ...
 _X = (1, 1, 0, -1, -1, -1, 0, 1)
@@ -211,9 +152,8 @@ def _starts(
     The first cell of a component, in row-major order, has none of it above or on its
     left. The first cell of a hole has cells of the border above it and on its left.
 
-    Returns:
-        Twice the cell, plus 1 for its left side, on which background is; and the
-        first level, and the one after the last, at which that is so.
+    Gives twice the cell, plus 1 for its left side, on which background is; and the
+    first level, and the one after the last, at which that is so.
     """
     sides = np.empty(2 * levels.size, np.int32)
     begins = np.empty(2 * levels.size, np.int16)
@@ -289,10 +229,9 @@ def _follow(
 ) -> tuple[int, int, int, int, int, int]:
     """Follows a border once around, counter-clockwise if it is an outer one.
 
-    Returns:
-        Twice the area inside, negative for a hole; the first cell in row-major order;
-        and how far the border goes to the left, up, to the right and down from the
-        cell where it starts.
+    Gives twice the area inside, negative for a hole; the first cell in row-major
+    order; and how far the border goes to the left, up, to the right and down from the
+    cell where it starts.
     """
     passed[side, start] = level + 1
     back = _before(levels, steps, start, 4 * side, level)
@@ -343,19 +282,16 @@ def border_boxes(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Follows the borders of the cells above each level.
 
-    Args:
-        levels: uint8 (H + 2, W + 2), a picture with a frame of zeros.
-        num_levels: The largest value in `levels`. Level i, from 0 on, is the mask
-            `levels > i`.
-        true_boxes: int64 (M, 4), boxes that hold their far edges.
-        with_holes: Whether to follow the borders of holes, too.
+    `levels` is uint8 (H + 2, W + 2), a picture with a frame of zeros, whose largest
+    value is `num_levels`; level i, from 0 on, is the mask `levels > i`. True boxes are
+    int64 (M, 4) and hold their far edges. `with_holes` follows the borders of holes,
+    too.
 
-    Returns:
-        For each level, int64 (num_levels, 4), the box of the outer border with the
-        largest area, of equal ones that whose first cell in row-major order comes
-        last; and float64 (num_levels,), the best overlap of any border's box with a
-        true box. Boxes are x0, y0, x1, y1 in cells without the frame; x1 and y1 are
-        one behind the border, unless the map ends there.
+    Gives for each level, int64 (num_levels, 4), the box of the outer border with the
+    largest area, of equal ones that whose first cell in row-major order comes last;
+    and float64 (num_levels,), the best overlap of any border's box with a true box.
+    Boxes are x0, y0, x1, y1 in cells without the frame; x1 and y1 are one behind the
+    border, unless the map ends there.
     """
     height, width = levels.shape
     flat = levels.ravel()

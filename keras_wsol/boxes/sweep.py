@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from keras_wsol.arguments import check_choice, check_integer
+from keras_wsol.boxes.components import check_rank
 from keras_wsol.boxes.contours import CONVENTIONS, border_sweep, whole_boxes
 from keras_wsol.boxes.iou import pairwise_iou
 
@@ -24,28 +26,25 @@ def sweep_largest_boxes(
     The result is that of `largest_boxes` for each threshold, to the last digit, but
     a thousand thresholds cost little more than one: components of falling thresholds
     only grow and merge, so one pass over the cells, highest first, meets them all.
-    The pass is compiled by Numba when it is first needed (seconds, then kept on
-    disk where possible) and maps are shared out to threads.
+    Numba compiles the pass at the first call (seconds, then kept on disk where
+    possible), and maps are worked off by threads.
 
     Args:
-        score_maps: Array of shape `(N, H, W)`, values in [0, 1].
-        thresholds: Array of shape `(T,)`, ascending, in [0, 1): shares of each map's
-            maximum.
+        score_maps: Array `(N, H, W)`, values in [0, 1].
+        thresholds: Array `(T,)`, ascending, in [0, 1): shares of each map's maximum.
         convention: `"default"`, or `"wsolevaluation"` for the boxes of the published
-            evaluator to the last digit: those of the contour of largest area on 255
-            grey values, as the file `boxes/wsolevaluation.py` says in full. Its
+            evaluator to the last digit (`boxes/contours.py` has its rules). Its
             thresholds and maps are float64, and its boxes hold their far edges.
-        jobs: Integer, number of threads, to each of which maps are given in turn.
-            Default: one a core.
+        jobs: Integer, number of threads. Default: one a core.
 
     Returns:
         float32 array `(T, N, 4)`: x0, y0, x1, y1 in cells, the far edge exclusive;
         the zero box where no cell is above the threshold.
 
     Raises:
-        ValueError: If a shape does not fit, the thresholds do not ascend in [0, 1),
-            `convention` is unknown, or a map of the published evaluator's is not in
-            [0, 1].
+        ValueError: A shape does not fit, the thresholds do not ascend in [0, 1),
+            `convention` is unknown, or, by the published evaluator's rules, a map is
+            not in [0, 1].
 
     Example:
     >>> score_map = np.array([[0.9, 0.0, 0.6, 1.0], [0.0, 0.0, 0.8, 0.2]])
@@ -53,15 +52,16 @@ def sweep_largest_boxes(
     [[2.0, 0.0, 4.0, 2.0], [2.0, 0.0, 4.0, 2.0], [3.0, 0.0, 4.0, 1.0]]
     """
     maps, thresholds = _prepare(score_maps, thresholds, convention)
+    default = convention == "default"
+
+    def boxes_of(score_map: np.ndarray) -> np.ndarray:
+        if default:
+            return _largest(_sweep(score_map, thresholds))
+        return border_sweep(score_map, thresholds)[0]
+
     boxes = np.zeros((len(thresholds), len(maps), 4), np.float32)
-
-    def fill(n: int) -> None:
-        if convention == "default":
-            boxes[:, n] = _largest(_sweep(maps[n], thresholds))
-        else:
-            boxes[:, n] = border_sweep(maps[n], thresholds)[0]
-
-    _for_each(fill, len(maps), jobs)
+    for n, found in enumerate(_in_threads(boxes_of, jobs, maps)):
+        boxes[:, n] = found
     return boxes
 
 
@@ -75,15 +75,13 @@ def sweep_best_iou(
 ) -> np.ndarray:
     """Best overlap of any component with any true box, at every threshold.
 
-    This is what MaxBoxAccV2 asks for: not the largest component is boxed but each of
-    them, and the best box counts. Components are as in `largest_boxes`; works as
-    `sweep_largest_boxes` does.
+    This is what MaxBoxAccV2 asks for: every component is boxed, and the best box
+    counts. It works as `sweep_largest_boxes` does.
 
     Args:
-        score_maps: Array of shape `(N, H, W)`, values in [0, 1].
-        thresholds: Array of shape `(T,)`, ascending, in [0, 1): shares of each map's
-            maximum.
-        true_boxes: Array of shape `(N, M, 4)`: x0, y0, x1, y1 in cells, the far edge
+        score_maps: Array `(N, H, W)`, values in [0, 1].
+        thresholds: Array `(T,)`, ascending, in [0, 1): shares of each map's maximum.
+        true_boxes: Array `(N, M, 4)`: x0, y0, x1, y1 in cells, the far edge
             exclusive; padded with -1 where a map has fewer than M.
         convention: See `sweep_largest_boxes`. With `"wsolevaluation"`, the boxes of
             all contours are compared, also those of holes, true boxes are cut down to
@@ -112,24 +110,22 @@ def sweep_best_iou(
             f"`true_boxes` must have shape (N, M, 4) for the N={len(maps)} score maps."
             f" Received: true_boxes.shape={shape}."
         )
+    default = convention == "default"
+    true_boxes = true_boxes.astype("float32") if default else whole_boxes(true_boxes)
+
+    def best_of(score_map: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+        if default:
+            return _best_iou(_sweep(score_map, thresholds), boxes)
+        return border_sweep(score_map, thresholds, boxes)[1]
+
     best = np.zeros((len(thresholds), len(maps)), maps.dtype)
-    if convention == "default":
-        true_boxes = true_boxes.astype(np.float32)
-    else:
-        true_boxes = whole_boxes(true_boxes)
-
-    def fill(n: int) -> None:
-        if convention == "default":
-            best[:, n] = _best_iou(_sweep(maps[n], thresholds), true_boxes[n])
-        else:
-            best[:, n] = border_sweep(maps[n], thresholds, true_boxes[n])[1]
-
-    _for_each(fill, len(maps), jobs)
+    for n, found in enumerate(_in_threads(best_of, jobs, maps, true_boxes)):
+        best[:, n] = found
     return best
 
 
 class _Sweep(NamedTuple):
-    components: np.ndarray  # (C, 6) and
+    components: np.ndarray  # (C, 6), as from component_history
     changes: np.ndarray  # (C,), as from component_history
     joined: np.ndarray  # (T,) number of cells above each threshold, descending
 
@@ -146,18 +142,14 @@ def _sweep(score_map: np.ndarray, thresholds: np.ndarray) -> _Sweep:
     return _Sweep(*numba_loops.component_history(order, *score_map.shape), joined)
 
 
-def _for_each(fill: Callable[[int], None], count: int, jobs: int | None) -> None:
-    # Threads: the compiled code runs without the interpreter's lock, and maps take
-    # different times, which a queue evens out.
-    jobs = (os.cpu_count() or 1) if jobs is None else jobs
-    if jobs < 1:
-        raise ValueError(f"`jobs` must be at least 1. Received: jobs={jobs}.")
-    if min(count, jobs) < 2:
-        for n in range(count):
-            fill(n)
-        return
-    with ThreadPoolExecutor(min(count, jobs)) as pool:
-        list(pool.map(fill, range(count)))  # the list raises what a thread did
+def _in_threads(
+    function: Callable[..., Any], jobs: int | None, *arrays: np.ndarray
+) -> list[Any]:
+    """Applies a function to each map and its boxes."""
+    # Compiled code runs without the interpreter's lock, so that threads are enough.
+    jobs = check_integer("jobs", (os.cpu_count() or 1) if jobs is None else jobs)
+    with ThreadPoolExecutor(jobs) as pool:
+        return list(pool.map(function, *arrays))
 
 
 def _boxes(components: np.ndarray) -> np.ndarray:
@@ -182,7 +174,7 @@ def _best_iou(sweep: _Sweep, true_boxes: np.ndarray) -> np.ndarray:
     above = len(sweep.joined) - np.cumsum(moments)
     begin, end = above[sweep.changes], above[: len(sweep.changes)]
     seen = np.flatnonzero(begin < end)
-    overlaps = pairwise_iou(_boxes(sweep.components[seen]), true_boxes, np)
+    overlaps = pairwise_iou(_boxes(sweep.components[seen]), true_boxes)
     return _range_maxima(
         begin[seen], end[seen], overlaps.max(axis=1, initial=0), len(sweep.joined)
     )
@@ -211,18 +203,10 @@ def _range_maxima(
 def _prepare(
     score_maps: Any, thresholds: Any, convention: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    if convention not in CONVENTIONS:
-        raise ValueError(
-            f"`convention` must be one of {list(CONVENTIONS)}. Received: "
-            f"convention={convention!r}."
-        )
+    check_choice("convention", convention, CONVENTIONS)
     dtype = np.float32 if convention == "default" else np.float64
     maps = np.asarray(keras.ops.convert_to_numpy(score_maps), dtype)
-    if maps.ndim != 3:
-        raise ValueError(
-            f"`score_maps` must have shape (N, H, W). Received: score_maps.shape="
-            f"{maps.shape}. For one map, use score_maps[None]."
-        )
+    check_rank("score_maps", maps)
     if convention != "default" and not np.all((maps >= 0) & (maps <= 1)):
         raise ValueError(
             "`score_maps` must be in [0, 1] and hold no NaN by the rules of "

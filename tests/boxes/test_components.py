@@ -17,7 +17,7 @@ SIZES = [(23, 38), (24, 17), (22, 36), (9, 41), (1, 37), (29, 1), (2, 2), (1, 1)
 ALGORITHMS = pytest.mark.parametrize(
     "static_shapes",
     [
-        pytest.param(True, id="blocks"),
+        pytest.param(True, id="tiles"),
         pytest.param(
             False, id="runs" if keras.backend.backend() == "tensorflow" else "default"
         ),
@@ -316,17 +316,17 @@ MAPS = np.ones((3, 4, 5), np.float32)
         (
             lambda: top_boxes(MAPS, 0.2, 0),
             ValueError,
-            "`k` must be a positive integer. Received: k=0.",
+            "`k` must be an integer >= 1. Received: k=0.",
         ),
         (
             lambda: top_boxes(MAPS, 0.2, 2.0),
             TypeError,
-            "`k` must be a positive integer. Received: k=2.0 (of type float).",
+            "`k` must be an integer >= 1. Received: k=2.0 (of type float).",
         ),
         (
             lambda: top_boxes(MAPS, 0.2, True),
             TypeError,
-            "`k` must be a positive integer. Received: k=True (of type bool).",
+            "`k` must be an integer >= 1. Received: k=True (of type bool).",
         ),
     ],
 )

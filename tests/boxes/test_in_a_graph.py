@@ -21,7 +21,7 @@ tf = pytest.importorskip("tensorflow")
 UNKNOWN = tf.TensorSpec((None, None, None), tf.float32)
 SIZES = [(23, 38), (24, 17), (9, 12), (1, 37), (29, 1)]
 ALGORITHMS = pytest.mark.parametrize(
-    "static_shapes", [pytest.param(True, id="blocks"), pytest.param(False, id="runs")]
+    "static_shapes", [pytest.param(True, id="tiles"), pytest.param(False, id="runs")]
 )
 
 
@@ -115,11 +115,11 @@ def test_both_algorithms_agree(seed):
 
 def test_the_default_is_not_the_portable_algorithm(monkeypatch):
     def refuse(*args):
-        raise AssertionError("blocks.top was called")
+        raise AssertionError("tiles.top was called")
 
     monkeypatch.setattr(components_tiles, "top", refuse)
     assert largest_boxes(np.ones((1, 2, 3)), 0.5).numpy().tolist() == [[0, 0, 3, 2]]
-    with pytest.raises(AssertionError, match=r"blocks\.top was called"):
+    with pytest.raises(AssertionError, match=r"tiles\.top was called"):
         largest_boxes(np.ones((1, 2, 3)), 0.5, static_shapes=True)
 
 

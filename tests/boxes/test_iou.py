@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 from keras_wsol.boxes import iou
+from keras_wsol.boxes.iou import has_area, pairwise_iou
 
 
 def overlap(boxes_a, boxes_b):
@@ -52,6 +53,27 @@ def test_boxes_without_area_overlap_nothing():
 
 def test_nan_overlaps_nothing():
     assert overlap([[0, 0, np.nan, 4]], [[0, 0, 4, 4]]).tolist() == [[0.0]]
+
+
+def test_arrays_of_numpy_give_the_same():
+    rng = np.random.default_rng(3)
+    near = rng.uniform(0, 5, (2, 6, 2))
+    boxes = np.concatenate([near, near + rng.uniform(-1, 5, near.shape)], axis=-1)
+    boxes = boxes.astype("float32")
+    boxes[1, 4:] = -1
+    found = pairwise_iou(boxes, boxes[:, :5])
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, overlap(boxes, boxes[:, :5]))
+    # What overlaps itself is what has an area.
+    itself = np.diagonal(pairwise_iou(boxes, boxes), axis1=1, axis2=2)
+    np.testing.assert_array_equal(has_area(boxes), itself > 0)
+    assert 0 < has_area(boxes).mean() < 1
+
+
+def test_what_has_an_area_by_eye():
+    boxes = np.array([[2, 3, 3, 4], [-1] * 4, [0] * 4, [2, 3, 2, 9], [5, 3, 2, 9]])
+    assert has_area(boxes).tolist() == [True, False, False, False, False]
+    assert has_area(boxes[None]).tolist() == [has_area(boxes).tolist()]
 
 
 def test_leading_dimensions():

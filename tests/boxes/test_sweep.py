@@ -253,7 +253,7 @@ MAPS = np.ones((3, 4, 5), np.float32)
         ),
         (
             lambda: sweep_largest_boxes(MAPS, [0.2], jobs=0),
-            "`jobs` must be at least 1. Received: jobs=0.",
+            "`jobs` must be an integer >= 1. Received: jobs=0.",
         ),
     ],
 )

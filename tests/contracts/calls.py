@@ -73,14 +73,18 @@ def any_size(function, channels, draws=()):
     return tf.function(function, input_signature=signature)
 
 
-def compiled_training(layer, input_shape):
-    """One compiled function that calls the layer again and again.
+def traced_training(layer, input_shape):
+    """One traced function that calls the layer again and again.
 
     The state of its generators goes in and comes out with each call.
     """
     layer.build(input_shape)
-    if keras.backend.backend() != "jax":
-        return compiled(lambda inputs: layer(inputs, training=True))
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(lambda inputs: layer(inputs, training=True))
+    if keras.backend.backend() == "torch":
+        return lambda inputs: layer(inputs, training=True)
     step = compiled(
         lambda inputs, state: layer.stateless_call([], state, inputs, training=True)
     )

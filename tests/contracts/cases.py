@@ -63,7 +63,7 @@ SPATIAL = {
     "block_size": 2,
     "grow_background": False,
     "draw": "sample",
-    "importance_map": False,
+    "use_importance_map": False,
     "seed": 7,
 }
 CHANNEL = {
@@ -81,10 +81,10 @@ CASES = (
                 "drop_rate": 0.5,
                 "drop_threshold": 0.7,
                 "draw": "sample",
-                "importance_map": False,
+                "use_importance_map": False,
                 "seed": 7,
             },
-            {"drop_mask": False},
+            {"use_drop_mask": False},
         ),
         random={"drop_rate": 0.5},
         held=(
@@ -111,13 +111,13 @@ CASES = (
         layer=layers.SAGD,
         settings=(
             SPATIAL,
-            {"drop_mask": False, "low_threshold": None, "block_size": "adaptive"},
+            {"use_drop_mask": False, "low_threshold": None, "block_size": "adaptive"},
         ),
-        random={"drop_rate": 0.5},
+        random={"drop_rate": 0.5, "block_size": "adaptive"},
         held=(
             {"drop_rate": 0.0},
             {"drop_rate": 1.0},
-            {"drop_rate": 1.0, "block_size": "adaptive", "grow_background": True},
+            {"drop_rate": 1.0, "block_size": "adaptive"},
         ),
         identity_at_inference=True,
         weightless=True,
@@ -126,7 +126,7 @@ CASES = (
         layer=layers.DGDM,
         settings=(
             {**CHANNEL, **SPATIAL},
-            {"drop_mask": False, "low_threshold": None, "block_size": "adaptive"},
+            {"use_drop_mask": False, "low_threshold": None, "block_size": "adaptive"},
         ),
         random={"drop_probability": 0.5, "selection": "top_k", "drop_rate": 0.5},
         held=(
@@ -216,19 +216,19 @@ CASES = (
         layer=layers.DropBlock2D,
         settings=(
             {
-                "drop_rate": 0.3,
+                "rate": 0.3,
                 "block_size": 2,
                 "per_channel": False,
                 "rescale": False,
                 "seed": 7,
             },
         ),
-        random={"drop_rate": 0.4, "block_size": 3},
+        random={"rate": 0.4, "block_size": 3},
         # Nothing is left to the draw only where all falls or nothing does.
         held=(
-            {"drop_rate": 0.0},
-            {"drop_rate": 1.0, "block_size": 1},
-            {"drop_rate": 1.0, "block_size": 40, "per_channel": False},
+            {"rate": 0.0},
+            {"rate": 1.0, "block_size": 1},
+            {"rate": 1.0, "block_size": 40, "per_channel": False},
         ),
         identity_at_inference=True,
         weightless=True,
@@ -240,19 +240,19 @@ CASES = (
         layer=layers.MaxDrop,
         settings=(
             {
-                "drop_rate": 0.3,
+                "rate": 0.3,
                 "variant": "channel_wise",
                 "block_size": 3,
                 "rescale": True,
                 "seed": 7,
             },
         ),
-        random={"drop_rate": 0.5},
+        random={"rate": 0.5},
         held=(
-            {"drop_rate": 0.0},
-            {"drop_rate": 1.0},
-            {"drop_rate": 1.0, "block_size": 2},
-            {"drop_rate": 1.0, "variant": "channel_wise", "rescale": True},
+            {"rate": 0.0},
+            {"rate": 1.0},
+            {"rate": 1.0, "block_size": 2},
+            {"rate": 1.0, "variant": "channel_wise", "rescale": True},
         ),
         identity_at_inference=True,
         weightless=True,
@@ -272,16 +272,16 @@ CASES = (
         settings=(
             {
                 "target_fraction": 0.75,
-                "drop_rate": 0.3,
+                "rate": 0.3,
                 "magnitude": "mean",
                 "seed": 7,
             },
         ),
-        random={"drop_rate": 0.5},
+        random={"rate": 0.5},
         held=(
-            {"drop_rate": 0.0},
-            {"drop_rate": 1.0},
-            {"drop_rate": 1.0, "target_fraction": 0.75, "magnitude": "mean"},
+            {"rate": 0.0},
+            {"rate": 1.0},
+            {"rate": 1.0, "target_fraction": 0.75, "magnitude": "mean"},
         ),
         identity_at_inference=True,
         weightless=True,
@@ -299,20 +299,26 @@ def each(cases):
 every_layer = each(CASES)
 every_layer_that_draws = each([case for case in CASES if case.random is not None])
 every_layer_with_weights = each([case for case in CASES if not case.weightless])
+
+
+def each_set(sets):
+    """Runs a test once for each set of arguments `(case, name, arguments)`."""
+    return pytest.mark.parametrize(
+        ("case", "arguments"),
+        [
+            pytest.param(case, given, id=f"{case.name}-{name}")
+            for case, name, given in sets
+        ],
+    )
+
+
 # A mask that is all zeros or all ones hides errors in its making, so tests that run
 # over these sets force the draws: see `draws.py`.
-every_held_or_random_draw = pytest.mark.parametrize(
-    ("case", "arguments"),
-    [
-        *(
-            pytest.param(case, arguments, id=f"{case.name}-{number}")
-            for case in CASES
-            for number, arguments in enumerate(case.held)
-        ),
-        *(
-            pytest.param(case, case.random, id=f"{case.name}-random")
-            for case in CASES
-            if case.random is not None
-        ),
-    ],
-)
+HELD = [(case, number, held) for case in CASES for number, held in enumerate(case.held)]
+RANDOM = [(case, "random", case.random) for case in CASES if case.random is not None]
+every_held_or_random_draw = each_set([*HELD, *RANDOM])
+# For what takes longer: the last held set of a case is its most particular one.
+LAST = [(case, "last", case.held[-1]) for case in CASES]
+every_last_or_random_draw = each_set([*LAST, *RANDOM])
+# For what takes seconds: one set a case.
+every_usual_set = each_set([*RANDOM, *(last for last in LAST if not last[0].random)])

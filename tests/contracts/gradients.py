@@ -6,8 +6,12 @@ import numpy as np
 
 def input_gradient(function, inputs, weights):
     """d sum(weights * function(inputs)) / d inputs, as a NumPy array."""
-    gradient = _GRADIENTS[keras.backend.backend()]
-    return keras.ops.convert_to_numpy(gradient(function, inputs, weights))
+    return keras.ops.convert_to_numpy(gradient_tensor(function, inputs, weights))
+
+
+def gradient_tensor(function, inputs, weights):
+    """The same as a tensor, so that it can be part of a graph."""
+    return _GRADIENTS[keras.backend.backend()](function, inputs, weights)
 
 
 def _weighted_sum(function, inputs, weights):

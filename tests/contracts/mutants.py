@@ -79,7 +79,7 @@ MUTANTS = (
         file="masks.py",
         old="    axes = tuple(range(1, len(attention.shape)))",
         new="    axes = tuple(range(len(attention.shape)))",
-        test=SHAPES,
+        test=f"{SHAPES}[ADL]",
     ),
     Mutant(
         bug="a dead map is erased whole",
@@ -123,9 +123,9 @@ MUTANTS = (
     Mutant(
         bug="DFM's draw picks the other branch",
         file="layers/dfm.py",
-        old="ops.where(use_position, one, other)",
-        new="ops.where(use_position, other, one)",
-        test=SHAPES,
+        old="ops.where(use_position, p, c)",
+        new="ops.where(use_position, c, p)",
+        test=f"{SHAPES}[DFM]",
     ),
     Mutant(
         bug="DFM's branches keep their own enhancement",
@@ -137,10 +137,10 @@ MUTANTS = (
     Mutant(
         bug="DGDM's spatial half looks at what its channel half has left",
         file="layers/dgdm.py",
-        old="""self.cagd.draw_mask(features) * self.sagd.draw_map(features)
+        old="""        return self.cagd.factor(features) * self.sagd.factor(features)
 """,
-        new="""self.cagd.draw_mask(features)
-        factor = factor * self.sagd.draw_map(features * factor)
+        new="""        factor = self.cagd.factor(features)
+        return factor * self.sagd.factor(features * factor)
 """,
         test="tests/layers/test_dgdm.py"
         "::test_attention_is_that_of_the_input_not_of_the_kept_channels",
@@ -155,8 +155,8 @@ MUTANTS = (
     Mutant(
         bug="DropBlock ignores `rescale`",
         file="layers/dropout_relatives.py",
-        old="masks.rescale(mask) if self.rescale else mask",
-        new="masks.rescale(mask)",
+        old="return masks.rescale(mask) if self.rescale else mask",
+        new="return masks.rescale(mask)",
         test="tests/layers/test_drop_block.py::test_equals_the_reference",
     ),
     Mutant(
@@ -176,32 +176,31 @@ MUTANTS = (
     Mutant(
         bug="an integer seed in `call`: the same draw for ever",
         file="layers/attention_mask.py",
-        old='(samples, 1, 1, 1), dtype="float32", seed=seed_generator',
-        new='(samples, 1, 1, 1), dtype="float32", seed=7',
-        test=f"{NUMERICS}::test_each_call_of_a_compiled_function_draws_anew[ADL]",
+        old='(shape, dtype="float32", seed=self.seed_generator)',
+        new='(shape, dtype="float32", seed=7)',
+        test=f"{NUMERICS}::test_each_call_of_a_traced_function_draws_anew[ADL]",
     ),
     Mutant(
         bug="Cutout hands an integer on: its generator stands still in `fit`",
         file="layers/dropout_relatives.py",
-        old='(batch, 2), dtype="float32", seed=self.seed_generator',
-        new='(batch, 2), dtype="float32", seed=self.seed or 1',
+        old="self.uniform(batch, 2)",
+        new="keras.random.uniform((batch, 2), seed=self.seed or 1)",
         test="tests/contracts/test_training_contract.py"
         "::test_fit_moves_every_weight_and_every_generator",
     ),
     Mutant(
         bug="in float16 MaxDrop drops what it would keep in float32",
         file="layers/dropout_relatives.py",
-        old="uniform < self.drop_rate)",
-        new='(uniform < self.drop_rate) ^ (self.compute_dtype == "float16"))',
-        test=f"{NUMERICS}::test_low_precision_equals_float32"
-        "[1.0-float16-MaxDrop-random]",
+        old="uniform < self.rate)",
+        new='(uniform < self.rate) ^ (self.compute_dtype == "float16"))',
+        test=f"{NUMERICS}::test_low_precision_equals_float32[MaxDrop-random]",
     ),
     Mutant(
         bug="the factor is rounded before the output is: two roundings",
-        file="layers/dgdm.py",
-        old="ops.cast(features * self.draw_map(features), inputs.dtype)",
-        new="inputs * ops.cast(self.draw_map(features), inputs.dtype)",
-        test=f"{NUMERICS}::test_low_precision_equals_float32[0.0001-bfloat16-SAGD-0]",
+        file="layers/attention_mask.py",
+        old="ops.cast(features * self.factor(features), inputs.dtype)",
+        new="inputs * ops.cast(self.factor(features), inputs.dtype)",
+        test=f"{NUMERICS}::test_low_precision_equals_float32[SAGD-0]",
     ),
 )
 

@@ -44,8 +44,8 @@ def first_of_two(draws, rate):
 def with_switches(arguments):
     """Arguments of ADL and SAGD as their references call them."""
     names = {
-        "importance_map": "with_importance_map",
-        "drop_mask": "with_drop_mask",
+        "use_importance_map": "with_importance_map",
+        "use_drop_mask": "with_drop_mask",
     }
     return {names.get(name, name): value for name, value in arguments.items()}
 

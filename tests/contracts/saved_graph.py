@@ -11,18 +11,18 @@ def operations(saved_model):
 
     message = saved_model_pb2.SavedModel()
     message.ParseFromString((Path(saved_model) / "saved_model.pb").read_bytes())
-    names = set()
+    names = []
     for meta_graph in message.meta_graphs:
-        names.update(node.op for node in meta_graph.graph_def.node)
+        names.extend(node.op for node in meta_graph.graph_def.node)
         for function in meta_graph.graph_def.library.function:
-            names.update(node.op for node in function.node_def)
+            names.extend(node.op for node in function.node_def)
     return names
 
 
 def random_operations(saved_model):
     """Those operations that draw random numbers."""
-    return {
+    return [
         name
         for name in operations(saved_model)
         if any(word in name for word in RANDOM_OPERATIONS)
-    }
+    ]

@@ -6,21 +6,27 @@ import pytest
 from keras import ops
 
 from tests.contracts.activations import relu_features
-from tests.contracts.cases import every_layer
+from tests.contracts.cases import CASES, every_layer
 from tests.contracts.weights import give_weights
 
 # On PyTorch jit_compile asks for torch.compile and a C++ compiler. On JAX a step
 # that is not compiled has each of its operations compiled, which takes longer.
-JIT = {"tensorflow": (False, True), "jax": (True,), "torch": (False,)}[
-    keras.backend.backend()
-]
+JIT = {
+    "tensorflow": (False, pytest.param(True, marks=pytest.mark.slow)),
+    "jax": (True,),
+    "torch": (False,),
+}[keras.backend.backend()]
+IMAGES = np.random.default_rng(10).normal(size=(6, 7, 5, 3)).astype("float32")
+CLASS_IDS = np.array([0, 1, 0, 1, 1, 0])
 
 
-def small_classifier(case, jit_compile=JIT[0]):
+def classifier(jit_compile):
+    """A convolution, every layer, pooling and a dense layer."""
     keras.utils.set_random_seed(0)
     inputs = keras.Input((None, None, 3), name="images")
     x = keras.layers.Conv2D(8, 3, padding="same", activation="relu")(inputs)
-    x = case.layer(**case.usual, seed=5, name="module")(x)
+    for case in CASES:
+        x = case.layer(**case.usual, seed=5, name=case.name)(x)
     x = keras.layers.GlobalAveragePooling2D()(x)
     model = keras.Model(inputs, keras.layers.Dense(2)(x))
     model.compile(
@@ -31,54 +37,49 @@ def small_classifier(case, jit_compile=JIT[0]):
     return model
 
 
-IMAGES = np.random.default_rng(10).normal(size=(6, 7, 5, 3)).astype("float32")
-CLASS_IDS = np.array([0, 1, 0, 1, 1, 0])
-
-
-def fit(model, epochs):
-    history = model.fit(IMAGES, CLASS_IDS, batch_size=3, epochs=epochs, verbose=0)
+def fit(model):
+    keras.utils.set_random_seed(1)  # the order of images
+    history = model.fit(IMAGES, CLASS_IDS, batch_size=3, epochs=2, verbose=0)
     return history.history["loss"]
 
 
-def generator_states(layer):
-    """The state of each generator: what is neither weight nor metric."""
+def values(variables):
+    return [ops.convert_to_numpy(variable) for variable in variables]
+
+
+def generators_of(layer):
+    """The variables that are neither weight nor metric."""
     weights = {id(weight) for weight in layer.weights}
-    states = [v for v in layer.variables if id(v) not in weights]
-    return [ops.convert_to_numpy(state).tolist() for state in states]
+    return [v for v in layer.variables if id(v) not in weights]
 
 
-@every_layer
 @pytest.mark.parametrize("jit_compile", JIT)
-def test_fit_moves_every_weight_and_every_generator(case, jit_compile):
-    model = small_classifier(case, jit_compile)
-    layer = model.get_layer("module")
-    assert (layer.weights == []) == case.weightless
-    started = generator_states(layer)
-    assert (started == []) == (case.random is None)
-    before = model.get_weights()
-    assert np.all(np.isfinite(fit(model, epochs=2)))
-    after = model.get_weights()
-    assert all(np.all(np.isfinite(weight)) for weight in after)
-    assert not any(np.array_equal(*pair) for pair in zip(before, after, strict=True))
-    # A layer that passes its input on in `fit`, or draws at tracing alone, leaves
-    # its generator where it was.
-    pairs = zip(started, generator_states(layer), strict=True)
-    assert all(first != last for first, last in pairs)
-
-
-@every_layer
-def test_fit_repeats_with_its_seed(case):
-    losses = [fit(small_classifier(case), epochs=2) for _ in range(2)]
-    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-6)
-
-
-@every_layer
-def test_fit_with_batches_of_changing_size(case):
-    model = small_classifier(case)
-    for shape in ((6, 7, 5, 3), (4, 5, 8, 3)):
-        images = np.random.default_rng(11).normal(size=shape).astype("float32")
-        loss = model.train_on_batch(images, CLASS_IDS[: shape[0]])
-        assert np.isfinite(loss)
+def test_fit_moves_every_weight_and_every_generator(jit_compile):
+    model = classifier(jit_compile)
+    moved = [("the model", model.weights)]
+    for case in CASES:
+        layer = model.get_layer(case.name)
+        assert (layer.weights == []) == case.weightless
+        # A layer that passes its input on in `fit`, or draws at tracing alone, leaves
+        # its generator where it was.
+        moved.append((case.name, generators_of(layer)))
+        assert (moved[-1][1] == []) == (case.random is None)
+    start = [values(variables) for _, variables in moved]
+    whole = values(model.variables)
+    losses = fit(model)
+    assert np.all(np.isfinite(losses))
+    for (name, variables), before in zip(moved, start, strict=True):
+        after = values(variables)
+        assert all(np.all(np.isfinite(value)) for value in after), name
+        pairs = zip(before, after, strict=True)
+        assert not any(np.array_equal(*pair) for pair in pairs), name
+    # All state is in variables: set back, training repeats.
+    for variable, value in zip(model.variables, whole, strict=True):
+        variable.assign(value)
+    np.testing.assert_allclose(fit(model), losses, rtol=1e-6)
+    # Batches may change their size.
+    images = np.random.default_rng(11).normal(size=(4, 5, 8, 3)).astype("float32")
+    assert np.isfinite(model.train_on_batch(images, CLASS_IDS[:4]))
 
 
 @every_layer

@@ -4,8 +4,10 @@ import keras
 import numpy as np
 from keras import ops
 
-# height, width, channels: never square, a row, a column, a single cell
-SIZES = ((6, 4, 3), (3, 8, 7), (1, 9, 2), (7, 1, 4), (1, 1, 6), (15, 2, 3))
+# Height, width, channels: of products over other arguments. Rows, columns and random
+# shapes meet every layer in test_random_shapes.py, every mask in tests/masks.
+SIZES = ((6, 4, 3), (1, 1, 6))
+ALL_SIZES = (*SIZES, (3, 8, 7), (1, 9, 2), (7, 1, 4), (15, 2, 3))
 
 
 def batch(height, width, channels, seed=0):
@@ -32,7 +34,7 @@ def train(layer, features):
     return ops.convert_to_numpy(layer(features, training=True))
 
 
-def train_often(layer, features, calls=2000):
+def train_often(layer, features, calls=1000):
     """So many training calls, `(calls, ...)`, each with its own draw.
 
     Compiled where the backend can: an eager call takes ten milliseconds.

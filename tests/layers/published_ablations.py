@@ -19,7 +19,7 @@ from tests.reference.dgdm_numpy import dgdm
 from tests.reference.sagd_numpy import sagd
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Ablation:
     """One row of a published table.
 
@@ -77,13 +77,13 @@ ADL_TABLE_1 = (
     _adl(
         "drop mask 75, importance map N/A",
         (73.23, 61.55, 47.67),
-        {"importance_map": False},
+        {"use_importance_map": False},
         with_importance_map=False,
     ),
     _adl(
         "drop mask N/A, importance map 25",
         (50.62, 68.50, 33.91),
-        {"drop_mask": False},
+        {"use_drop_mask": False},
         with_drop_mask=False,
     ),
 )

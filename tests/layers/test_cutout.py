@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
-from keras import ops
 
 from keras_wsol.layers import Cutout
-from tests.contracts.calls import any_size, held_draw
+from tests.contracts.calls import held_draw
 from tests.contracts.gradients import input_gradient
 from tests.layers.feature_maps import (
     SIZES,
@@ -89,16 +88,6 @@ def test_gradient_flows_through_kept_pixels_alone():
     assert_equal(gradient, weights * kept)
 
 
-def test_unknown_height_and_width():
-    layer = Cutout(size=3, fill_value=(1.0, 2.0, 3.0, 4.0), seed=9)
-    function = held_draw(layer, (None, None, None, 4))
-    traced = any_size(function, channels=4)
-    for shape in ((3, 6, 5, 4), (2, 4, 9, 4), (2, 1, 1, 4)):
-        images = positive(*shape)
-        expected = cutout(images, replayed(9, (shape[0], 2)), 3, [1, 2, 3, 4])
-        assert_equal(ops.convert_to_numpy(traced(images)), expected)
-
-
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
@@ -116,22 +105,22 @@ def test_unknown_height_and_width():
             {"fill_value": None},
             TypeError,
             r"^`fill_value` must be a finite number, or one for each channel\. "
-            r"Received: fill_value=None \(with a NoneType\)\.$",
+            r"Received: fill_value=None \(of type NoneType\)\.$",
         ),
         (
             {"fill_value": "black"},
             TypeError,
-            r"`fill_value` must be .* fill_value='black' \(with a str\)\.",
+            r"`fill_value` must be .* fill_value='black' \(of type str\)\.",
         ),
         (
             {"fill_value": (1.0, "2", 3.0)},
             TypeError,
-            r"`fill_value` must be .* fill_value=\(1\.0, '2', 3\.0\) \(with a str\)\.",
+            r"`fill_value` must be .* Received: fill_value='2' \(of type str\)\.",
         ),
         (
             {"fill_value": [0.0, float("nan")]},
             ValueError,
-            r"`fill_value` must be .* Received: fill_value=\[0\.0, nan\]\.",
+            r"`fill_value` must be .* Received: fill_value=nan\.",
         ),
     ],
 )

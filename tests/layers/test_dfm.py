@@ -1,3 +1,5 @@
+from itertools import product
+
 import numpy as np
 import pytest
 from keras import ops
@@ -21,13 +23,12 @@ every_size = pytest.mark.parametrize("size", SIZES, ids=str)
 every_branch = pytest.mark.parametrize(
     "branches", ["fused", "unfused", "channel", "position"]
 )
+# `rescale` is about "residual" alone: see test_rescale_is_ignored_by_other_feedbacks.
 FEEDBACKS = (
-    {"feedback": "residual", "rescale": True},
+    {"feedback": "residual"},
     {"feedback": "residual", "rescale": False},
-    {"feedback": "scale", "rescale": True},
-    {"feedback": "scale", "rescale": False},
-    {"feedback": "add", "rescale": True},
-    {"feedback": "add", "rescale": False},
+    {"feedback": "scale"},
+    {"feedback": "add"},
 )
 every_feedback = pytest.mark.parametrize("feedback", FEEDBACKS, ids=str)
 
@@ -39,43 +40,55 @@ def expected_inference(feedback):
 
 @every_size
 @every_branch
-@pytest.mark.parametrize("position_rate", [0.0, 1.0])
-def test_each_candidate_of_each_branch(size, branches, position_rate):
+def test_each_candidate_of_each_branch(size, branches):
     features = batch(*size)
-    for arguments in (
-        {},
-        {"channel_threshold": 0.5, "position_threshold": 0.4},
-        {"position_threshold": 0.6, "focus": 0.5, "accumulate_focus": True},
-        {"focus": 0.0, "position_weight": 1.5, "channel_weight": 0.0},
-        {"channel_threshold": 1.0, "position_threshold": 1.0, "channel_weight": 2.0},
-        {"channel_threshold": 0.0, "position_threshold": 0.0},
+    for position_rate, arguments in product(
+        (0.0, 1.0),
+        (
+            {},
+            {"channel_threshold": 0.5, "position_threshold": 0.4},
+            {"position_threshold": 0.6, "focus": 0.5, "accumulate_focus": True},
+            {"focus": 0.0, "position_weight": 1.5, "channel_weight": 0.0},
+            {"channel_threshold": 1.0, "position_threshold": 1.0, "channel_weight": 2},
+            {"channel_threshold": 0.0, "position_threshold": 0.0},
+        ),
     ):
         layer = DFM(position_rate=position_rate, branches=branches, **arguments)
         expected = dfm(features, position_rate == 1.0, branches=branches, **arguments)
         assert_equal(train(layer, features), expected)
 
 
-@every_size
 @every_branch
 @every_feedback
-@pytest.mark.parametrize("position_rate", [0.0, 1.0])
-def test_feedbacks(size, branches, feedback, position_rate):
-    features = batch(*size, seed=1)
-    layer = DFM(
-        position_rate=position_rate,
-        branches=branches,
-        inference=expected_inference(feedback),
-        **feedback,
-    )
-    expected = dfm(features, position_rate == 1.0, branches=branches, **feedback)
-    assert_equal(train(layer, features), expected)
+def test_feedbacks(branches, feedback):
+    features = batch(6, 4, 3, seed=1)
+    for position_rate in (0.0, 1.0):
+        layer = DFM(
+            position_rate=position_rate,
+            branches=branches,
+            inference=expected_inference(feedback),
+            **feedback,
+        )
+        expected = dfm(features, position_rate == 1.0, branches=branches, **feedback)
+        assert_equal(train(layer, features), expected)
 
 
-@every_size
+@pytest.mark.parametrize("feedback", ["scale", "add"])
+def test_rescale_is_ignored_by_other_feedbacks(feedback):
+    features = batch(6, 4, 3, seed=1)
+    outputs = [
+        train(
+            DFM(feedback=feedback, rescale=on, inference="expected", seed=1), features
+        )
+        for on in (True, False)
+    ]
+    np.testing.assert_array_equal(*outputs)
+
+
 @every_branch
 @every_feedback
-def test_expected_inference_uses_the_mean_map(size, branches, feedback):
-    features = batch(*size, seed=2)
+def test_expected_inference_uses_the_mean_map(branches, feedback):
+    features = batch(6, 4, 3, seed=2)
     for position_rate in (0.25, 1.0):
         layer = DFM(
             position_rate=position_rate,
@@ -194,10 +207,22 @@ def test_a_single_branch_draws_nothing(branches):
         assert_equal(train(layer, features), expected)
 
 
-@every_branch
-@every_feedback
-@pytest.mark.parametrize("position_rate", [0.0, 1.0])
-def test_gradient_equals_that_of_the_reference(branches, feedback, position_rate):
+# Each pair of a feedback and a map at least once; the contracts have more.
+@pytest.mark.parametrize(
+    ("feedback", "branches", "position_rate"),
+    [
+        (FEEDBACKS[0], "fused", 1.0),
+        (FEEDBACKS[0], "fused", 0.0),
+        (FEEDBACKS[0], "channel", 0.5),
+        (FEEDBACKS[1], "fused", 0.0),
+        (FEEDBACKS[1], "position", 0.5),
+        (FEEDBACKS[2], "fused", 1.0),
+        (FEEDBACKS[2], "unfused", 0.0),
+        (FEEDBACKS[3], "fused", 0.0),
+        (FEEDBACKS[3], "unfused", 1.0),
+    ],
+)
+def test_gradient_equals_that_of_the_reference(feedback, branches, position_rate):
     features = positive(2, 2, 3, 4, seed=5)
     weights = np.random.default_rng(6).normal(size=features.shape)
     layer = DFM(

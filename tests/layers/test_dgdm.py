@@ -26,7 +26,6 @@ def all_drop(features):
 
 
 @every_size
-@pytest.mark.parametrize("drop_rate", [0.0, 1.0])
 @pytest.mark.parametrize(
     "channel",
     [
@@ -45,37 +44,38 @@ def all_drop(features):
     ],
     ids=str,
 )
-def test_all_eligible_channels_dropped(size, drop_rate, channel, spatial):
+def test_all_eligible_channels_dropped(size, channel, spatial):
     features = batch(*size)
-    layer = DGDM(drop_probability=1.0, drop_rate=drop_rate, **channel, **spatial)
-    expected = dgdm(
-        features,
-        all_drop(features),
-        drop_rate == 1.0,
-        channel={"drop_probability": 1.0, **channel},
-        spatial=spatial,
-    )
-    assert_equal(train(layer, features), expected)
+    for drop_rate in (0.0, 1.0):
+        layer = DGDM(drop_probability=1.0, drop_rate=drop_rate, **channel, **spatial)
+        expected = dgdm(
+            features,
+            all_drop(features),
+            drop_rate == 1.0,
+            channel={"drop_probability": 1.0, **channel},
+            spatial=spatial,
+        )
+        assert_equal(train(layer, features), expected)
 
 
 @pytest.mark.parametrize("drop_rate", [0.0, 1.0])
 @pytest.mark.parametrize(
-    ("importance_map", "drop_mask"), [(True, False), (False, True), (False, False)]
+    ("with_map", "with_mask"), [(True, False), (False, True), (False, False)]
 )
-def test_ablations_keep_the_channel_mask(drop_rate, importance_map, drop_mask):
+def test_ablations_keep_the_channel_mask(drop_rate, with_map, with_mask):
     features = batch(6, 4, 7, seed=2)
     layer = DGDM(
         drop_probability=1.0,
         drop_rate=drop_rate,
-        importance_map=importance_map,
-        drop_mask=drop_mask,
+        use_importance_map=with_map,
+        use_drop_mask=with_mask,
     )
     expected = dgdm(
         features,
         all_drop(features),
         drop_rate == 1.0,
         channel={"drop_probability": 1.0},
-        spatial={"with_importance_map": importance_map, "with_drop_mask": drop_mask},
+        spatial={"with_importance_map": with_map, "with_drop_mask": with_mask},
     )
     assert_equal(train(layer, features), expected)
 
@@ -139,15 +139,14 @@ def test_random_output_equals_the_reference_for_the_masks_in_it():
 PAIR = np.array([[1.0, 4.0], [1.0, 9.0]], "float32").reshape(1, 1, 2, 2)
 
 
-def events(layer, samples):
-    """(dropped channel 0, used the spatial mask) of one call, each (samples,)."""
-    output = train(layer, np.tile(PAIR, (samples, 1, 1, 1)))
-    return output[:, 0, 0, 0] == 0.0, output[:, 0, 1, 1] == 0.0
+def events(outputs):
+    """Whether channel 0 fell, and whether the spatial mask was used, (..., B)."""
+    return outputs[..., 0, 0, 0] == 0.0, outputs[..., 0, 1, 1] == 0.0
 
 
 def test_channels_are_drawn_at_every_step_and_apart_from_the_other_draw():
     layer = DGDM(drop_rate=0.3, draw="sample", block_size=1, seed=6)
-    fell, masked = np.concatenate([events(layer, 500) for _ in range(4)], axis=1)
+    fell, masked = events(train(layer, np.tile(PAIR, (2000, 1, 1, 1))))
     assert_frequency(fell, 0.5)
     assert_frequency(masked, 0.3)
     assert_frequency(fell & masked, 0.15)
@@ -156,8 +155,7 @@ def test_channels_are_drawn_at_every_step_and_apart_from_the_other_draw():
 
 def test_one_draw_a_batch_but_channels_for_each_sample():
     layer = DGDM(block_size=1, seed=7)
-    outputs = train_often(layer, np.tile(PAIR, (3, 1, 1, 1)))
-    fell, masked = outputs[:, :, 0, 0, 0] == 0.0, outputs[:, :, 0, 1, 1] == 0.0
+    fell, masked = events(train_often(layer, np.tile(PAIR, (3, 1, 1, 1))))
     assert np.all(masked == masked[:, :1])
     assert_frequency(masked[:, 0], 0.75)  # the default
     assert_frequency(fell.any(axis=1) & ~fell.all(axis=1), 0.75)  # 1 - 2 / 2^3
@@ -170,22 +168,26 @@ def test_one_draw_a_batch_but_channels_for_each_sample():
 def test_channels_of_one_module_are_apart_from_cells_of_its_neighbour(
     cells_seed, channels_seed
 ):
-    cells = DGDM(drop_rate=0.5, block_size=1, seed=cells_seed)
-    same = cells_seed == channels_seed
-    channels = cells if same else DGDM(block_size=1, seed=channels_seed)
-    both = []
-    for _ in range(200):
-        fell, masked = events(cells, 1)
-        both.append(masked[0] & (fell if same else events(channels, 1)[0])[0])
-    assert_frequency(both, 0.25)
+    modules = [
+        DGDM(drop_rate=0.5, block_size=1, seed=seed)
+        for seed in (cells_seed, channels_seed)
+    ]
+    cells, channels = (train_often(module, PAIR, calls=400) for module in modules)
+    assert_frequency(events(cells)[1] & events(channels)[0], 0.25)
 
 
-def test_halves_are_public_layers():
-    layer = DGDM(drop_probability=0.25, block_size=2, drop_rate=0.5)
+def test_halves_are_public_layers_with_seeds_of_their_own():
+    layer = DGDM(drop_probability=0.25, block_size=2, drop_rate=0.5, seed=4)
     assert isinstance(layer.cagd, CAGD)
     assert isinstance(layer.sagd, SAGD)
-    assert layer.cagd.drop_probability == 0.25
+    assert (layer.cagd.drop_probability, layer.cagd.seed) == (0.25, 4)
     assert (layer.sagd.block_size, layer.sagd.drop_rate) == (2, 0.5)
+    # Models that were trained with a seed draw what they drew.
+    assert layer.sagd.seed == 1_000_007
+    features = positive(3, 6, 5, 4)
+    channels = train(CAGD(drop_probability=0.25, seed=4), features) / features
+    cells = train(SAGD(block_size=2, drop_rate=0.5, seed=1_000_007), features)
+    assert_equal(train(layer, features), channels * cells)
 
 
 @pytest.mark.parametrize("drop_rate", [0.0, 1.0])

@@ -62,7 +62,7 @@ def test_dgdm_gives_both():
 
 @pytest.mark.parametrize("layer", [ADL, SAGD])
 def test_without_its_mask_a_layer_drops_nothing(layer):
-    found = shares(layer(drop_mask=False), batch(6, 4, 3))
+    found = shares(layer(use_drop_mask=False), batch(6, 4, 3))
     assert found["cells"].tolist() == [0.0] * 5
 
 

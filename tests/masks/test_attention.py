@@ -3,10 +3,10 @@ import pytest
 from keras import ops
 
 from keras_wsol.masks import channel_attention, importance_map, spatial_attention
-from tests.layers.feature_maps import SIZES, assert_equal, batch
+from tests.layers.feature_maps import ALL_SIZES, assert_equal, batch
 from tests.reference import adl_numpy, cagd_numpy
 
-every_size = pytest.mark.parametrize("size", SIZES, ids=str)
+every_size = pytest.mark.parametrize("size", ALL_SIZES, ids=str)
 
 
 @every_size

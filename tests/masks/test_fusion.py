@@ -2,7 +2,7 @@ import pytest
 from keras import ops
 
 from keras_wsol.masks import dfm_maps, fuse
-from tests.layers.feature_maps import SIZES, assert_equal, batch
+from tests.layers.feature_maps import ALL_SIZES, assert_equal, batch
 from tests.reference.adl_numpy import attention_map
 from tests.reference.cagd_numpy import channel_attention
 from tests.reference.dfm_numpy import (
@@ -13,13 +13,13 @@ from tests.reference.dfm_numpy import (
     position_mask,
 )
 
-every_size = pytest.mark.parametrize("size", SIZES, ids=str)
+every_size = pytest.mark.parametrize("size", ALL_SIZES, ids=str)
 
 
 @every_size
-@pytest.mark.parametrize("accumulate_focus", [False, True])
-def test_four_key_maps(size, accumulate_focus):
+def test_four_key_maps(size):
     features = batch(*size)
+    accumulate_focus = size[0] % 2 == 0  # both ways are in test_blocks.py
     maps = dfm_maps(
         features,
         channel_threshold=0.6,
@@ -53,7 +53,7 @@ def test_both_candidates(size, branches):
         features, **thresholds, **weights, focus=0.0, branches=branches
     )
     _, height, width, channels = features.shape
-    for (cells, gains), reference in zip(actual, expected, strict=True):
-        assert tuple(cells.shape) == (5, height, width, 1)
-        assert tuple(gains.shape) == (5, 1, 1, channels)
-        assert_equal(ops.convert_to_numpy(cells + gains), reference)
+    for parts, reference in zip(actual, expected, strict=True):
+        assert tuple(parts.cells.shape) == (5, height, width, 1)
+        assert tuple(parts.channels.shape) == (5, 1, 1, channels)
+        assert_equal(ops.convert_to_numpy(parts.cells + parts.channels), reference)

@@ -17,12 +17,12 @@ def drawn(mask):
     return ["".join(".#"[int(v)] for v in row) for row in mask[0, ..., 0]]
 
 
-@pytest.mark.parametrize("image", SIZES, ids=str)
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 40])
-def test_equals_the_reference(image, size):
-    uniform = np.random.default_rng([size, *image]).random((30, 2), "float32")
-    expected = cutout(np.ones((30, *image, 1)), uniform, size)
-    np.testing.assert_array_equal(square(uniform, *image, size), expected)
+def test_equals_the_reference(size):
+    for image in SIZES:
+        uniform = np.random.default_rng([size, *image]).random((30, 2), "float32")
+        expected = cutout(np.ones((30, *image, 1)), uniform, size)
+        np.testing.assert_array_equal(square(uniform, *image, size), expected)
 
 
 @pytest.mark.parametrize(

@@ -8,42 +8,42 @@ from keras_wsol.masks import (
     drop_mask,
     spatial_attention,
 )
-from tests.layers.feature_maps import SIZES, batch
+from tests.layers.feature_maps import ALL_SIZES, batch
 from tests.reference import adl_numpy, dfm_numpy, sagd_numpy
 
-every_size = pytest.mark.parametrize("size", SIZES, ids=str)
-every_threshold = pytest.mark.parametrize("threshold", [0.0, 0.1, 0.5, 0.8, 0.95, 1.0])
+every_size = pytest.mark.parametrize("size", ALL_SIZES, ids=str)
+THRESHOLDS = (0.0, 0.1, 0.5, 0.8, 0.95, 1.0)
 
 
 @every_size
-@every_threshold
-def test_drop_mask_of_cells(size, threshold):
+def test_drop_mask_of_cells(size):
     features = batch(*size)
-    mask = ops.convert_to_numpy(drop_mask(spatial_attention(features), threshold))
-    np.testing.assert_array_equal(
-        mask[..., 0], adl_numpy.drop_mask(features, threshold)
-    )
+    for threshold in THRESHOLDS:
+        mask = ops.convert_to_numpy(drop_mask(spatial_attention(features), threshold))
+        np.testing.assert_array_equal(
+            mask[..., 0], adl_numpy.drop_mask(features, threshold)
+        )
 
 
 @every_size
-@every_threshold
-def test_drop_mask_of_channels(size, threshold):
+def test_drop_mask_of_channels(size):
     features = batch(*size)
-    mask = ops.convert_to_numpy(drop_mask(channel_attention(features), threshold))
-    np.testing.assert_array_equal(
-        mask[:, 0, 0, :], dfm_numpy.channel_mask(features, threshold)
-    )
+    for threshold in THRESHOLDS:
+        mask = ops.convert_to_numpy(drop_mask(channel_attention(features), threshold))
+        np.testing.assert_array_equal(
+            mask[:, 0, 0, :], dfm_numpy.channel_mask(features, threshold)
+        )
 
 
 @every_size
-@every_threshold
-def test_background_mask(size, threshold):
+def test_background_mask(size):
     features = batch(*size)
-    mask = background_mask(spatial_attention(features), threshold)
-    np.testing.assert_array_equal(
-        ops.convert_to_numpy(mask)[..., 0],
-        np.where(sagd_numpy.background(features, threshold), 0.0, 1.0),
-    )
+    for threshold in THRESHOLDS:
+        mask = background_mask(spatial_attention(features), threshold)
+        np.testing.assert_array_equal(
+            ops.convert_to_numpy(mask)[..., 0],
+            np.where(sagd_numpy.background(features, threshold), 0.0, 1.0),
+        )
 
 
 def maps(*rows):
@@ -69,11 +69,11 @@ def test_both_masks_split_the_map_at_one_threshold():
 
 
 @pytest.mark.parametrize("mask", [drop_mask, background_mask])
-@every_threshold
-def test_dead_and_negative_maps_drop_nothing(mask, threshold):
+def test_dead_and_negative_maps_drop_nothing(mask):
     attention = maps([0, 0, 0], [-1, -2, -3], [-1, 0, -2])
-    kept = ops.convert_to_numpy(mask(attention, threshold))
-    np.testing.assert_array_equal(kept, np.ones((3, 1, 3, 1)))
+    for threshold in THRESHOLDS:
+        kept = ops.convert_to_numpy(mask(attention, threshold))
+        np.testing.assert_array_equal(kept, np.ones((3, 1, 3, 1)))
 
 
 def test_a_negative_cell_of_a_live_map_is_background_and_kept_by_the_drop_mask():

@@ -18,7 +18,7 @@ def block_shape(block_size, height, width):
     return min(block_size, height), min(block_size, width)
 
 
-def seed_probability(drop_rate, block_size, height, width):
+def seed_probability(rate, block_size, height, width):
     """Gamma, Eq. 1.
 
     >>> seed_probability(0.3, 1, 4, 7)
@@ -30,7 +30,7 @@ def seed_probability(drop_rate, block_size, height, width):
     """
     rows, columns = block_shape(block_size, height, width)
     valid = (height - rows + 1) * (width - columns + 1)
-    return drop_rate / (rows * columns) * (height * width) / valid
+    return rate / (rows * columns) * (height * width) / valid
 
 
 def block_cells(i, j, block_size, height, width):
@@ -52,10 +52,10 @@ def block_cells(i, j, block_size, height, width):
     ]
 
 
-def random_mask(uniforms, drop_rate, block_size):
+def random_mask(uniforms, rate, block_size):
     """1 keeps, 0 drops, (B, H, W, C) -> (B, H, W, C)."""
     batch, height, width, channels = uniforms.shape
-    gamma = seed_probability(drop_rate, block_size, height, width)
+    gamma = seed_probability(rate, block_size, height, width)
     mask = np.ones(uniforms.shape)
     for b, i, j, c in np.ndindex(batch, height, width, channels):
         if uniforms[b, i, j, c] < gamma:
@@ -64,9 +64,9 @@ def random_mask(uniforms, drop_rate, block_size):
     return mask
 
 
-def expected_share(drop_rate, block_size, height, width):
+def expected_share(rate, block_size, height, width):
     """Probability that a cell is dropped: that one of its seeds is, (H, W)."""
-    gamma = seed_probability(drop_rate, block_size, height, width)
+    gamma = seed_probability(rate, block_size, height, width)
     seeds = np.zeros((height, width))
     for i, j in np.ndindex(height, width):
         for cell in block_cells(i, j, block_size, height, width):
@@ -80,7 +80,7 @@ def normalized(mask):
     return mask * (mask.size / ones) if ones else mask
 
 
-def drop_block(features, uniforms, drop_rate=0.1, block_size=7, rescale=True):
+def drop_block(features, uniforms, rate=0.1, block_size=7, rescale=True):
     """DropBlock's output in training, (B, H, W, C) float64."""
-    mask = random_mask(np.asarray(uniforms, np.float64), drop_rate, block_size)
+    mask = random_mask(np.asarray(uniforms, np.float64), rate, block_size)
     return np.asarray(features, np.float64) * (normalized(mask) if rescale else mask)

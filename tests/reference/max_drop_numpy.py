@@ -41,7 +41,7 @@ def position_maxima(features):
     return marked
 
 
-def random_mask(features, uniforms, drop_rate, variant, block_size):
+def random_mask(features, uniforms, rate, variant, block_size):
     """1 keeps, 0 drops, (B, H, W, C) -> (B, H, W, C)."""
     _, height, width, _ = features.shape
     feature_wise = variant == "feature_wise"
@@ -49,7 +49,7 @@ def random_mask(features, uniforms, drop_rate, variant, block_size):
     mask = np.ones(features.shape)
     for b, i, j, c in zip(*np.nonzero(maxima), strict=True):
         uniform = uniforms[b, 0, 0, c] if feature_wise else uniforms[b, i, j, 0]
-        if uniform < drop_rate:
+        if uniform < rate:
             top, left = i - block_size // 2, j - block_size // 2
             for row in range(max(top, 0), min(top + block_size, height)):
                 for column in range(max(left, 0), min(left + block_size, width)):
@@ -60,13 +60,13 @@ def random_mask(features, uniforms, drop_rate, variant, block_size):
 def max_drop(
     features,
     uniforms,
-    drop_rate=0.1,
+    rate=0.1,
     variant="feature_wise",
     block_size=1,
     rescale=False,
 ):
     """MaxDrop's output in training, (B, H, W, C) float64."""
     features = np.asarray(features, np.float64)
-    mask = random_mask(features, uniforms, drop_rate, variant, block_size)
+    mask = random_mask(features, uniforms, rate, variant, block_size)
     kept = mask.mean()
     return features * (mask / kept if rescale and kept > 0.0 else mask)

@@ -55,11 +55,11 @@ def eligible(features, target_fraction=0.5, kind="l2"):
     )
 
 
-def targeted_dropout(features, uniforms, target_fraction=0.5, drop_rate=0.5, kind="l2"):
+def targeted_dropout(features, uniforms, target_fraction=0.5, rate=0.5, kind="l2"):
     """The layer's output in training, uniforms (B, C); (B, H, W, C) float64."""
     output = np.array(features, np.float64)
     candidates = eligible(features, target_fraction, kind)
     for b, c in np.ndindex(*candidates.shape):
-        if candidates[b, c] and uniforms[b, c] < drop_rate:
+        if candidates[b, c] and uniforms[b, c] < rate:
             output[b, :, :, c] = 0.0
     return output

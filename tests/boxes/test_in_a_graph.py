@@ -124,7 +124,13 @@ def test_the_default_is_not_the_portable_algorithm(monkeypatch):
 
 
 @pytest.mark.export
-@ALGORITHMS
+@pytest.mark.parametrize(
+    "static_shapes",
+    [
+        pytest.param(True, id="tiles", marks=pytest.mark.slow),
+        pytest.param(False, id="runs"),
+    ],
+)
 def test_saved_model(tmp_path, static_shapes):
     class Module(tf.Module):
         @tf.function(input_signature=[UNKNOWN, tf.TensorSpec((), tf.float32)])

@@ -69,7 +69,7 @@ def test_hard_masks():
 
 def test_many_small_pictures():
     rng = np.random.default_rng(3)
-    for _ in range(300):
+    for _ in range(100):
         height, width, levels = rng.integers(1, 9, 3)
         maps = np.floor(rng.random((2, height, width)) * (levels + 1)) / (levels + 1)
         boxes = true_boxes(2, height, width)

@@ -7,10 +7,8 @@ from keras_wsol.data.dataset import ImageDataset, to_keras_boxes
 from keras_wsol.data.ilsvrc2012 import ilsvrc2012
 from keras_wsol.data.image_folder import image_files, image_folder
 from keras_wsol.data.segmentations import (
-    Segmentation,
-    cub200_masks,
-    openimages_masks,
-    read_segmentation,
+    cub200_segmentations,
+    openimages_segmentations,
 )
 from keras_wsol.data.stanford_cars import stanford_cars
 from keras_wsol.data.synthetic import synthetic
@@ -19,18 +17,16 @@ from keras_wsol.data.wsolevaluation import wsolevaluation
 
 __all__ = [
     "ImageDataset",
-    "Segmentation",
     "boxes_from_coco",
     "boxes_from_csv",
     "boxes_from_voc",
     "check",
     "cub200",
-    "cub200_masks",
+    "cub200_segmentations",
     "ilsvrc2012",
     "image_files",
     "image_folder",
-    "openimages_masks",
-    "read_segmentation",
+    "openimages_segmentations",
     "stanford_cars",
     "synthetic",
     "tfds",

@@ -5,27 +5,38 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_wsol.data.dataset import ImageDataset, existing_folder, images_a_class
+from keras_wsol.arguments import check_choice
+from keras_wsol.data.dataset import (
+    ImageDataset,
+    existing_folder,
+    images_a_class,
+    verified,
+)
 
-SPLITS = ("train", "train-weaksup", "train-fullsup", "test")
-FULLSUP_A_CLASS = 5
+WEAK_SPLITS = ("train", "train-weaksup", "train-fullsup", "test")
+FULLSUP_A_CLASS = 5  # images a class whose boxes may choose thresholds [wsolevaluation]
 
 
 def cub200(
-    root: str | Path, split: str = "train-weaksup", seed: int = 0
+    root: str | Path,
+    split: str = "train-weaksup",
+    seed: int = 0,
+    *,
+    verify: bool | str | Path = True,
 ) -> ImageDataset:
     """Opens a split of CUB-200-2011 (or a folder of its layout).
 
     Args:
-        root: The folder `CUB_200_2011` of the archive, or the one it lies in. It
-            holds `images/`, `images.txt`, `image_class_labels.txt`, `classes.txt`,
-            `bounding_boxes.txt` and `train_test_split.txt`.
-        split: `"train"`: the official training images. `"train-fullsup"`: some of
-            them, whose boxes may be used to choose thresholds and checkpoints: the
-            ids listed in `train_fullsup.txt`, one a line, if that file exists,
-            else 5 a class, drawn with `seed`; `notes` says which. `"train-weaksup"`:
-            the rest, to train on. `"test"`: the official test images.
-        seed: Integer, used where `train_fullsup.txt` is missing.
+        root: Path of the folder `CUB_200_2011` of the archive, or of the one that it
+            lies in. It holds `images/`, `images.txt`, `image_class_labels.txt`,
+            `classes.txt`, `bounding_boxes.txt` and `train_test_split.txt`.
+        split: String. `"train"`: the official training images. `"train-fullsup"`: some
+            of them, whose boxes may choose thresholds and checkpoints: the ids in
+            `train_fullsup.txt`, one a line, if there is this file, else 5 a class,
+            drawn with `seed`; `notes` says which. `"train-weaksup"`: the rest, to train
+            on. `"test"`: the official test images.
+        seed: Integer. Used where `train_fullsup.txt` is missing. Default 0.
+        verify: As in `data.image_folder`.
 
     Returns:
         The split, with one box an image. Some boxes cross the border of their image
@@ -35,34 +46,12 @@ def cub200(
         FileNotFoundError: A file is missing; the message names it.
         ValueError: `split` is unknown, or the lists do not fit together.
     """
-    if split not in SPLITS:
-        raise ValueError(f"`split` must be one of {list(SPLITS)}. Received: {split!r}.")
+    check_choice("split", split, WEAK_SPLITS)
     root = existing_folder(root)
     if (root / "CUB_200_2011").is_dir():
         root = root / "CUB_200_2011"
-    names = _table(root / "images.txt", str)
-    labels = _table(root / "image_class_labels.txt", int)
-    is_train = _flags(root / "train_test_split.txt")
-    corners = _table(root / "bounding_boxes.txt", float, columns=4)
-    classes = _table(root / "classes.txt", str)
+    names, labels, is_train, corners, classes = _tables(root)
     ids = sorted(names)
-    for table, file in (
-        (labels, "image_class_labels.txt"),
-        (is_train, "train_test_split.txt"),
-        (corners, "bounding_boxes.txt"),
-    ):
-        missing = sorted(set(ids) - set(table))
-        if missing:
-            raise ValueError(
-                f"{root / file} lacks {len(missing)} images of images.txt, the first "
-                f"with id {missing[0]} ({names[missing[0]]})."
-            )
-    unknown = sorted({labels[i] for i in ids} - set(classes))
-    if unknown:
-        raise ValueError(
-            f"image_class_labels.txt names classes that classes.txt does not have: "
-            f"{unknown[:8]} (in {root})."
-        )
     class_id = {label: position for position, label in enumerate(sorted(classes))}
     x, y, width, height = np.array([corners[i] for i in ids], "float32").T
     whole = ImageDataset(
@@ -75,22 +64,66 @@ def cub200(
     )
     train = np.array([is_train[i] == 1 for i in ids])
     if split == "test":
-        return whole.take(~train, split)
+        return verified(whole.take(~train, split), verify)
+    listed = root / "train_fullsup.txt"
+    fullsup = _listed(listed, np.array(ids), train) if listed.is_file() else None
+    return verified(part_of(whole, split, seed, train, fullsup), verify)
+
+
+def part_of(
+    whole: ImageDataset,
+    split: str,
+    seed: int,
+    train: np.ndarray | None = None,
+    fullsup: np.ndarray | None = None,
+) -> ImageDataset:
+    """Takes a split of the training images, all or those where `train` is true."""
+    train = np.ones(len(whole), bool) if train is None else train
     if split == "train":
         return whole.take(train, split)
-    fullsup, how = _fullsup(root, whole, np.array(ids), train, seed)
+    how = "the ids of train_fullsup.txt"
+    if fullsup is None:
+        fullsup = images_a_class(whole.class_ids, train, FULLSUP_A_CLASS, seed)
+        how = f"{FULLSUP_A_CLASS} images a class, drawn with seed {seed}"
     chosen = fullsup if split == "train-fullsup" else train & ~fullsup
-    return replace(whole.take(chosen, split), notes={"train-fullsup": how})
+    notes = {**whole.notes, "train-fullsup": how}
+    return replace(whole.take(chosen, split), notes=notes)
 
 
-def _fullsup(
-    root: Path, whole: ImageDataset, ids: np.ndarray, train: np.ndarray, seed: int
-) -> tuple[np.ndarray, str]:
-    """Returns which images are in train-fullsup, and how they were chosen."""
-    file = root / "train_fullsup.txt"
-    if not file.is_file():
-        chosen = images_a_class(whole.class_ids, train, FULLSUP_A_CLASS, seed)
-        return chosen, f"{FULLSUP_A_CLASS} images a class, drawn with seed {seed}"
+def _tables(root: Path) -> tuple[dict, ...]:
+    """Names, labels, flags and corners by id; classes by label."""
+    names = _table(root / "images.txt", str)
+    classes = _table(root / "classes.txt", str)
+    kinds = {
+        "image_class_labels.txt": (int, 1),
+        "train_test_split.txt": (int, 1),
+        "bounding_boxes.txt": (float, 4),
+    }
+    tables = {file: _table(root / file, *kind) for file, kind in kinds.items()}
+    for file, table in tables.items():
+        missing = sorted(set(names) - set(table))
+        if missing:
+            raise ValueError(
+                f"{root / file} lacks {len(missing)} images of images.txt, the first "
+                f"with id {missing[0]} ({names[missing[0]]})."
+            )
+    labels, is_train, corners = tables.values()
+    unknown = sorted({labels[i] for i in names} - set(classes))
+    if unknown:
+        raise ValueError(
+            f"image_class_labels.txt names classes that classes.txt does not have: "
+            f"{unknown[:8]} (in {root})."
+        )
+    wrong = sorted(set(is_train.values()) - {0, 1})
+    if wrong:
+        raise ValueError(
+            f"{root / 'train_test_split.txt'} must say 1 for training or 0 for test. "
+            f"Received: {wrong[:8]}."
+        )
+    return names, labels, is_train, corners, classes
+
+
+def _listed(file: Path, ids: np.ndarray, train: np.ndarray) -> np.ndarray:
     given = np.loadtxt(file, dtype=int, ndmin=1)
     unknown = np.setdiff1d(given, ids)
     if unknown.size:
@@ -103,18 +136,7 @@ def _fullsup(
         raise ValueError(
             f"{file} lists images of the test split, such as id {outside[0]}."
         )
-    return listed, "the ids of train_fullsup.txt"
-
-
-def _flags(path: Path) -> dict[int, int]:
-    """Reads 1 for the training images and 0 for the test images."""
-    flags = _table(path, int)
-    wrong = sorted(set(flags.values()) - {0, 1})
-    if wrong:
-        raise ValueError(
-            f"{path} must say 1 for training or 0 for test. Received: {wrong[:8]}."
-        )
-    return flags
+    return listed
 
 
 def readable_name(name: str) -> str:

@@ -1,88 +1,27 @@
 """ILSVRC 2012 (ImageNet)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import keras
 import numpy as np
 
-from keras_wsol.data.boxes_from import read_voc_file
-from keras_wsol.data.dataset import ImageDataset, existing_folder, padded_boxes
-from keras_wsol.data.images import read_size
-from keras_wsol.data.progress_line import ProgressLine
+from keras_wsol.data.boxes_from import Box, read_voc_file, size_of
+from keras_wsol.data.dataset import (
+    ImageDataset,
+    existing_folder,
+    padded_boxes,
+    verified,
+)
+from keras_wsol.data.images import default_threads
 from keras_wsol.data.stanford_cars import read_matlab, struct_fields
 
-# How far the shapes of the annotated and the stored image may differ: a whole pixel
-# of the shorter side when a large image was scaled down.
+_ILSVRC_SPLITS = ("train-weaksup", "test")
+# How far the shapes of the annotated and the stored image may differ: a whole pixel of
+# the shorter side when a large image was scaled down.
 _SHAPE_TOLERANCE = 0.02
-_THREADS = 8
-
-
-def boxes_of_image(
-    annotation: Path, image: str, wnid: str
-) -> list[tuple[float, ...]] | None:
-    """Reads the boxes of an image's own class."""
-    file = read_voc_file(annotation)
-    corners = [corners for name, corners in file.objects if name == wnid]
-    height, width = read_size(image)
-    drawn_height, drawn_width = file.size if min(file.size) > 0 else (height, width)
-    ratio = width * drawn_height / (height * drawn_width)
-    if not abs(ratio - 1) <= _SHAPE_TOLERANCE:
-        return None
-    x, y = width / drawn_width, height / drawn_height
-    return [
-        (
-            min(xmin, xmax) * x,
-            min(ymin, ymax) * y,
-            (max(xmin, xmax) + 1) * x,
-            (max(ymin, ymax) + 1) * y,
-        )
-        for xmin, ymin, xmax, ymax in corners
-    ]
-
-
-def with_annotations(
-    whole: ImageDataset,
-    folder: str | Path,
-    progress: Callable[[int, int], None] | None = None,
-) -> ImageDataset:
-    """Gives images their boxes."""
-    folder = existing_folder(folder)
-    files = {path.stem: path for path in folder.rglob("*.xml")}
-    if not files.keys() & {Path(path).stem for path in whole.paths.tolist()}:
-        raise ValueError(
-            f"{folder} must hold XML files named like the images. Received: "
-            f"{len(files)} files, none of which is."
-        )
-    total = len(whole)
-
-    def boxes_of(index: int) -> list[tuple[float, ...]] | None:
-        path = str(whole.paths[index])
-        file = files.get(Path(path).stem)
-        wnid = whole.class_names[whole.class_ids[index]]
-        return [] if file is None else boxes_of_image(file, path, wnid)
-
-    found: list[list[tuple[float, ...]] | None] = []
-    with ThreadPoolExecutor(_THREADS) as threads:
-        for boxes in threads.map(boxes_of, range(total)):
-            found.append(boxes)
-            if progress and (len(found) % 1000 == 0 or len(found) == total):
-                progress(len(found), total)
-    misfits = [index for index, boxes in enumerate(found) if boxes is None]
-    notes = dict(whole.notes)
-    if misfits:
-        notes["boxes"] = (
-            f"{len(misfits)} images have none, since their annotation is of an image "
-            f"of another shape; the first is {whole.paths[misfits[0]]}"
-        )
-    return replace(
-        whole, boxes=padded_boxes([boxes or [] for boxes in found]), notes=notes
-    )
-
-
-SPLITS = ("train-weaksup", "test")
-TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 
 
 def ilsvrc2012(
@@ -92,45 +31,37 @@ def ilsvrc2012(
     devkit: str | Path | None = None,
     boxes: str | Path | None = None,
     blacklist: str | Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
-    verbose: bool | str = "auto",
+    verify: bool | str | Path = True,
 ) -> ImageDataset:
     """Opens the training or the validation images of ILSVRC 2012.
 
     Class ids follow the sorted WordNet ids, as in `keras.applications`: 0 is
     `n01440764`, the tench. They are not the numbers of the development kit.
 
-    Validation images have the boxes of their own class in their XML file. Corners
-    there are pixels counted from 0 that belong to the box (a whole image of 500 x 375
-    is 0, 0, 499, 374): xmin, ymin, xmax, ymax become xmin, ymin, xmax + 1, ymax + 1.
-    As in the published conversion (`process_bounding_boxes.py` of Inception), swapped
+    Validation images have the boxes of their own class in their XML file. Corners are
+    pixels counted from 0 that belong to the box: xmin, ymin, xmax, ymax become xmin,
+    ymin, xmax + 1, ymax + 1. As in Inception's `process_bounding_boxes.py`, swapped
     corners are put in order, and boxes are scaled where the XML was drawn on an image
-    of another size. Where it was of another shape, the boxes cannot be placed: the
-    image is left without, and `notes` counts such images.
+    of another size. If that had another shape, the image has no boxes, and `notes`
+    counts such images.
 
     Args:
-        root: Folder that holds `train/<wnid>/` and `val/`, with the validation images
-            in it or in `val/<wnid>/`; or the folder `ILSVRC` of Kaggle's copy.
-        split: `"train-weaksup"`: all training images, without boxes. `"test"`: the
-            validation images, as in the papers; the test images have no public
-            labels. For `"train-fullsup"` wsolevaluation takes ImageNetV2: see
-            `data.wsolevaluation`.
-        devkit: Folder of the development kit of 2012, with `data/meta.mat` and
-            `data/ILSVRC2012_validation_ground_truth.txt`; default:
-            `root/ILSVRC2012_devkit_t12`. Needed if the validation images lie in one
-            folder.
-        boxes: Folder with the XML files of the validation images, in it or in
-            folders below; default: `root/bbox_val`, or Kaggle's place. Without one, the
-            split has no boxes.
-        blacklist: File with the numbers of validation images to leave out, counted
-            from 1, one a line, such as the `*_validation_blacklist.txt` of later
-            kits: 1762 images whose boxes are poor. Default: none is left out, as in
-            wsolevaluation.
-        progress: Function of two integers, annotations read and in all; called every
-            thousand and at the end.
-        verbose: `True` for a line on standard error that says how far it is, `False`
-            for none, `"auto"` for one in a terminal or notebook. Not used if
-            `progress` is given.
+        root: Path of the folder that holds `train/<wnid>/` and `val/`, with the
+            validation images in it or in `val/<wnid>/`; or of `ILSVRC` of Kaggle's
+            copy.
+        split: String. `"train-weaksup"`: all training images, without boxes. `"test"`:
+            the validation images, as in the papers. For `"train-fullsup"` see
+            ImageNetV2 in `data.wsolevaluation`.
+        devkit: Path of the development kit of 2012, with `data/meta.mat` and
+            `data/ILSVRC2012_validation_ground_truth.txt`, needed if the validation
+            images lie in one folder. Default: `root/ILSVRC2012_devkit_t12`.
+        boxes: Path of the folder with the XML files, in it or below. Default:
+            `root/bbox_val`, or Kaggle's place; without one, there are no boxes.
+        blacklist: Path of a file with the numbers of validation images to leave out,
+            counted from 1, one a line (`*_validation_blacklist.txt` of later kits).
+            Default: none is left out [wsolevaluation].
+        verify: As in `data.image_folder`. `False` saves the hours that 1.3 million
+            images take.
 
     Returns:
         The split, sorted by path; class names are WordNet ids.
@@ -144,32 +75,86 @@ def ilsvrc2012(
         - Russakovsky et al., 2015, ImageNet Large Scale Visual Recognition Challenge
         - readme.txt of the development kits of 2012 and 2015
     """
-    if split not in SPLITS:
+    if split not in _ILSVRC_SPLITS:
         raise ValueError(
-            f"`split` must be one of {list(SPLITS)}; for 'train-fullsup', open "
-            f"ImageNetV2 with `data.wsolevaluation`. Received: {split!r}."
+            f"`split` must be one of {list(_ILSVRC_SPLITS)}; for 'train-fullsup', open "
+            f"ImageNetV2 with `data.wsolevaluation`. Received: split={split!r}."
         )
-    progress = progress or ProgressLine("Reading boxes", verbose, "annotations")
     root = existing_folder(root)
     data = root / "Data" / "CLS-LOC"
     images = data if data.is_dir() else root
     kit = Path(devkit) if devkit is not None else root / "ILSVRC2012_devkit_t12"
     wnid_of = _synsets(kit) if (devkit is not None or kit.is_dir()) else {}
+    folder = existing_folder(images / ("val" if split == "test" else "train"))
+    found = _in_folders(folder)
     if split == "train-weaksup":
-        folder = existing_folder(images / "train")
-        found = _in_folders(folder)
-        return _dataset(split, found, _classes(images, wnid_of, found))
-    folder = existing_folder(images / "val")
-    found = _in_folders(folder) or _by_ground_truth(folder, kit, wnid_of)
+        return verified(
+            _dataset(split, found, _classes(images, wnid_of, found)), verify
+        )
+    found = found or _by_ground_truth(folder, kit, wnid_of)
     whole = _dataset(split, found, _classes(images, wnid_of, found))
     if blacklist is not None:
         whole = _without(whole, Path(blacklist))
+    whole = verified(whole, verify)
     places = (root / "bbox_val", root / "Annotations" / "CLS-LOC" / "val")
     if boxes is None:
         boxes = next((place for place in places if place.is_dir()), None)
-    if boxes is None:
-        return whole
-    return with_annotations(whole, boxes, progress)
+    return whole if boxes is None else with_annotations(whole, boxes)
+
+
+def with_annotations(whole: ImageDataset, folder: str | Path) -> ImageDataset:
+    """Gives images the boxes of their own class in the XML files of their names."""
+    folder = existing_folder(folder)
+    files = {path.stem: path for path in folder.rglob("*.xml")}
+    stems = [Path(path).stem for path in whole.paths.tolist()]
+    if not files.keys() & set(stems):
+        raise ValueError(
+            f"{folder} must hold XML files named like the images. Received: "
+            f"{len(files)} files, none of which is."
+        )
+
+    def boxes_of(index: int) -> list[Box] | None:
+        file = files.get(stems[index])
+        return [] if file is None else _boxes_of(whole, index, file)
+
+    shown = len(whole) > 5000 and keras.config.is_interactive_logging_enabled()
+    bar = keras.utils.Progbar(len(whole), unit_name="annotation", verbose=int(shown))
+    found: list[list[Box] | None] = []
+    with ThreadPoolExecutor(default_threads()) as threads:
+        for boxes in threads.map(boxes_of, range(len(whole))):
+            found.append(boxes)
+            bar.update(len(found))
+    misfits = [index for index, boxes in enumerate(found) if boxes is None]
+    notes = dict(whole.notes)
+    if misfits:
+        notes["boxes"] = (
+            f"{len(misfits)} images have none, since their annotation is of an image "
+            f"of another shape; the first is {whole.paths[misfits[0]]}"
+        )
+    boxes = padded_boxes([some or [] for some in found])
+    return replace(whole, boxes=boxes, notes=notes)
+
+
+def _boxes_of(whole: ImageDataset, index: int, file: Path) -> list[Box] | None:
+    """Boxes of an image's own class; `None` if the annotated one has another shape."""
+    wnid = whole.class_names[whole.class_ids[index]]
+    drawn, objects = read_voc_file(file)
+    height, width = size_of(whole, index)
+    drawn_height, drawn_width = drawn if min(drawn) > 0 else (height, width)
+    ratio = width * drawn_height / (height * drawn_width)
+    if not abs(ratio - 1) <= _SHAPE_TOLERANCE:
+        return None
+    x, y = width / drawn_width, height / drawn_height
+    return [
+        (
+            min(xmin, xmax) * x,
+            min(ymin, ymax) * y,
+            (max(xmin, xmax) + 1) * x,
+            (max(ymin, ymax) + 1) * y,
+        )
+        for name, (xmin, ymin, xmax, ymax) in objects
+        if name == wnid
+    ]
 
 
 def _dataset(
@@ -216,7 +201,7 @@ def _by_ground_truth(
     paths = sorted(map(str, folder.glob("*.JPEG")))
     if not paths:
         raise ValueError(f"{folder} must hold images, *.JPEG. It has none.")
-    truth = kit / "data" / TRUTH
+    truth = kit / "data" / "ILSVRC2012_validation_ground_truth.txt"
     if not truth.is_file():
         raise FileNotFoundError(
             f"The classes of the validation images are missing: {truth}. Pass the "

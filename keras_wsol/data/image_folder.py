@@ -6,24 +6,32 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_wsol.data.dataset import ImageDataset, existing_folder, share_a_class
+from keras_wsol.arguments import check_choice
+from keras_wsol.data.dataset import (
+    ImageDataset,
+    existing_folder,
+    share_a_class,
+    verified,
+)
 
-UNKNOWN = "unknown"
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
+_FOLDER_SPLITS = ("all", "train", "val")
 
 
-def image_files(root: str | Path) -> ImageDataset:
+def image_files(root: str | Path, *, verify: bool | str | Path = True) -> ImageDataset:
     """Opens all images in a folder and the folders below it, without classes.
 
     Args:
-        root: The folder. What counts as an image is said in `image_folder`.
+        root: Path of the folder. `image_folder` says what counts as an image.
+        verify: As in `image_folder`.
 
     Returns:
-        The images, sorted by path, all of one class, `"unknown"`, JPEG files upright
-        as their EXIF tag says; without boxes.
+        The images, sorted by path, all of the class `"unknown"`, without boxes; JPEG
+        files upright by their EXIF tag.
 
     Raises:
         FileNotFoundError: `root` is no folder.
-        ValueError: There is no image.
+        ValueError: There is no image, or none that can be read.
     """
     root = existing_folder(root)
     paths = images_below(root)
@@ -31,18 +39,8 @@ def image_files(root: str | Path) -> ImageDataset:
         raise ValueError(
             f"{root} must hold images ({', '.join(EXTENSIONS)}). It has none."
         )
-    return ImageDataset(
-        name=root.resolve().name,
-        split="all",
-        class_names=(UNKNOWN,),
-        class_ids=np.zeros(len(paths), "int32"),
-        paths=np.array(paths),
-        orientation="exif",
-    )
-
-
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
-SPLITS = ("all", "train", "val")
+    ids = np.zeros(len(paths), "int32")
+    return verified(_dataset(root, paths, ids, ("unknown",)), verify)
 
 
 def image_folder(
@@ -52,21 +50,25 @@ def image_folder(
     val_share: float = 0.2,
     seed: int = 0,
     class_names: Sequence[str] | None = None,
+    verify: bool | str | Path = True,
 ) -> ImageDataset:
     """Opens a folder that holds one folder of images for each class.
 
     Args:
-        root: The folder. `root/cat/1.jpg` is of class `cat`; deeper folders belong
-            to the class, too. Files with other endings than those of JPEG, PNG,
-            BMP, GIF and WebP are left out, and so is what starts with a dot.
-        split: `"all"`, or `"train"` and `"val"`: a split of each class by seed.
-        val_share: Float in [0, 1), the share of each class in `"val"`.
-        seed: Integer, fixes the split.
-        class_names: The classes by class id, such as those of a trained model;
-            `None` for the names of the folders, sorted.
+        root: Path of the folder. `root/cat/1.jpg` is of class `cat`; deeper folders
+            belong to the class, too. JPEG, PNG, BMP, GIF and WebP files count, but for
+            names that start with a dot.
+        split: String. `"all"`, or `"train"` and `"val"`: a split of each class by seed.
+        val_share: Float in [0, 1). Share of each class in `"val"`. Default 0.2.
+        seed: Integer. Fixes the split. Default 0.
+        class_names: Sequence of the classes by class id. Default `None`: the names of
+            the folders, sorted.
+        verify: Boolean, or path. Whether to open every file once; those that cannot be
+            read are in `left_out`, and in no batch. A path keeps the verdicts in a
+            file, so that unchanged files are not opened again. Default `True`.
 
     Returns:
-        The split, its JPEG files upright as their EXIF tag says, without boxes.
+        The split, without boxes; JPEG files upright by their EXIF tag.
 
     Raises:
         FileNotFoundError: `root` is no folder.
@@ -74,13 +76,30 @@ def image_folder(
             image, a name stands twice in `class_names`, or an argument is out of
             range.
     """
-    if split not in SPLITS:
-        raise ValueError(f"`split` must be one of {list(SPLITS)}. Received: {split!r}.")
+    check_choice("split", split, _FOLDER_SPLITS)
     if not 0 <= val_share < 1:
         raise ValueError(f"`val_share` must be in [0, 1). Received: {val_share!r}.")
     root = existing_folder(root)
     folders = sorted(p.name for p in root.iterdir() if p.is_dir() and p.name[0] != ".")
     names = tuple(folders if class_names is None else class_names)
+    _check_names(root, folders, names)
+    files = {name: images_below(root / name) for name in folders}
+    empty = [name for name in folders if not files[name]]
+    if empty or not folders:
+        raise ValueError(
+            f"{root} must hold a folder of images ({', '.join(EXTENSIONS)}) for each "
+            f"class. Folders found: {folders[:20]}; without an image: {empty[:20]}."
+        )
+    paths = [path for name in folders for path in files[name]]
+    ids = [names.index(name) for name in folders for _ in files[name]]
+    whole = _dataset(root, paths, np.array(ids, "int32"), names)
+    if split != "all":
+        val = share_a_class(whole.class_ids, val_share, seed)
+        whole = whole.take(val if split == "val" else ~val, split)
+    return verified(whole, verify)
+
+
+def _check_names(root: Path, folders: list[str], names: tuple[str, ...]) -> None:
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise ValueError(
@@ -91,27 +110,19 @@ def image_folder(
         raise ValueError(
             f"`class_names` lacks the classes of these folders in {root}: {unknown}."
         )
-    files = {name: images_below(root / name) for name in folders}
-    empty = [name for name in folders if not files[name]]
-    if empty or not folders:
-        raise ValueError(
-            f"{root} must hold a folder of images ({', '.join(EXTENSIONS)}) for each "
-            f"class. Folders found: {folders[:20]}; without an image: {empty[:20]}."
-        )
-    paths = [path for name in folders for path in files[name]]
-    ids = [names.index(name) for name in folders for _ in files[name]]
-    whole = ImageDataset(
+
+
+def _dataset(
+    root: Path, paths: list[str], class_ids: np.ndarray, names: tuple[str, ...]
+) -> ImageDataset:
+    return ImageDataset(
         name=root.resolve().name,
         split="all",
         class_names=names,
-        class_ids=np.array(ids, "int32"),
+        class_ids=class_ids,
         paths=np.array(paths),
         orientation="exif",
     )
-    if split == "all":
-        return whole
-    val = share_a_class(whole.class_ids, val_share, seed)
-    return whole.take(val if split == "val" else ~val, split)
 
 
 def images_below(folder: Path) -> list[str]:

@@ -1,13 +1,14 @@
 """Stanford Cars."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from keras_wsol.data.dataset import ImageDataset, existing_folder, images_a_class
+from keras_wsol.arguments import check_choice
+from keras_wsol.data.cub200 import WEAK_SPLITS, part_of
+from keras_wsol.data.dataset import ImageDataset, existing_folder, verified
 
 
 def read_matlab(path: str | Path) -> Mapping[str, Any]:
@@ -41,31 +42,33 @@ def struct_fields(
     return tuple(list(rows[name]) for name in names)
 
 
-SPLITS = ("train", "train-weaksup", "train-fullsup", "test")
-FULLSUP_A_CLASS = 5
 _CORNERS = ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2")
 
 
 def stanford_cars(
-    root: str | Path, split: str = "train-weaksup", seed: int = 0
+    root: str | Path,
+    split: str = "train-weaksup",
+    seed: int = 0,
+    *,
+    verify: bool | str | Path = True,
 ) -> ImageDataset:
     """Opens a split of Stanford Cars.
 
-    Corners of boxes are counted from 1 and belong to the box, as MATLAB's indices
-    are, for which these files were made (the devkit's README says "Min x-value of the
-    bounding box, in pixels" and no more): x1, y1, x2, y2 become x1 - 1, y1 - 1, x2, y2.
-    `tfds`' `cars196` takes them as they are, and is a pixel off.
+    Corners of boxes are counted from 1 and belong to the box, as MATLAB's indices:
+    x1, y1, x2, y2 become x1 - 1, y1 - 1, x2, y2. TFDS' `cars196` takes them as they
+    are, and is a pixel off.
 
     Args:
-        root: The folder that holds `cars_train/`, `cars_test/` and `devkit/` with
-            `cars_meta.mat` and `cars_train_annos.mat`; for the test split also
-            `cars_test_annos_withlabels.mat`, in `devkit/` or beside it. Copies with
-            the images one folder deeper, `cars_train/cars_train/`, are read as well.
-        split: `"train"`: the official training images. `"train-fullsup"`: 5 of them a
-            class, drawn with `seed`, whose boxes may be used to choose thresholds
-            and checkpoints. `"train-weaksup"`: the rest, to train on. `"test"`: the
+        root: Path of the folder with `cars_train/`, `cars_test/` and `devkit/`, which
+            holds `cars_meta.mat` and `cars_train_annos.mat`; for the test split also
+            `cars_test_annos_withlabels.mat`, in `devkit/` or beside it. Images may
+            lie one folder deeper, in `cars_train/cars_train/`.
+        split: String. `"train"`: the official training images. `"train-fullsup"`: 5 of
+            them a class, drawn with `seed`, whose boxes may choose thresholds and
+            checkpoints. `"train-weaksup"`: the rest, to train on. `"test"`: the
             official test images.
-        seed: Integer, draws `"train-fullsup"`.
+        seed: Integer. Draws `"train-fullsup"`. Default 0.
+        verify: As in `data.image_folder`.
 
     Returns:
         The split, in the order of its list, with one box an image.
@@ -79,19 +82,12 @@ def stanford_cars(
         - Krause et al., 2013, 3D Object Representations for Fine-Grained
           Categorization
     """
-    if split not in SPLITS:
-        raise ValueError(f"`split` must be one of {list(SPLITS)}. Received: {split!r}.")
+    check_choice("split", split, WEAK_SPLITS)
     root = existing_folder(root)
     names = _class_names(root / "devkit" / "cars_meta.mat")
     part = "test" if split == "test" else "train"
     whole = _read(_images(root, part), _list(root, part), names, part)
-    if split in ("train", "test"):
-        return whole
-    everything = np.ones(len(whole), bool)
-    fullsup = images_a_class(whole.class_ids, everything, FULLSUP_A_CLASS, seed)
-    how = f"{FULLSUP_A_CLASS} images a class, drawn with seed {seed}"
-    chosen = whole.take(fullsup if split == "train-fullsup" else ~fullsup, split)
-    return replace(chosen, notes={"train-fullsup": how})
+    return verified(whole if split == part else part_of(whole, split, seed), verify)
 
 
 def _read(images: Path, path: Path, names: tuple[str, ...], split: str) -> ImageDataset:

@@ -1,9 +1,4 @@
-"""The splits of wsolevaluation: CUB with CUBV2, ImageNet with ImageNetV2, OpenImages.
-
-Choe et al. (2020) gave each data set a held-out split with boxes or masks,
-`train-fullsup`, on which thresholds and checkpoints may be chosen. Their code keeps
-the lists of all three splits in folders `metadata/<data set>/<train|val|test>`.
-"""
+"""Splits of wsolevaluation: CUB and CUBV2, ImageNet and ImageNetV2, OpenImages."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -11,10 +6,16 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from keras_wsol.arguments import check_choice
 from keras_wsol.data.cub200 import readable_name
-from keras_wsol.data.dataset import ImageDataset, existing_folder, padded_boxes
+from keras_wsol.data.dataset import (
+    ImageDataset,
+    existing_folder,
+    padded_boxes,
+    verified,
+)
 
-FOLDERS = {"train-weaksup": "train", "train-fullsup": "val", "test": "test"}
+_FOLDERS = {"train-weaksup": "train", "train-fullsup": "val", "test": "test"}
 
 
 def wsolevaluation(
@@ -23,36 +24,36 @@ def wsolevaluation(
     split: str = "train-weaksup",
     *,
     class_names: Sequence[str] | None = None,
+    verify: bool | str | Path = True,
 ) -> ImageDataset:
-    """Opens a split in the layout of wsolevaluation.
+    """Opens a split in the layout of wsolevaluation, `metadata/<data set>/<split>`.
 
     Boxes are the numbers of `localization.txt` as they stand, so that
     `convention="wsolevaluation"` of the metrics gives the figures of the published
-    evaluator. As boxes whose far edge is exclusive they are right for CUB, where
-    wsolevaluation wrote x + width, but for what it cut at the image's last pixel, and
-    a pixel short on the right and at the bottom for ImageNet (`data.ilsvrc2012` adds
-    it) and ImageNetV2. `release/CUBV2_boxes.txt` of its repository is another thing:
-    x, y, width, height under a header that says x0, y0, x1, y1.
+    evaluator. As boxes whose far edge is exclusive they are right for CUB, but for what
+    was cut at the image's last pixel, and a pixel short on the right and at the bottom
+    for ImageNet (`data.ilsvrc2012` adds it) and ImageNetV2. `release/CUBV2_boxes.txt`
+    of its repository is another thing: x, y, width, height under a header that says
+    x0, y0, x1, y1.
 
     Args:
-        metadata: Folder `metadata/CUB`, `metadata/ILSVRC` or `metadata/OpenImages`,
+        metadata: Path of `metadata/CUB`, `metadata/ILSVRC` or `metadata/OpenImages`,
             with `image_ids.txt`, `class_labels.txt` and, where there are boxes,
             `localization.txt` in `train/`, `val/` and `test/`.
-        images: Folder in which the names of images begin, such as
+        images: Path of the folder in which the names of images begin, such as
             `dataset/ILSVRC`, which holds `val/` and `val2/`.
-        split: `"train-weaksup"`, to train on; `"train-fullsup"` (CUBV2, ImageNetV2,
-            OpenImages' validation images), to choose thresholds and checkpoints;
-            `"test"`.
-        class_names: Names by class id, such as `data.ilsvrc2012(...).class_names`,
-            whose class ids are the same. Default: where the test images lie in a folder
-            for each class, its name (`Black footed Albatross` for
-            `001.Black_footed_Albatross`, as `data.cub200` has it; for OpenImages its
-            code, `0bt_c3`), else the class id.
+        split: String. `"train-weaksup"`, to train on; `"train-fullsup"` (CUBV2,
+            ImageNetV2, OpenImages' validation images), to choose thresholds and
+            checkpoints; `"test"`.
+        class_names: Sequence of names by class id, such as
+            `data.ilsvrc2012(...).class_names`. Default `None`: where the test images
+            lie in a folder for each class, its name (`Black footed Albatross`; for
+            OpenImages its code, `0bt_c3`), else the class id.
+        verify: As in `data.image_folder`.
 
     Returns:
-        The split, in the order of `image_ids.txt`; without boxes where it has none,
-        or has masks: for these see `data.openimages_masks`, whose names are `paths`
-        below `images`.
+        The split, in the order of `image_ids.txt`; without boxes where it has none, or
+        has segmentations: see `data.openimages_segmentations`.
 
     Raises:
         FileNotFoundError: A folder or a list is missing; the message names it.
@@ -62,32 +63,35 @@ def wsolevaluation(
     Reference:
         - [Choe et al., 2020](https://arxiv.org/abs/2001.07437)
     """
-    if split not in FOLDERS:
-        raise ValueError(
-            f"`split` must be one of {list(FOLDERS)}. Received: {split!r}."
-        )
+    check_choice("split", split, list(_FOLDERS))
     metadata, images = existing_folder(metadata), existing_folder(images)
-    lists = existing_folder(metadata / FOLDERS[split])
+    lists = existing_folder(metadata / _FOLDERS[split])
     ids = [image for image, *_ in _lines(lists / "image_ids.txt", 0)]
     labels = _labels(lists / "class_labels.txt")
-    _check_known(ids, labels, lists / "class_labels.txt")
-    if class_names is None:
-        class_names = _class_names(metadata, labels)
+    missing = [image for image in ids if image not in labels]
+    if missing or not ids:
+        raise ValueError(
+            f"{lists / 'class_labels.txt'} must have a line for each image of "
+            f"image_ids.txt. Received: {len(ids)} images, of which {len(missing)} have "
+            f"none: {missing[:4]}."
+        )
+    names = _class_names(metadata, labels) if class_names is None else class_names
     class_ids = np.array([labels[image] for image in ids], "int32")
-    unnamed = np.setdiff1d(class_ids, np.arange(len(class_names)))
+    unnamed = np.setdiff1d(class_ids, np.arange(len(names)))
     if unnamed.size:
         raise ValueError(
             f"`class_names` must have a name for each class of {lists}. Received: "
-            f"{len(class_names)} names, for classes such as {unnamed[-1]}."
+            f"{len(names)} names, for classes such as {unnamed[-1]}."
         )
-    return ImageDataset(
+    whole = ImageDataset(
         name=metadata.resolve().name,
         split=split,
-        class_names=tuple(class_names),
+        class_names=tuple(names),
         class_ids=class_ids,
         paths=np.array([str(images / image) for image in ids]),
         boxes=_boxes(lists / "localization.txt", ids),
     )
+    return verified(whole, verify)
 
 
 def _lines(path: Path, values: int) -> list[tuple[str, ...]]:
@@ -120,15 +124,6 @@ def _labels(path: Path) -> dict[str, int]:
     return labels
 
 
-def _check_known(ids: list[str], known: dict[str, int], path: Path) -> None:
-    missing = [image for image in ids if image not in known]
-    if missing or not ids:
-        raise ValueError(
-            f"{path} must have a line for each image of image_ids.txt. Received: "
-            f"{len(ids)} images, of which {len(missing)} have none: {missing[:4]}."
-        )
-
-
 def _class_names(metadata: Path, labels: dict[str, int]) -> tuple[str, ...]:
     """Names that are the same for all splits."""
     path = metadata / "test" / "class_labels.txt"
@@ -145,8 +140,9 @@ def _class_names(metadata: Path, labels: dict[str, int]) -> tuple[str, ...]:
 
 
 def _boxes(path: Path, ids: list[str]) -> np.ndarray | None:
-    """Boxes of each image; `None` for masks, and where nobody drew any."""
-    if not path.is_file() or _has_masks(path):
+    """Boxes of each image; `None` for segmentations, and where there are none."""
+    # Lines of segmentations have two commas.
+    if not path.is_file() or path.read_text("utf-8").partition("\n")[0].count(",") == 2:
         return None
     boxes: dict[str, list[list[int]]] = defaultdict(list)
     for image, *corners in _lines(path, 4):
@@ -163,8 +159,3 @@ def _boxes(path: Path, ids: list[str]) -> np.ndarray | None:
             f"{len(unknown)} others, such as {unknown[0]!r}."
         )
     return padded_boxes([boxes.get(image, []) for image in ids])
-
-
-def _has_masks(path: Path) -> bool:
-    with path.open(encoding="utf-8") as lines:
-        return next(lines, "").count(",") == 2

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from keras_wsol import data
-from keras_wsol.export.label_formats import PseudoLabel, write_coco, write_voc
+from keras_wsol.label_formats import LabelledImage, write_coco, write_voc
 
 # Path, size, class, boxes of its class.
 IMAGES = [
@@ -104,17 +104,15 @@ def test_the_folder_of_annotations_itself(pets, tmp_path):
 @pytest.mark.parametrize("form", ["coco", "voc"])
 def test_what_our_export_writes_comes_back(form, pets, tmp_path):
     labels = [
-        PseudoLabel(
+        LabelledImage(
             path=path,
             width=size[1],
             height=size[0],
             class_id=["cat", "dog"].index(name),
-            class_name=name,
             score=0.5,
-            box=box,
+            boxes=boxes,
         )
         for path, size, name, boxes in IMAGES
-        for box in boxes
     ]
     if form == "coco":
         write_coco(labels, tmp_path / "x.json", ("cat", "dog"))
@@ -135,8 +133,10 @@ def test_a_turned_photograph_was_annotated_as_stored(read, pets, tmp_path):
     exif[0x0112] = 6
     image.save(pets.paths[0], exif=exif)
     message = "size, 40 wide and 24 high. Received: 24 wide and 40 high, .*'exif'"
-    with pytest.raises(ValueError, match=message):
-        read(pets, tmp_path)
+    for verify in (False, True):
+        turned = data.image_folder(tmp_path / "pets", verify=verify)
+        with pytest.raises(ValueError, match=message):
+            read(turned, tmp_path)
 
 
 def test_path_that_several_images_fit(pets, tmp_path):

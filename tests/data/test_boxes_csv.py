@@ -113,7 +113,7 @@ def test_a_spreadsheet_puts_a_mark_in_front(read):
         ("dog/1.jpg,-1,-1,-1,-1", "must have x0 < x1 and y0 < y1"),
         ("dog/1.jpg,-9,2,-1,4", "and a part in the image"),
         ("dog/1.jpg,0.1,0.2,0.9,1", "in pixels, not in shares"),
-        ("dog/1.jpg,1,2,3,4,cat", "`class` must be that of the image in the data set"),
+        ("dog/1.jpg,1,2,3,4,cat", "an object must be of the class of its image"),
     ],
 )
 def test_a_wrong_line_is_named(line, message, read):
@@ -137,7 +137,7 @@ def test_all_images_below_a_folder(tmp_path):
     for name in ("b.jpg", "a/c.PNG", "a/.d.jpg", "notes.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
-    found = image_files(tmp_path)
+    found = image_files(tmp_path, verify=False)
     expected = [str(tmp_path / name) for name in ("a/c.PNG", "b.jpg")]
     assert found.paths.tolist() == expected
     assert found.class_names == ("unknown",)
@@ -147,3 +147,16 @@ def test_all_images_below_a_folder(tmp_path):
         image_files(tmp_path / "empty")
     with pytest.raises(FileNotFoundError, match="must be a folder"):
         image_files(tmp_path / "none")
+
+
+def test_lines_of_files_that_cannot_be_read_are_passed_over(pets, tmp_path):
+    broken = (("/pets/cat/9.jpg", "no image"),)
+    some = dataclasses.replace(pets, left_out=broken)
+    path = tmp_path / "x.csv"
+    path.write_text("path,x0,y0,x1,y1\ncat/9.jpg,1,2,3,4\ncat/1.jpg,5,6,7,8\n")
+    found = boxes_from_csv(some, path)
+    assert found.paths.tolist() == [PATHS[0]]
+    assert found.left_out == broken
+    path.write_text("path,x0,y0,x1,y1\ncat/9.jpg,1,2,3,4\n")
+    with pytest.raises(ValueError, match="must have at least one box"):
+        boxes_from_csv(some, path)

@@ -157,15 +157,21 @@ def test_layout_of_kaggle(root, tmp_path):
     assert len(data.ilsvrc2012(kaggle)) == 5
 
 
-def test_progress_is_told(root):
-    calls = []
-    data.ilsvrc2012(root, "test", progress=lambda *call: calls.append(call))
-    assert calls == [(4, 4)]
+def test_an_image_that_cannot_be_read_is_left_out(root):
+    path = root / "val" / f"{name(2)}.JPEG"
+    path.write_bytes(b"no image")
+    with pytest.warns(UserWarning, match="1 of 4 images cannot be read"):
+        test = data.ilsvrc2012(root, "test")
+    assert [left for left, _ in test.left_out] == [str(path)]
+    assert test.class_ids.tolist() == [0, 0, 1]
+    assert test.boxes[1, 0].tolist() == [4.5, 3.5, 15, 14]
 
 
-def test_progress_is_said(root, capsys):
-    data.ilsvrc2012(root, "test", verbose=True)
-    assert capsys.readouterr().err == "Reading boxes: 4 of 4 annotations\n"
+def test_sizes_of_files_that_are_not_verified_come_from_their_headers(root):
+    verified = data.ilsvrc2012(root, "test")
+    test = data.ilsvrc2012(root, "test", verify=False)
+    assert (test.sizes, len(verified.sizes)) == (None, 4)
+    np.testing.assert_array_equal(test.boxes, verified.boxes)
 
 
 def test_no_boxes_where_there_are_no_annotations(root):

@@ -1,3 +1,4 @@
+import functools
 import re
 
 import numpy as np
@@ -6,6 +7,10 @@ from PIL import Image
 
 from examples.smoke_data import write_image_folder
 from keras_wsol import data
+from tests.data.small_datasets import noise
+
+# The files below are empty.
+image_folder = functools.partial(data.image_folder, verify=False)
 
 # Ten cats, four dogs; whatever does not count lies around.
 FILES = [
@@ -36,7 +41,7 @@ def relative(split, root):
 
 
 def test_every_image_once_with_its_class(root):
-    everything = data.image_folder(root)
+    everything = image_folder(root)
     assert relative(everything, root) == FILES
     assert everything.class_names == ("cat", "dog")
     assert everything.class_ids.tolist() == [0] * 10 + [1] * 4
@@ -47,8 +52,8 @@ def test_every_image_once_with_its_class(root):
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.3, 0.5])
 def test_splits_are_disjoint_complete_and_of_the_share(root, share):
-    train = data.image_folder(root, "train", val_share=share, seed=2)
-    val = data.image_folder(root, "val", val_share=share, seed=2)
+    train = image_folder(root, "train", val_share=share, seed=2)
+    val = image_folder(root, "val", val_share=share, seed=2)
     assert sorted(relative(train, root) + relative(val, root)) == sorted(FILES)
     assert np.bincount(val.class_ids, minlength=2).tolist() == [
         round(10 * share),
@@ -61,7 +66,7 @@ def test_splits_are_disjoint_complete_and_of_the_share(root, share):
 
 def test_the_seed_decides(root):
     def val(seed):
-        return tuple(relative(data.image_folder(root, "val", seed=seed), root))
+        return tuple(relative(image_folder(root, "val", seed=seed), root))
 
     assert val(1) == val(1)
     assert len({val(seed) for seed in range(6)}) > 3
@@ -69,12 +74,12 @@ def test_the_seed_decides(root):
 
 def test_class_weights_of_the_training_split(root):
     # 10 - 2 and 4 - 1 images: 11 / (2 * 8) and 11 / (2 * 3).
-    train = data.image_folder(root, "train")
+    train = image_folder(root, "train")
     assert train.class_weights() == pytest.approx({0: 11 / 16, 1: 11 / 6})
 
 
 def test_given_classes_fix_the_ids(root):
-    given = data.image_folder(root, class_names=["dog", "newt", "cat"])
+    given = image_folder(root, class_names=["dog", "newt", "cat"])
     assert given.class_names == ("dog", "newt", "cat")
     assert given.class_ids.tolist() == [2] * 10 + [0] * 4
 
@@ -84,33 +89,33 @@ def test_folder_that_is_no_class(root):
         f"`class_names` lacks the classes of these folders in {root}: ['cat']."
     )
     with pytest.raises(ValueError, match=message):
-        data.image_folder(root, class_names=["dog", "newt"])
+        image_folder(root, class_names=["dog", "newt"])
 
 
 def test_class_that_is_named_twice(root):
     message = r"must name each class once. Received twice: \['cat'\]"
     with pytest.raises(ValueError, match=message):
-        data.image_folder(root, class_names=["cat", "dog", "cat"])
+        image_folder(root, class_names=["cat", "dog", "cat"])
 
 
 def test_class_without_an_image(root):
     write(root, ["owl/notes.txt"])
     message = r"must hold a folder of images .*; without an image: \['owl'\]"
     with pytest.raises(ValueError, match=message):
-        data.image_folder(root)
+        image_folder(root)
 
 
 def test_folder_without_classes(tmp_path):
     write(tmp_path, ["0.jpg"])
     message = re.escape(str(tmp_path)) + r" must hold a folder .* Folders found: \[\]"
     with pytest.raises(ValueError, match=message):
-        data.image_folder(tmp_path)
+        image_folder(tmp_path)
 
 
 def test_missing_folder_is_named(tmp_path):
     message = re.escape(f"`root` must be a folder. Nothing is at: {tmp_path / 'no'}.")
     with pytest.raises(FileNotFoundError, match=message):
-        data.image_folder(tmp_path / "no")
+        image_folder(tmp_path / "no")
 
 
 @pytest.mark.parametrize(
@@ -123,17 +128,17 @@ def test_missing_folder_is_named(tmp_path):
 )
 def test_arguments_out_of_range(root, arguments, message):
     with pytest.raises(ValueError, match=message):
-        data.image_folder(root, **arguments)
+        image_folder(root, **arguments)
 
 
 def test_what_lies_in_a_hidden_folder_is_left_out_at_any_depth(root):
     write(root, ["cat/.thumbnails/0.jpg", "cat/young/.ipynb_checkpoints/8.PNG"])
-    assert relative(data.image_folder(root), root) == FILES
+    assert relative(image_folder(root), root) == FILES
 
 
 def test_hidden_folders_above_the_root_do_no_harm(tmp_path):
     root = write(tmp_path / ".cache" / "pets", FILES)
-    assert len(data.image_folder(root)) == 14
+    assert len(image_folder(root)) == 14
 
 
 def test_drawn_images_are_read_back(tmp_path):
@@ -147,3 +152,34 @@ def test_drawn_images_are_read_back(tmp_path):
         assert split.class_names[split.class_ids[index]] == drawn.class_names[class_id]
         with Image.open(path) as image:
             np.testing.assert_array_equal(split.image(index), np.asarray(image))
+
+
+def test_files_that_cannot_be_read_are_left_out_with_the_reason(tmp_path):
+    root = write(tmp_path / "pets", ["cat/0.png", "cat/1.png", "dog/0.png"])
+    for name, image in zip(("cat/1.png", "dog/0.png"), noise(2), strict=True):
+        Image.fromarray(image).save(root / name)
+    verdicts = tmp_path / "verdicts.jsonl"
+    with pytest.warns(UserWarning, match=r"1 of 3 images cannot be read .*cat/0\.png"):
+        pets = data.image_folder(root, verify=verdicts)
+    assert relative(pets, root) == ["cat/1.png", "dog/0.png"]
+    assert pets.class_ids.tolist() == [0, 1]
+    assert pets.sizes.tolist() == [[24, 40]] * 2
+    [(path, reason)] = pets.left_out
+    assert path == str(root / "cat" / "0.png")
+    assert reason
+    assert len(verdicts.read_text().splitlines()) == 3
+    with pytest.warns(UserWarning, match="1 of 3 images cannot be read"):
+        assert len(data.image_files(root, verify=verdicts)) == 2
+    # Of the split alone.
+    with pytest.warns(UserWarning, match="1 of 2 images cannot be read"):
+        train = data.image_folder(root, "train", val_share=0.5, seed=_seed(root))
+    assert len(train.left_out) == 1
+
+
+def _seed(root):
+    """A seed that draws the whole image of the cats for the held-out part."""
+    for seed in range(20):
+        val = image_folder(root, "val", val_share=0.5, seed=seed)
+        if str(root / "cat" / "1.png") in val.paths:
+            return seed
+    raise AssertionError

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_wsol.data import (
+from keras_wsol.data import cub200_segmentations, openimages_segmentations
+from keras_wsol.data.segmentations import (
     Segmentation,
-    cub200_masks,
-    openimages_masks,
+    read_grey,
     read_segmentation,
+    resize_nearest,
 )
-from keras_wsol.data.segmentations import read_grey, resize_nearest
 from keras_wsol.metrics import PxAP
 from tests.reference import wsolevaluation_numpy as published
 
@@ -47,9 +47,9 @@ def openimages(tmp_path):
     return tmp_path, lists
 
 
-def test_openimages_masks(openimages):
+def test_openimages_segmentations(openimages):
     root, lists = openimages
-    masks = openimages_masks(root, lists)
+    masks = openimages_segmentations(root, lists)
     folder = root / "val" / "0bt_c3"
     assert masks == {
         "val/0bt_c3/a.jpg": Segmentation(
@@ -61,7 +61,7 @@ def test_openimages_masks(openimages):
 
 
 def test_union_and_what_is_ignored(openimages):
-    masks = openimages_masks(*openimages)
+    masks = openimages_segmentations(*openimages)
     mask, ignored = read_segmentation(masks["val/0bt_c3/a.jpg"], None)
     expected = squares(20, 30, (2, 3, 9, 11), (5, 8, 15, 25)) > 0
     np.testing.assert_array_equal(mask, expected)
@@ -72,11 +72,11 @@ def test_union_and_what_is_ignored(openimages):
 
 
 def test_resized_as_in_the_published_evaluator(openimages):
-    masks = openimages_masks(*openimages)["val/0bt_c3/a.jpg"]
+    masks = openimages_segmentations(*openimages)["val/0bt_c3/a.jpg"]
     mask, ignored = read_segmentation(masks, (17, 22))
     greys = [
         cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-        for path in (*masks.mask_paths, masks.ignore_path)
+        for path in (*masks.object_paths, masks.ignore_path)
     ]
     resized = [published.resized_nearest(grey, (17, 22)) for grey in greys]
     expected = published.mask_values(resized[:-1], resized[-1])
@@ -109,18 +109,18 @@ def test_cub_masks(tmp_path):
     name = "001.Black_footed_Albatross/Black_Footed_Albatross_0046_18"
     save(tmp_path / "segmentations" / f"{name}.png", grey, "LA")
     for root in (tmp_path, tmp_path / "segmentations"):
-        [found] = cub200_masks(root, [f"/elsewhere/images/{name}.jpg"])
+        [found] = cub200_segmentations(root, [f"/elsewhere/images/{name}.jpg"])
         mask, ignored = read_segmentation(found, None)
         assert mask.tolist() == [[False] * 3, [True] * 3]
         assert not ignored.any()
-    [found] = cub200_masks(tmp_path, [f"{name}.jpg"], threshold=0)
+    [found] = cub200_segmentations(tmp_path, [f"{name}.jpg"], threshold=0)
     assert read_segmentation(found, None)[0].sum() == 5
     with pytest.raises(FileNotFoundError, match=r"of .*b\.jpg is missing: .*b\.png"):
-        cub200_masks(tmp_path, ["images/c/b.jpg"])
+        cub200_segmentations(tmp_path, ["images/c/b.jpg"])
 
 
 def test_masks_go_into_the_metric(openimages):
-    masks = openimages_masks(*openimages)
+    masks = openimages_segmentations(*openimages)
     metric = PxAP(num_thresholds=10)
     for segmentation in masks.values():
         mask, ignored = read_segmentation(segmentation, (24, 32))
@@ -132,8 +132,8 @@ def test_masks_go_into_the_metric(openimages):
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ("a.jpg,m.png", "line 1: expected `<image>,<mask>,<ignore or nothing>`"),
-        ("\na.jpg,,i.png", "line 2: expected `<image>,<mask>,<ignore or nothing>`"),
+        ("a.jpg,m.png", "line 1: expected `<image>,<object>,<ignore or nothing>`"),
+        ("\na.jpg,,i.png", "line 2: expected `<image>,<object>,<ignore or nothing>`"),
         ("a.jpg,m.png,i.png\na.jpg,n.png,i.png", "line 2: only the first line of an"),
     ],
 )
@@ -141,22 +141,22 @@ def test_bad_lists(tmp_path, lines, message):
     lists = tmp_path / "localization.txt"
     lists.write_text(lines)
     with pytest.raises(ValueError, match=re.escape(message)):
-        openimages_masks(tmp_path, lists)
+        openimages_segmentations(tmp_path, lists)
 
 
 def test_missing_and_unreadable_files(tmp_path):
-    with pytest.raises(FileNotFoundError, match="list of masks is missing"):
-        openimages_masks(tmp_path, tmp_path / "localization.txt")
+    with pytest.raises(FileNotFoundError, match="list of segmentations is missing"):
+        openimages_segmentations(tmp_path, tmp_path / "localization.txt")
     with pytest.raises(FileNotFoundError, match="`root` must be a folder"):
-        cub200_masks(tmp_path / "nowhere", [])
+        cub200_segmentations(tmp_path / "nowhere", [])
     (tmp_path / "text.png").write_text("no picture")
     for name in ("text.png", "none.png"):
-        with pytest.raises(ValueError, match=f"Cannot read the mask: .*{name}"):
+        with pytest.raises(ValueError, match=f"Cannot read the segmentation: .*{name}"):
             read_segmentation(Segmentation((tmp_path / name,)))
 
 
 def test_bad_segmentations(tmp_path):
-    with pytest.raises(ValueError, match="must have at least one mask"):
+    with pytest.raises(ValueError, match="must have at least one file"):
         read_segmentation(Segmentation(()))
     one = save(tmp_path / "one.png", np.zeros((3, 4)))
     other = save(tmp_path / "other.png", np.zeros((4, 3)))

@@ -130,20 +130,25 @@ def upright(image: Any, tag: Any) -> Any:
 
 
 @cache
-def size_reader(orientation: str) -> Callable[[str], np.ndarray]:
-    """Makes a function that decodes a file; it raises a `ValueError` if it cannot."""
+def _reader(orientation: str) -> Callable[[Any], tf.Tensor]:
+    """From a path to an image; traced once, since that takes half a second."""
 
     @tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
-    def decoded(path: Any) -> tf.Tensor:
+    def read(path: Any) -> tf.Tensor:
         with tf.device("CPU:0"):
             content = tf.io.read_file(path)
-            return tf.shape(decode_rgb(content, orientation=orientation, gif=True))[:2]
+            return decode_rgb(content, orientation=orientation, gif=True)
 
-    in_graph = decoded.get_concrete_function()
+    return read.get_concrete_function()
 
-    def size_of(path: str) -> np.ndarray:
+
+def size_reader(orientation: str) -> Callable[[str], tuple[int, ...]]:
+    """Makes a function that decodes a file; it raises a `ValueError` if it cannot."""
+    read = _reader(orientation)
+
+    def size_of(path: str) -> tuple[int, ...]:
         try:
-            return in_graph(tf.constant(os.fsencode(path))).numpy()
+            return tuple(read(tf.constant(os.fsencode(path))).shape[:2])
         except tf.errors.ResourceExhaustedError:
             raise  # of the machine, not of the file
         except tf.errors.OpError as error:
@@ -198,15 +203,14 @@ class _Source:
         paths = [os.fsencode(path) for path in dataset.paths.astype(str).tolist()]
         self.paths = tf.constant(np.array(paths, "object"), tf.string)
         self.class_ids = tf.constant(dataset.class_ids, tf.int32)
-        self._orientation = dataset.orientation
+        self._read = _reader(dataset.orientation)
         self._images = None if dataset.images is None else tf.constant(dataset.images)
 
     def stored(self, index: Any) -> Any:
         """The image as read, uint8 `(H, W, 3)`."""
         if self._images is not None:
             return self._images[index]
-        content = tf.io.read_file(tf.gather(self.paths, index))
-        return decode_rgb(content, orientation=self._orientation, gif=True)
+        return self._read(tf.gather(self.paths, index))
 
     def batches(
         self, indices: Any, batch_size: int, view_of: Any, image_size: tuple[int, int]

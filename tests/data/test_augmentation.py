@@ -3,7 +3,11 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_wsol.data.tf_pipeline import random_crop_and_flip, resize
+from keras_wsol.data.tf_pipeline import (
+    crop_of_resized,
+    random_crop_and_flip,
+    resize,
+)
 from tests.data.small_datasets import gradient, noise
 
 SIZE = (14, 21)  # cut out of (16, 24), 256/224 of it
@@ -97,3 +101,29 @@ def test_result_is_a_function_of_the_seed_eagerly_and_in_a_map():
     np.testing.assert_array_equal(mapped, np.stack(eager))
     np.testing.assert_array_equal(mapped[0], mapped[4])
     assert len({where(result) for result in mapped}) > 1
+
+
+def tents(before, after):
+    """Weights `(after, before)` of an antialiased bilinear resize, in loops."""
+    weights = np.zeros((after, before))
+    step = before / after
+    radius = max(step, 1.0)
+    for new in range(after):
+        centre = (new + 0.5) * step
+        for old in range(before):
+            weights[new, old] = max(0.0, 1 - abs(old + 0.5 - centre) / radius)
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("stored", [(61, 83), (9, 200)])
+@pytest.mark.parametrize("corner", [(0, 0), (2, 3)])
+def test_the_crop_of_a_resized_image_borders_included(stored, corner):
+    image = noise(1, *stored)[0]
+    rows, columns = tents(stored[0], 16), tents(stored[1], 24)
+    whole = np.einsum("yh,hwc,xw->yxc", rows, image, columns)
+    top, left = corner
+    expected = whole[top : top + 14, left : left + 21]
+    found = crop_of_resized(image, (16, 24), tf.constant(corner), SIZE)
+    assert found.dtype == tf.float32
+    np.testing.assert_allclose(found, expected, atol=5e-4)
+    np.testing.assert_allclose(resize(image, (16, 24)), whole, atol=5e-4)

@@ -1,7 +1,11 @@
+import pickle
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from keras_wsol.data import ImageDataset
+from keras_wsol.data.dataset import images_a_class, share_a_class
 from tests.data.small_datasets import in_memory, noise
 
 
@@ -33,11 +37,19 @@ def test_take_keeps_the_given_order(five, chosen):
     np.testing.assert_array_equal(taken.boxes, five.boxes[[3, 0]])
 
 
-def test_take_by_mask_has_its_own_list_of_skipped_files(five):
-    five.skipped.add("x")
-    taken = five.take(np.array([False, True, False, False, True]), "some")
+def test_take_by_booleans(five):
+    sizes = np.arange(10).reshape(5, 2)
+    known = replace(five, sizes=sizes, left_out=(("x", "broken"),))
+    taken = known.take(np.array([False, True, False, False, True]), "some")
     assert taken.class_ids.tolist() == [1, 4]
-    assert taken.skipped.paths == ()
+    assert taken.sizes.tolist() == [[2, 3], [8, 9]]
+    assert taken.left_out == (("x", "broken"),)
+
+
+def test_pickling(five):
+    again = pickle.loads(pickle.dumps(five))
+    assert repr(again) == repr(five)
+    np.testing.assert_array_equal(again.images, five.images)
 
 
 def test_take_without_boxes_and_images():
@@ -66,28 +78,40 @@ def test_steps_per_epoch_counts_full_batches(five):
 
 def test_parts_must_fit_together():
     message = r"must have one entry for each image. Received lengths: \[4, 5\]."
-    for part in ("class_ids", "paths", "boxes"):
+    for part in ("class_ids", "paths", "boxes", "sizes"):
         with pytest.raises(ValueError, match=message):
             in_memory(noise(5, 6, 9), **{part: np.zeros((4, 1, 4))})
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "error", "message"),
     [
-        ({"batch_size": 0}, "`batch_size` must be an integer of at .*batch_size=0"),
-        ({"batch_size": True}, "`batch_size` must be an integer .*batch_size=True"),
-        ({"batch_size": 2.0}, "`batch_size` must be an integer .*batch_size=2.0"),
-        ({"view": "crop"}, r"`view` must be one of \['whole', 'center_crop'\].*'crop'"),
-        (
-            {"unreadable": "drop"},
-            r"`unreadable` must be .* \['raise', 'skip'\].*'drop'",
-        ),
+        ({"batch_size": 0}, ValueError, "`batch_size` must be .*batch_size=0"),
+        ({"batch_size": 2.0}, TypeError, "`batch_size` must be an integer.*=2.0"),
+        ({"view": "crop"}, ValueError, r"`view` .*\['whole', 'center_crop'\].*'crop'"),
+        ({"image_size": 14}, ValueError, "`image_size` must be .height, width..*14"),
+        ({"image_size": (14, 0)}, ValueError, "`image_size` must be an integer"),
     ],
 )
-def test_arguments_out_of_range(five, arguments, message):
-    for batches in (five.batches, five.numpy_batches):
-        with pytest.raises(ValueError, match=message):
-            batches(**arguments)
+def test_arguments_out_of_range(five, arguments, error, message):
+    readers = (five.batches, five.numpy_batches, five.evaluation_batches)
+    for batches in readers:
+        with pytest.raises(error, match=message):
+            next(iter(batches(**arguments)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"seed": 0.5}, TypeError, "`seed` must be an integer"),
+        ({"start_step": -1}, ValueError, "`start_step` must be an integer >= 0"),
+    ],
+)
+def test_arguments_of_training_out_of_range(five, arguments, error, message):
+    with pytest.raises(error, match=message):
+        five.batches(2, training=True, **arguments)
+    with pytest.raises(error, match=message):
+        five.training_sequence(2, **arguments)
 
 
 def test_boxes_asked_for_where_there_are_none():
@@ -106,3 +130,52 @@ def test_training_on_fewer_images_than_a_batch(five):
     message = "A batch of 6 needs as many images. The split 'train' of 'tiny' has 5."
     with pytest.raises(ValueError, match=message):
         five.batches(6, training=True)
+
+
+# Four images of class 2, one of class 5, three of class 0.
+CLASS_IDS = np.array([2, 0, 2, 5, 0, 2, 0, 2])
+
+
+def counts(drawn):
+    return [int(drawn[class_id == CLASS_IDS].sum()) for class_id in (0, 2, 5)]
+
+
+def test_same_number_of_each_class_but_never_all_of_one():
+    everything = np.ones(8, bool)
+    assert counts(images_a_class(CLASS_IDS, everything, 2, seed=0)) == [2, 2, 0]
+    assert counts(images_a_class(CLASS_IDS, everything, 9, seed=0)) == [2, 3, 0]
+
+
+def test_only_allowed_images_are_drawn():
+    allowed = np.array([True, True, False, True, True, True, True, True])
+    for seed in range(20):
+        drawn = images_a_class(CLASS_IDS, allowed, 2, seed)
+        assert not drawn[2]
+        assert counts(drawn) == [2, 2, 0]
+    # Class 2 has no allowed image left.
+    assert counts(images_a_class(CLASS_IDS, CLASS_IDS != 2, 2, 0)) == [2, 0, 0]
+
+
+def test_share_is_rounded_and_never_all():
+    # 3, 4 and 1 images: 0.9 -> 2.7, 3.6, 0.9; at least one of each class stays.
+    assert counts(share_a_class(CLASS_IDS, 0.9, seed=0)) == [2, 3, 0]
+    # 0.3 -> 0.9, 1.2, 0.3.
+    assert counts(share_a_class(CLASS_IDS, 0.3, seed=0)) == [1, 1, 0]
+    assert counts(share_a_class(CLASS_IDS, 0.0, seed=0)) == [0, 0, 0]
+
+
+def test_the_seed_decides_and_every_image_gets_its_turn():
+    draws = [share_a_class(CLASS_IDS, 0.5, seed) for seed in range(60)]
+    np.testing.assert_array_equal(draws[7], share_a_class(CLASS_IDS, 0.5, 7))
+    # 2 of 3 (1.5, rounded to even), 2 of 4; class 5 keeps its one image.
+    chance = np.where(CLASS_IDS == 0, 2 / 3, np.where(CLASS_IDS == 2, 1 / 2, 0))
+    np.testing.assert_allclose(np.mean(draws, axis=0), chance, atol=0.25)
+
+
+def test_hold_out_parts_each_class():
+    whole = in_memory(noise(8, 2, 3), class_ids=CLASS_IDS)
+    rest, held_out = whole.hold_out(2, seed=3)
+    chosen = images_a_class(CLASS_IDS, np.ones(8, bool), 2, seed=3)
+    assert held_out.paths.tolist() == whole.paths[chosen].tolist()
+    assert rest.paths.tolist() == whole.paths[~chosen].tolist()
+    assert (rest.split, held_out.split) == ("train", "held out")

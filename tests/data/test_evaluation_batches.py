@@ -17,6 +17,10 @@ def with_pillow(dataset, batch_size, **options):
     return list(dataset.numpy_batches(batch_size, **options))
 
 
+def with_either(dataset, batch_size, **options):
+    return list(dataset.evaluation_batches(batch_size, **options))
+
+
 both = pytest.mark.parametrize("read", [with_tensorflow, with_pillow])
 
 
@@ -86,6 +90,12 @@ def test_a_box_stays_around_what_it_was_drawn_around(read, view, tmp_path):
         np.testing.assert_allclose(box, bounds, atol=0.6)
 
 
+def assert_equal(one, other):
+    assert set(one) == set(other) == KEYS
+    for key in KEYS - {"paths"}:
+        np.testing.assert_array_equal(one[key], other[key])
+
+
 @pytest.mark.parametrize("view", ["whole", "center_crop"])
 def test_pillow_and_tensorflow_agree(view, tmp_path):
     images = [*noise(2, 33, 50), gradient(61, 41), gradient(20, 30), gradient(24, 40)]
@@ -93,7 +103,9 @@ def test_pillow_and_tensorflow_agree(view, tmp_path):
     dataset = as_files(tmp_path, images, boxes=np.array(boxes, "float32")[:, None])
     options = {"image_size": (24, 40), "view": view}
     ours = with_tensorflow(dataset, 2, **options)
-    for mine, theirs in zip(ours, with_pillow(dataset, 2, **options), strict=True):
+    either = with_either(dataset, 2, **options)
+    assert_equal(either[0], ours[0])
+    for mine, theirs in zip(either, with_pillow(dataset, 2, **options), strict=True):
         np.testing.assert_allclose(mine["images"], theirs["images"], atol=2e-3)
         for key in ("class_ids", "boxes", "sizes"):
             np.testing.assert_array_equal(mine[key], theirs[key])
@@ -108,6 +120,21 @@ def test_without_boxes_pairs_of_images_and_class_ids():
     np.testing.assert_array_equal(pairs[2][0], images[4:])
     [batch] = with_pillow(in_memory(images), 9, image_size=(6, 9))
     assert batch["boxes"].shape == (5, 0, 4)
+    [either] = with_either(in_memory(images), 9, image_size=(6, 9))
+    assert_equal(either, batch)
+    assert either["paths"].tolist() == [f"image {index}" for index in range(5)]
+
+
+def test_without_tensorflow_pillow_reads(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    dataset = in_memory(noise(3, 16, 48))
+    options = {"image_size": (14, 42), "view": "center_crop"}
+    for one, other in zip(
+        with_either(dataset, 2, **options),
+        with_pillow(dataset, 2, **options),
+        strict=True,
+    ):
+        assert_equal(one, other)
 
 
 @both

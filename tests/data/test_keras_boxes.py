@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_wsol.data import to_keras_boxes
 from tests.data.small_datasets import in_memory, noise
 
 # 24 x 40 to 12 x 10: y by a half, x by a quarter.
@@ -11,29 +12,33 @@ BOXES = np.array([[[8, 6, 20, 18], [-1] * 4], [[0, 0, 40, 24], [4, 2, 36, 22]]])
 SEEN = [[[2, 3, 5, 9], [-1] * 4], [[0, 0, 10, 12], [1, 1, 9, 11]]]
 
 
-def batch(with_boxes):
+@pytest.fixture(scope="module")
+def dataset():
     ids = np.array([1, 0], "int32")
-    dataset = in_memory(noise(2), boxes=BOXES.astype("float32"), class_ids=ids)
-    [found] = dataset.batches(2, image_size=(12, 10), with_boxes=with_boxes)
-    return found
+    return in_memory(noise(2), boxes=BOXES.astype("float32"), class_ids=ids)
 
 
 @pytest.mark.parametrize(
     ("layout", "key"), [("keras", "labels"), ("keras_cv", "classes")]
 )
-def test_boxes_and_a_class_for_each(layout, key):
-    found = batch(layout)
-    assert set(found) == {"images", "bounding_boxes"}
-    assert set(found["bounding_boxes"]) == {"boxes", key}
-    np.testing.assert_array_equal(found["bounding_boxes"]["boxes"], SEEN)
-    ids = found["bounding_boxes"][key].numpy()
-    assert ids.dtype == "int32"
-    assert ids.tolist() == [[1, -1], [0, 0]]
-    np.testing.assert_array_equal(found["images"], batch(True)["images"])
+def test_boxes_and_a_class_for_each(dataset, layout, key):
+    options = {"image_size": (12, 10)}
+    batches = dataset.batches(2, with_boxes=True, **options)
+    [in_numpy] = dataset.numpy_batches(2, **options)
+    [in_graph] = batches.map(lambda batch: to_keras_boxes(batch, layout))
+    for found in (to_keras_boxes(in_numpy, layout), in_graph):
+        assert set(found) == {"images", "bounding_boxes"}
+        assert set(found["bounding_boxes"]) == {"boxes", key}
+        np.testing.assert_array_equal(found["bounding_boxes"]["boxes"], SEEN)
+        ids = np.asarray(found["bounding_boxes"][key])
+        assert ids.dtype == "int32"
+        assert ids.tolist() == [[1, -1], [0, 0]]
+        np.testing.assert_allclose(found["images"], in_numpy["images"], atol=2e-3)
 
 
-def test_a_layer_of_keras_takes_it():
-    found = batch("keras")
+def test_a_layer_of_keras_takes_it(dataset):
+    [batch] = dataset.batches(2, image_size=(12, 10), with_boxes=True)
+    found = to_keras_boxes(batch)
     flip = keras.layers.RandomFlip("horizontal", bounding_box_format="xyxy", seed=0)
     # It writes its results into the dictionary that it is given.
     draws = [
@@ -51,8 +56,6 @@ def test_a_layer_of_keras_takes_it():
         np.testing.assert_allclose(box, expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("layout", ["Keras", "coco", 1, None])
-def test_unknown_layout(layout):
-    message = r"`with_boxes` must be a boolean or one of \['keras', 'keras_cv'\]"
-    with pytest.raises(ValueError, match=message):
-        batch(layout)
+def test_unknown_library():
+    with pytest.raises(ValueError, match=r"`library` must be one of \['keras', 'kera"):
+        to_keras_boxes({}, "coco")

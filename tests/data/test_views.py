@@ -1,14 +1,15 @@
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from keras_wsol.data.images import (
+    boxes_in_view as in_view,
+)
 from keras_wsol.data.images import (
     check_view,
     resize_before_crop,
-    view_box_transform,
     view_geometry,
 )
-from keras_wsol.data.numpy_pipeline import boxes_in_view as boxes_in_view_numpy
-from keras_wsol.data.tf_pipeline import boxes_in_view as boxes_in_view_tf
 
 
 @pytest.mark.parametrize(
@@ -25,30 +26,23 @@ def test_center_crop_is_the_middle_of_a_larger_image(size, resized, corner):
     assert view_geometry("whole", size) == (size, (0, 0))
 
 
-def test_scale_and_shift_are_for_x_y_x_y():
-    assert view_box_transform("center_crop", (14, 23)) == (
-        (26.0, 16.0, 26.0, 16.0),
-        (1.0, 1.0, 1.0, 1.0),
-    )
-    scale, shift = view_box_transform("whole", (14, 23))
-    assert (scale, shift) == ((23.0, 14.0, 23.0, 14.0), (0.0,) * 4)
-
-
 def test_unknown_view():
-    message = r"`view` must be one of \['whole', 'center_crop'\]. Received: 'middle'."
+    message = (
+        r"`view` must be one of \['whole', 'center_crop'\]. Received: view='middle'."
+    )
     with pytest.raises(ValueError, match=message):
         check_view("middle")
 
 
 def in_numpy(boxes, size, view, image_size):
-    return boxes_in_view_numpy(np.array(boxes, "float32"), size, view, image_size)
+    return in_view(boxes, size, view, image_size)
 
 
 def in_a_graph(boxes, size, view, image_size):
     # A batch of two images: the second, of another size, must not matter.
-    boxes = np.array([boxes, boxes], "float32")
-    sizes = np.array([size, (7, 5)], "int32")
-    return boxes_in_view_tf(boxes, sizes, view, image_size)[0].numpy()
+    boxes = tf.constant(np.array([boxes, boxes], "float32"))
+    sizes = tf.constant([size, (7, 5)], tf.float32)
+    return in_view(boxes, sizes, view, image_size, tf)[0].numpy()
 
 
 @pytest.fixture(params=[in_numpy, in_a_graph])

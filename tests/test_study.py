@@ -4,9 +4,11 @@ import dataclasses
 import functools
 
 import keras
+import numpy as np
 import pytest
 from study_ablations import ABLATION_RUNS, ABLATIONS
 from study_runs import STUDY
+from study_training import best_before, with_options
 
 from keras_wsol import models
 
@@ -72,11 +74,12 @@ STATED = {("position_weight", 0.6), ("channel_weight", 0.4), ("block_size", 3)}
 
 
 @pytest.mark.parametrize(
-    "run", [run for run in RUNS if run.options], ids=lambda r: r.key
+    "run", [run for run in RUNS if run.options and not run.seed], ids=lambda r: r.key
 )
 def test_each_option_of_a_run_changes_its_layer(run):
     spec, method = models.BACKBONES[run.backbone], models.METHODS[run.method]
-    presets = [spec.preset(run.method, at) for at in run.places or spec.drop_after]
+    places = run.places or spec.drop_after
+    presets = [spec.preset(run.method, place, (224, 224, 3)) for place in places]
     before = [method(**preset).get_config() for preset in presets]
     after = [method(**{**preset, **run.options}).get_config() for preset in presets]
     for name, value in run.options.items():
@@ -99,12 +102,44 @@ def layers_of(backbone):
     ).layers
 
 
-@pytest.mark.parametrize(
-    "run", [run for run in RUNS if run.places], ids=lambda r: r.key
-)
-def test_places_are_layers_of_the_backbone_in_its_order(run):
-    layers = layers_of(run.backbone)
-    names = [layer.name for layer in layers]
-    order = [names.index(place) for place in run.places]
-    assert order == sorted(set(order))
-    assert all(isinstance(layers[index], keras.layers.ReLU) for index in order)
+def test_places_are_layers_of_the_backbone_in_its_order():
+    for backbone, places in {(run.backbone, run.places) for run in RUNS if run.places}:
+        layers = layers_of(backbone)
+        names = [layer.name for layer in layers]
+        order = [names.index(place) for place in places]
+        assert order == sorted(set(order)), places
+        assert all(isinstance(layers[index], keras.layers.ReLU) for index in order)
+
+
+def test_options_come_on_top_of_the_rows_and_weights_stay():
+    places = ("conv_pw_12_relu", "conv_pw_13_relu")
+    model = models.build_classifier(
+        "mobilenet",
+        "sagd",
+        weights=None,
+        input_shape=(64, 64, 3),
+        num_classes=2,
+        drop_after=places,
+        backbone_options={"alpha": 0.25},
+        freeze="conv_pw_1_relu",
+    )
+    copy = with_options(model, {"block_size": 1, "grow_background": False})
+    for before, after in zip(model.layers, copy.layers, strict=True):
+        changed = {"block_size": 1, "grow_background": False}
+        expected = before.get_config()
+        expected |= changed if before.name.startswith("sagd_") else {}
+        assert after.get_config() == expected
+        assert after.trainable == before.trainable or not after.weights
+    # The row's share of the background differs from place to place.
+    shares = [copy.get_layer(f"sagd_{place}").low_threshold for place in places]
+    assert shares[0] != shares[1]
+    for before, after in zip(model.get_weights(), copy.get_weights(), strict=True):
+        np.testing.assert_array_equal(after, before)
+
+
+def test_the_best_epoch_before_a_restart_is_the_one_to_beat(tmp_path):
+    log = tmp_path / "log.csv"
+    assert best_before(log, 0) is None
+    log.write_text("epoch,val_top1_loc\n0,0.2\n1,NA\n2,0.5\n3,0.9\n")
+    assert best_before(log, 0) is None
+    assert best_before(log, 3) == 0.5

@@ -7,6 +7,7 @@ import study_boxes
 from numpy.testing import assert_allclose
 
 from keras_wsol.boxes import iou
+from keras_wsol.data import ImageDataset
 from keras_wsol.models import Localizer
 from tests.models.small import small_classifier
 
@@ -102,17 +103,16 @@ def test_cells_of_which_the_middle_is_in_the_box():
 def test_true_boxes_part_what_is_in_them_from_what_is_not():
     images, true = rectangles(12)
     model = small_classifier(input_shape=(64, 64, 3))
-    batches = [
-        {"images": images[i : i + 4], "boxes": 64 * true[i : i + 4, None]}
-        for i in (0, 4, 8)
-    ]
-    found = study_boxes.fit_true_boxes(model, batches, "conv_pw_1_relu")
-    localizer = Localizer(
-        model,
-        score_map="foreground",
-        layer="conv_pw_1_relu",
-        map_options={"discriminant": found},
+    split = ImageDataset(
+        name="rectangles",
+        split="train",
+        class_names=("rectangle",),
+        class_ids=np.zeros(12, "int32"),
+        paths=np.array([str(number) for number in range(12)]),
+        images=images,
+        boxes=64 * true[:, None],
     )
-    found_boxes = localizer(images)["boxes"]
+    found = study_boxes.fit_true_boxes(model, split, "conv_pw_1_relu")
+    found_boxes = Localizer(model, score_map=found)(images)["boxes"]
     overlap = keras.ops.convert_to_numpy(iou(found_boxes, 64 * true[:, None]))
     assert overlap.mean() > 0.7

@@ -3,8 +3,9 @@ r"""Writes the tables of examples/results/README.md from the rows of study_cub40
     python examples/study/study_tables.py examples/results/study-cub40.csv \
         --out examples/results/README.md
 
-What stands above the mark in the file stays. Every figure comes from the CSV; the differences and their intervals are computed here,
-from the images that each row has right.
+What stands above the mark in the file stays. Every figure comes from the CSV; the
+differences and their intervals are computed here, from the images that each row has
+right.
 """
 
 import argparse

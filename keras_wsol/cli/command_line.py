@@ -45,7 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             # It is said with the place of the list.
-            warnings.filterwarnings("ignore", message=".*cannot be read and are left out")
+            warnings.filterwarnings(
+                "ignore", message=".*cannot be read and are left out"
+            )
             command.run(options)
     except KeyboardInterrupt:
         print(f"\nkeras-wsol: interrupted. {command.INTERRUPTED}", file=sys.stderr)
@@ -61,8 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of all commands."""
     plain = {"formatter_class": argparse.RawDescriptionHelpFormatter}
-    parser = argparse.ArgumentParser(description=keras_wsol.__doc__, **plain)
-    parser.prog = "keras-wsol"
+    text = keras_wsol.__doc__.splitlines()[0]
+    parser = argparse.ArgumentParser(prog="keras-wsol", description=text)
     version = f"keras-wsol {keras_wsol.__version__}"
     parser.add_argument("--version", action="version", version=version)
     debug = {"action": "store_true", "help": "show the traceback of an error"}

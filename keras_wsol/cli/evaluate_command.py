@@ -83,7 +83,7 @@ def run(options: argparse.Namespace) -> None:
     )
     report.to_json(out / "report.json")
     report.to_html(out / "report.html")
-    report.to_csv(out / "images.csv")
+    report.to_csv(out / "images.csv", "images")
     print(f"{report.to_markdown()}\n{EXPLANATION}")
     if report.tuned:
         threshold = report.tuned.cam_threshold

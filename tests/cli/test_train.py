@@ -1,0 +1,249 @@
+"""`keras-wsol train`: a run that is repeated, changed, interrupted and resumed."""
+
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_wsol import data, models, training
+from keras_wsol.cli import train_command
+from tests.cli.calling import call, rows
+from tests.data.cub_layout import write_cub
+
+ENOUGH = "keras-wsol: error: enough\n"
+
+
+def load(folder):
+    return keras.saving.load_model(folder / "localizer.keras")
+
+
+def settings(*words):
+    """The recipe that a command line asks for."""
+    options = train_command.argparse.ArgumentParser()
+    train_command.add_arguments(options.add_argument)
+    return train_command._recipe(options.parse_args(["--data", ".", "--out", *words]))
+
+
+def test_a_run_leaves_what_the_help_says(trained, pets):
+    log = rows(trained.folder / "log.csv")
+    assert [row["epoch"] for row in log] == ["0", "1"]
+    assert all(0 <= float(row["val_accuracy"]) <= 1 for row in log)
+    listed = trained.folder / "verified.jsonl"
+    assert f"Left out 2 files that cannot be read; see {listed}." in trained.err
+    verdicts = [json.loads(line) for line in listed.read_text("utf-8").splitlines()]
+    assert {v["path"] for v in verdicts if v["reason"]} == set(pets.broken)
+    assert f"Wrote {trained.model}" in trained.out
+    kept = json.loads((trained.folder / "config.json").read_text())
+    assert (kept["epochs"], kept["freeze"], kept["seed"]) == (2, ["conv_pw_1_relu"], 0)
+    assert kept["backbone_options"] == {"alpha": 0.25}
+
+
+def test_a_run_takes_its_options(trained, pets):
+    localizer = load(trained.folder)
+    classifier = localizer.model
+    assert isinstance(localizer, models.Localizer)
+    assert classifier.name == "mobilenet_cam"
+    assert localizer.input_size == (32, 32)
+    assert classifier.get_layer("conv1").filters == 8  # a quarter of 32
+    frozen = [layer.name for layer in classifier.layers if not layer.trainable]
+    assert frozen[-1] == "conv_pw_1_relu"
+    names = data.image_folder(pets.images, verify=False).class_names
+    assert models.class_names_of(classifier) == tuple(names)
+
+
+def test_train_again_does_no_epoch_twice(trained, train, pets, monkeypatch):
+    """What `fit` is given: nothing left to do, and the optimizer of the recipe."""
+    given = {}
+
+    def fit(self, batches, **options):
+        given.update(options, model=self, batches=batches)
+
+    monkeypatch.setattr(keras.Model, "fit", fit)
+    shown = train(trained.folder)
+    assert shown.status == 0, shown.err
+    assert "2 of 2 epochs are done." in shown.err
+    assert (int(given["initial_epoch"]), given["epochs"]) == (2, 2)
+    assert given["steps_per_epoch"] == 2  # 17 of 18 images, 8 in a batch
+    optimizer = given["model"].optimizer
+    assert optimizer.multipliers == {"head_*": 10.0}
+    assert int(optimizer.iterations) == 4
+    assert float(optimizer.learning_rate) == pytest.approx(0.0)
+    optimizer.iterations.assign(0)
+    assert float(optimizer.learning_rate) == pytest.approx(0.005)
+    train_split = np.isin(pets.train.paths, pets.broken, invert=True)
+    weights = pets.train.take(train_split, "train").class_weights()
+    assert given["class_weight"] == weights
+    # The broken image of the validation split is in no batch.
+    seen = [class_id for _, ids in given["validation_data"] for class_id in ids.numpy()]
+    good = np.isin(pets.val.paths, pets.broken, invert=True)
+    assert seen == pets.val.class_ids[good].tolist()
+
+
+def test_train_refuses_the_folder_of_another_run(trained, train):
+    before = {path: path.read_bytes() for path in trained.folder.iterdir()}
+    for changes, message in (
+        ({"seed": 1}, "holds a run with other options: seed was 0, not 1. Choose"),
+        (
+            {"method": "adl", "epochs": 3},
+            "options: epochs was 2, not 3; method was 'cam', not 'adl'.",
+        ),
+    ):
+        shown = train(trained.folder, **changes)
+        assert shown.status == 2
+        assert message in shown.err
+    assert {path: path.read_bytes() for path in trained.folder.iterdir()} == before
+
+
+def test_a_folder_without_a_checkpoint_may_be_taken(tmp_path):
+    claim = train_command._claim
+    claim(tmp_path, {"seed": 1, "class_names": ["a", "b"]})
+    claim(tmp_path, {"seed": 2, "class_names": ["a", "b"]})
+    (tmp_path / "checkpoint.npz").touch()
+    claim(tmp_path, {"seed": 2, "class_names": ["a", "b"]})
+    with pytest.raises(
+        ValueError, match=r"class_names was \['a', 'b'\], not \['b', 'a'\]; seed"
+    ):
+        claim(tmp_path, {"seed": 1, "class_names": ["b", "a"]})
+    assert json.loads((tmp_path / "config.json").read_text())["seed"] == 2
+
+
+def test_without_a_recipe_there_is_ours():
+    base = training.RECIPES["ours-mobilenet-small"]
+    recipe = settings("x", "--backbone", "vgg16", "--method", "cam")
+    assert (recipe.backbone, recipe.method) == ("vgg16", "cam")
+    assert recipe.backbone_options == {}
+    assert (recipe.schedule, recipe.multipliers) == ("cosine", {"head_*": 10.0})
+    assert (recipe.l2_decay, recipe.images_per_epoch, recipe.keep) == (
+        0.0,
+        None,
+        "last",
+    )
+    assert (recipe.rate, recipe.epochs) == (base.rate, base.epochs)
+    assert settings("x").method == "dgdm"
+
+
+def test_what_is_given_takes_the_place_of_a_setting():
+    for name, recipe in training.RECIPES.items():
+        assert settings("x", "--recipe", name) == recipe
+    words = "--epochs 3 --rate 0.5 --batch-size 64 --image-size 96 --weights none"
+    words = ["x", "--recipe", "dgdm-vgg16-cub", *words.split(), "--map-size", "28"]
+    found, recipe = settings(*words), training.RECIPES["dgdm-vgg16-cub"]
+    options = {**recipe.backbone_options, "map_size": 28}
+    assert len(options) == 2
+    changes = {"epochs": 3, "rate": 0.5, "batch_size": 64, "image_size": (96, 96)}
+    changes |= {"weights": None, "backbone_options": options}
+    assert found == dataclasses.replace(recipe, **changes)
+    for more in (("--method", "adl"), ("--backbone", "vgg16")):
+        with pytest.raises(ValueError, match="'adl-vgg16-cub' has its own backbone"):
+            settings("x", "--recipe", "adl-vgg16-cub", *more)
+
+
+@pytest.fixture
+def built(monkeypatch):
+    """Stops at the building of a model: the recipe and its arguments."""
+    given = []
+
+    def build(self, **changes):
+        given.append((self, changes))
+        raise RuntimeError("enough")
+
+    monkeypatch.setattr(training.Recipe, "build", build)
+    return given
+
+
+def test_train_learns_from_train_weaksup_of_cub(tmp_path, built):
+    write_cub(tmp_path)
+    words = ("train", "--dataset", "cub", "--data", tmp_path, "--recipe")
+    shown = call(*words, "adl-vgg16-cub", "--seed", 7, "--out", tmp_path / "x")
+    assert shown.err.endswith(ENOUGH)
+    [(recipe, arguments)] = built
+    names = data.cub200(tmp_path, "train-weaksup", verify=False).class_names
+    assert arguments == {"class_names": names, "freeze": None, "seed": 7}
+    assert (recipe.name, recipe.method) == ("adl-vgg16-cub", "adl")
+    assert "split='train-weaksup'" in shown.err
+    assert "split='train-fullsup'" in shown.err
+
+
+def test_train_deterministically(train, tmp_path, monkeypatch):
+    """Switches it on before the model is built, and XLA off. (Not for all tests.)"""
+    done = []
+    monkeypatch.setattr(
+        tf.config.experimental, "enable_op_determinism", lambda: done.append("switched")
+    )
+
+    def compile(self, model, num_images, **options):
+        done.append(options["jit_compile"])
+        raise RuntimeError("enough")
+
+    monkeypatch.setattr(training.Recipe, "build", lambda self, **_: None)
+    monkeypatch.setattr(training.Recipe, "compile", compile)
+    for words, expected in (([], ["auto"]), (["--deterministic"], ["switched", False])):
+        shown = train(tmp_path / "x", words=words)
+        assert shown.err.endswith(ENOUGH)
+        assert done == expected
+        done.clear()
+
+
+def test_the_model_with_the_lowest_error_becomes_the_localizer(
+    train, tmp_path, monkeypatch
+):
+    best = {}
+
+    def fit(self, *_, validation_data, callbacks, **options):
+        assert [c.monitor for c in callbacks if hasattr(c, "save_best_only")]
+        last = self.get_weights()
+        best["weights"] = [weight + 1 for weight in last]
+        self.set_weights(best["weights"])
+        self.save(tmp_path / "run" / "best.keras")
+        self.set_weights(last)
+
+    keeping = dataclasses.replace(train_command.BASE, keep="lowest_error")
+    monkeypatch.setattr(train_command, "BASE", keeping)
+    monkeypatch.setattr(keras.Model, "fit", fit)
+    shown = train(tmp_path / "run", freeze=None)
+    assert shown.status == 0, shown.err
+    found = load(tmp_path / "run").model.get_weights()
+    for one, other in zip(best["weights"], found, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_train_needs_two_classes_and_readable_images(tmp_path):
+    for name in "ab":
+        (tmp_path / "images" / name).mkdir(parents=True)
+        (tmp_path / "images" / name / "1.jpg").write_text("broken")
+    shown = call("train", "--data", tmp_path / "images", "--out", tmp_path / "x")
+    assert (shown.status, shown.out) == (2, "")
+    assert "cannot be read" in shown.err
+    assert shown.err.count("\n") == 1
+    assert not (tmp_path / "x" / "config.json").exists()
+
+
+def test_wrong_options_are_said_by_the_library(train, tmp_path):
+    shown = train(tmp_path, **{"map-size": 15})
+    assert shown.status == 2
+    assert "must be one of [14, 28, 7]. Received: map_size=15" in shown.err
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on(train, tmp_path, monkeypatch):
+    def interrupt(self, epoch, logs=None):
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(training.EpochLog, "on_epoch_begin", interrupt)
+        shown = train(out)
+    assert shown.status == 130
+    assert "The same command goes on where it was, ten min" in shown.err
+    log = (out / "log.csv").read_text()
+    assert not (out / "localizer.keras").exists()
+    shown = train(out)
+    assert shown.status == 0, shown.err
+    assert "1 of 2 epochs are done." in shown.err
+    assert (out / "log.csv").read_text().startswith(log)
+    assert [row["epoch"] for row in rows(out / "log.csv")] == ["0", "1"]
+    assert (out / "localizer.keras").is_file()

@@ -1,6 +1,6 @@
 """The tables of backbones and methods."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -159,6 +159,7 @@ def _constructor(name: str) -> Any:
 
 _STRIDE_1 = {"strides": (1, 1)}
 _SAME = {"padding": "same"}
+_SAME_STRIDE_1 = {**_SAME, **_STRIDE_1}
 # MobileNets pad before a strided convolution; with stride 1, this keeps the size.
 _SAME_SIZE_PAD = {"padding": ((1, 1), (1, 1))}
 
@@ -169,21 +170,24 @@ def _background_options(*middle_places: str) -> dict[str, Any]:
     return {"sagd": options, "dgdm": options}
 
 
-def _changes(names: Iterable[str], change: Mapping[str, Any]) -> dict[str, Any]:
-    return dict.fromkeys(names, change)
+def _map_sizes(last: Mapping[str, Any], before: Mapping[str, Any]) -> dict[int, Any]:
+    """Maps of 14, 28 and, as Keras has them, 7 cells a side."""
+    return {14: last, 28: {**before, **last}, 7: {}}
 
 
 def _resnet(
     build: Callable[..., keras.Model], source: str, **entries: Any
 ) -> BackboneSpec:
     """A ResNet with bottleneck blocks: stages and layers have the same names."""
-    last = _changes(["conv5_block1_0_conv", "conv5_block1_1_conv"], _STRIDE_1)
-    before = _changes(["conv4_block1_0_conv", "conv4_block1_1_conv"], _STRIDE_1)
+    last, before = (
+        dict.fromkeys([f"conv{stage}_block1_{n}_conv" for n in (0, 1)], _STRIDE_1)
+        for stage in (5, 4)
+    )
     return BackboneSpec(
         build=build,
         normalization="caffe",
         features="conv5_block3_out",
-        map_sizes={14: last, 28: {**before, **last}, 7: {}},
+        map_sizes=_map_sizes(last, before),
         drop_after=("conv4_block1_out", "conv5_block1_out", "conv5_block3_out"),
         method_drop_after={"dfm": ("conv4_block1_out", "conv5_block3_out")},
         method_options={"adl": {"drop_threshold": 0.9}},
@@ -196,7 +200,7 @@ def _resnet(
 def _basic_resnet(blocks: tuple[int, ...]) -> BackboneSpec:
     """A ResNet of basic blocks, which stride in their first convolution."""
     last, before = (
-        _changes([f"v2_stack_{stage}_block1_{part}_conv" for part in (0, 1)], _STRIDE_1)
+        dict.fromkeys([f"v2_stack_{stage}_block1_{n}_conv" for n in (0, 1)], _STRIDE_1)
         for stage in (3, 2)
     )
     features = f"v2_stack_3_block{blocks[-1]}_out"
@@ -205,7 +209,7 @@ def _basic_resnet(blocks: tuple[int, ...]) -> BackboneSpec:
         build=partial(keras_cv_resnet, blocks=blocks),
         normalization="torch",
         features=features,
-        map_sizes={14: last, 28: {**before, **last}, 7: {}},
+        map_sizes=_map_sizes(last, before),
         drop_after=(*middle, features),
         method_drop_after={"dfm": (middle[0], features)},
         method_options={"adl": {"drop_threshold": 0.9}},
@@ -223,30 +227,27 @@ _RESNET_BLOCKS = [
 
 # InceptionV3 has no padding in its stem and where mixed3 halves the map, so that
 # 224 pixels become 12 cells; with padding they become 14.
-_INCEPTION_STEM = _changes(
+_INCEPTION_STEM = dict.fromkeys(
     ["conv2d_1", "conv2d_2", "max_pooling2d_1", "conv2d_5", "max_pooling2d_2"], _SAME
 )
 _INCEPTION_MIXED3 = ["conv2d_29", "conv2d_30", "max_pooling2d_3"]
 
-_MOBILENET = {
-    14: {"conv_dw_12": _STRIDE_1, "conv_pad_12": _SAME_SIZE_PAD},
-    28: {
-        **_changes(["conv_dw_6", "conv_dw_12"], _STRIDE_1),
-        **_changes(["conv_pad_6", "conv_pad_12"], _SAME_SIZE_PAD),
-    },
-    7: {},
-}
-_MOBILENET_V2 = {
-    14: {"block_13_depthwise": _STRIDE_1, "block_13_pad": _SAME_SIZE_PAD},
-    28: {
-        **_changes(["block_6_depthwise", "block_13_depthwise"], _STRIDE_1),
-        **_changes(["block_6_pad", "block_13_pad"], _SAME_SIZE_PAD),
-    },
-    7: {},
-}
-_EFFICIENTNET = _changes(["block6a_dwconv2"], _STRIDE_1)
+_MOBILENET = _map_sizes(
+    {"conv_dw_12": _STRIDE_1, "conv_pad_12": _SAME_SIZE_PAD},
+    {"conv_dw_6": _STRIDE_1, "conv_pad_6": _SAME_SIZE_PAD},
+)
+_MOBILENET_V2 = _map_sizes(
+    {"block_13_depthwise": _STRIDE_1, "block_13_pad": _SAME_SIZE_PAD},
+    {"block_6_depthwise": _STRIDE_1, "block_6_pad": _SAME_SIZE_PAD},
+)
+_EFFICIENTNET = _map_sizes(
+    {"block6a_dwconv2": _STRIDE_1}, {"block4a_dwconv2": _STRIDE_1}
+)
 # Keras' convolutions between the stages are 2x2, so that stride 1 needs padding.
-_CONVNEXT = _changes(["convnext_tiny_downsampling_conv_2"], {**_SAME, **_STRIDE_1})
+_CONVNEXT = _map_sizes(
+    {"convnext_tiny_downsampling_conv_2": _SAME_STRIDE_1},
+    {"convnext_tiny_downsampling_conv_1": _SAME_STRIDE_1},
+)
 
 
 BACKBONES: Mapping[str, BackboneSpec] = {
@@ -306,10 +307,10 @@ BACKBONES: Mapping[str, BackboneSpec] = {
         normalization="tf",
         features="mixed7",
         map_sizes={
-            14: {**_INCEPTION_STEM, **_changes(_INCEPTION_MIXED3, _SAME)},
+            14: {**_INCEPTION_STEM, **dict.fromkeys(_INCEPTION_MIXED3, _SAME)},
             28: {
                 **_INCEPTION_STEM,
-                **_changes(_INCEPTION_MIXED3, {**_SAME, **_STRIDE_1}),
+                **dict.fromkeys(_INCEPTION_MIXED3, _SAME_STRIDE_1),
             },
             12: {},
         },
@@ -323,11 +324,7 @@ BACKBONES: Mapping[str, BackboneSpec] = {
         build=partial(keras.applications.EfficientNetV2B0, include_preprocessing=False),
         normalization="torch",
         features="top_activation",
-        map_sizes={
-            14: _EFFICIENTNET,
-            28: {**_EFFICIENTNET, **_changes(["block4a_dwconv2"], _STRIDE_1)},
-            7: {},
-        },
+        map_sizes=_EFFICIENTNET,
         drop_after=("block6a_activation", "top_activation"),
         method_options={"adl": {"drop_threshold": 0.9}},
         place_options=_background_options("block6a_activation"),
@@ -337,16 +334,7 @@ BACKBONES: Mapping[str, BackboneSpec] = {
         build=partial(keras.applications.ConvNeXtTiny, include_preprocessing=False),
         normalization="torch",
         features="layer_normalization_1",
-        map_sizes={
-            14: _CONVNEXT,
-            28: {
-                **_CONVNEXT,
-                **_changes(
-                    ["convnext_tiny_downsampling_conv_1"], {**_SAME, **_STRIDE_1}
-                ),
-            },
-            7: {},
-        },
+        map_sizes=_CONVNEXT,
         # Not after the normalization that follows `add_18`: there the channel mean,
         # which the modules attend to, is the same in every cell.
         drop_after=("convnext_tiny_downsampling_conv_2", "add_18"),

@@ -125,20 +125,12 @@ def multiply_adds(model: keras.Model) -> int:
     >>> multiply_adds(model)
     3250
     """
-    return sum(_multiply_adds_by_layer(model).values())
-
-
-def _multiply_adds_by_layer(model: keras.Model) -> dict[str, int]:
     if not isinstance(model, keras.Model) or not getattr(model, "outputs", None):
         raise ValueError(
             "`model` must be a functional or Sequential Keras model. Received: "
             f"{getattr(model, 'name', model)!r} of type {type(model).__name__}."
         )
-    counts: dict[str, int] = {}
-    for operation, given, made in calls_of(model):
-        count = _count(operation, given, made)
-        counts[operation.name] = counts.get(operation.name, 0) + count
-    return counts
+    return sum(_count(*call) for call in calls_of(model))
 
 
 def describe(model: keras.Model) -> str:
@@ -174,15 +166,14 @@ def describe(model: keras.Model) -> str:
             "`model` must have one input and one output. Received: "
             f"{len(model.inputs)} input(s), {len(model.outputs)} output(s)."
         )
-    counts = _multiply_adds_by_layer(model)
     blocks = {name for spec in BACKBONES.values() for name in spec.inserted_blocks}
     rows = [("layer", "after", "options", "parameters", "multiply-adds")]
     for layer in model.layers:
         dropout = isinstance(layer, keras.layers.SpatialDropout2D)
         if (layer in inserted or dropout) and layer.name not in blocks:
-            rows.append(_row(layer, counts[layer.name]))
+            rows.append(_row(layer))
     trained = sum(math.prod(weight.shape) for weight in model.trainable_weights)
-    whole = (f"{model.count_params():,}", f"{sum(counts.values()):,}")
+    whole = (f"{model.count_params():,}", f"{multiply_adds(model):,}")
     rows.append((f"all {len(model.layers)}", "-", f"{trained:,} trained", *whole))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     size = " x ".join(map(str, model.input_shape[1:]))
@@ -198,7 +189,7 @@ def describe(model: keras.Model) -> str:
 _NOT_OPTIONS = {"name", "trainable", "dtype", "data_format", "seed"}
 
 
-def _row(layer: keras.layers.Layer, count: int) -> tuple[str, ...]:
+def _row(layer: keras.layers.Layer) -> tuple[str, ...]:
     parameters = inspect.signature(type(layer)).parameters
     options = [
         f"{name}={value!r}"
@@ -206,6 +197,7 @@ def _row(layer: keras.layers.Layer, count: int) -> tuple[str, ...]:
         if name in parameters and name not in _NOT_OPTIONS
         if value != parameters[name].default
     ]
+    count = _count(layer, tuple(layer.input.shape), tuple(layer.output.shape))
     return (
         type(layer).__name__,
         node_of(layer.input).operation.name,
@@ -277,12 +269,12 @@ def _count(operation: Any, given: tuple, made: tuple) -> int:
     if isinstance(operation, _TRANSPOSED):
         return products * _cells(operation, given)
     if isinstance(operation, keras.layers.Dense):
-        return products * _product(operation, given[1:-1])
+        return products * _cells(operation, given)
     if isinstance(operation, SqueezeExcite):
         return products
     if isinstance(operation, CBAM):
         # The mean and the maximum both pass the dense layers.
-        spatial = _product(operation, given[1:3]) if operation.spatial else 0
+        spatial = _cells(operation, given) if operation.spatial else 0
         times = {2: 2, 4: spatial}
         return sum(times[len(x.shape)] * math.prod(x.shape) for x in kernels)
     if kernels or type(operation).__name__ in _UNCOUNTED:
@@ -296,11 +288,8 @@ def _count(operation: Any, given: tuple, made: tuple) -> int:
 
 def _cells(layer: Any, shape: tuple) -> int:
     """Positions of a map, without batch and channels."""
-    last = layer.data_format == "channels_last"
-    return _product(layer, shape[1:-1] if last else shape[2:])
-
-
-def _product(layer: Any, sizes: tuple) -> int:
+    last = getattr(layer, "data_format", "channels_last") == "channels_last"
+    sizes = shape[1:-1] if last else shape[2:]
     if None in sizes:
         raise ValueError(
             "The inputs of `model` must have a fixed size. Received: the map of "

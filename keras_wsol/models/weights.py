@@ -22,18 +22,7 @@ _DEFAULT_SHAPE = (224, 224, 3)
 
 @dataclass(frozen=True, kw_only=True)
 class Base:
-    """What a classifier is built on.
-
-    Attributes:
-        name: First half of the classifier's name.
-        spec: Row of the table, or one made for a custom backbone.
-        source: The backbone, with its weights.
-        trained: The trained classifier whose weights carry over instead.
-        input_shape: Height, width and 3.
-        changes: Layer name to the configuration entries that change.
-        head_convolutions: How many convolutions the head has.
-        names: Of a custom backbone, the names of its layers to the stable names.
-    """
+    """What a classifier is built on; `trained` has weights that carry over instead."""
 
     name: str
     spec: BackboneSpec
@@ -42,6 +31,7 @@ class Base:
     input_shape: tuple[int, int, int]
     changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     head_convolutions: int = 0
+    # Of a custom backbone: the names of its layers to the stable names.
     names: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from keras import ops
 
 # The eight neighbours of a tile as (row, column) steps.
-_STEPS = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
+_TILE_STEPS = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
 
 
 def label(masks: Any) -> Any:
@@ -128,7 +128,7 @@ def _links(cells: list[Any]) -> list[Any]:
 
     return [
         facing(row, column) & _shifted(_pad(facing(-row, -column)), (row, column))
-        for row, column in _STEPS
+        for row, column in _TILE_STEPS
     ]
 
 
@@ -157,7 +157,7 @@ def _roots(cells: list[Any]) -> Any:
 
     def around(labels: Any) -> Any:
         padded, best = _pad(labels), labels
-        for step, link in zip(_STEPS, links, strict=True):
+        for step, link in zip(_TILE_STEPS, links, strict=True):
             best = ops.maximum(best, ops.where(link, _shifted(padded, step), 0))
         return best
 

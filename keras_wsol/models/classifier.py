@@ -1,5 +1,6 @@
 """A backbone, a method and a head: the model that `fit` trains."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,6 @@ import keras
 
 from keras_wsol.arguments import check_integer
 from keras_wsol.models.backbones import METHODS, NORMALIZATION, BackboneSpec
-from keras_wsol.models.device_check import check_devices
 from keras_wsol.models.parts import ImageNetNormalization, Logits
 from keras_wsol.models.splice import CallAndInsert, copy_graph, derive_seed
 from keras_wsol.models.weights import (
@@ -23,6 +23,24 @@ from keras_wsol.models.weights import (
 )
 
 _HEAD_FILTERS = 1024
+
+_MIRRORED = "Use `tf.distribute.MirroredStrategy` for the GPUs of one machine"
+_HOSTS = "the JAX backend with `keras.distribution.DataParallel` for several machines"
+
+# By name in `tf.distribute`, as seen with Keras 3.15 and TensorFlow 2.21.
+_STRATEGIES = {
+    "MultiWorkerMirroredStrategy": (
+        "Keras' `fit` fails on the first batch, which it takes for one tensor "
+        "(keras-team/keras#20585)"
+    ),
+    "ParameterServerStrategy": (
+        "Keras' `fit` has no coordinator that hands data to the workers"
+    ),
+    "experimental.CentralStorageStrategy": (
+        "it cannot update the statistics and seeds of Keras' layers, whose variables "
+        "do not say how to join the devices' values"
+    ),
+}
 
 
 def build_classifier(
@@ -269,3 +287,31 @@ def _head_convolutions(count: int, seed: int) -> list[keras.layers.Layer]:
         )
         for name in names
     ]
+
+
+def check_devices(strategy: Any = None) -> None:
+    """Raises if a model that is made now could not be trained on all its devices."""
+    backend, layout = keras.backend.backend(), keras.distribution.distribution()
+    if layout is not None and backend != "jax":
+        raise ValueError(
+            f"`keras.distribution` works on the JAX backend alone: on {backend} Keras "
+            "ignores it, and one device does all the work. "
+            f"{_MIRRORED} on TensorFlow, or {_HOSTS}. Received: {layout}."
+        )
+    if backend != "tensorflow":
+        return
+    tf = sys.modules["tensorflow"]  # Keras has loaded it
+    strategy = tf.distribute.get_strategy() if strategy is None else strategy
+    for name, reason in _STRATEGIES.items():
+        if isinstance(strategy, _named(tf, name)):
+            raise ValueError(
+                f"A model cannot be trained under `tf.distribute.{name}`: {reason}. "
+                f"{_MIRRORED}, {_HOSTS}."
+            )
+
+
+def _named(tf: Any, name: str) -> Any:
+    found = tf.distribute
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found

@@ -19,10 +19,8 @@ class ImageNetNormalization(keras.layers.Layer):
     inside the model. It works in float32 under every dtype policy: float16 cannot
     tell 200.1 from 200.0.
 
-    Args:
-        mode: `"tf"`: to [-1, 1]. `"caffe"`: BGR less the mean colour.
-            `"torch"`: to [0, 1], then less the mean, over the deviation.
-        **kwargs: Passed on to `keras.layers.Layer` (`name`, ...).
+    The modes: `"tf"` gives [-1, 1]; `"caffe"` BGR less the mean colour; `"torch"` what
+    is in [0, 1] less the mean, over the deviation.
 
     Example:
     >>> layer = ImageNetNormalization("tf")
@@ -53,11 +51,6 @@ class Logits(keras.layers.Dense):
 
     Names that live in the configuration of a layer survive cloning, saving and
     loading, and so reach the exported model from the data set.
-
-    Args:
-        units: Integer, number of classes.
-        class_names: Optional sequence of `units` strings.
-        **kwargs: Passed on to `keras.layers.Dense`.
 
     Example:
     >>> layer = Logits(2, class_names=["cat", "dog"])

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_wsol.models.device_check import check_devices
+from keras_wsol.models.classifier import check_devices
 
 
 class AverageReplicas(keras.callbacks.Callback):

@@ -15,7 +15,7 @@ from keras_wsol.cam.gradient import (
     LayerCAM,
     XGradCAM,
 )
-from keras_wsol.cam.guided_filter import Guided, guided_filter
+from keras_wsol.cam.guided_filter import Guided
 from keras_wsol.cam.score_cam import ScoreCAM
 from keras_wsol.cam.score_map import SCORE_MAPS, ScoreMap
 
@@ -34,6 +34,5 @@ __all__ = [
     "ScoreMap",
     "XGradCAM",
     "class_activation_maps",
-    "guided_filter",
     "score_maps",
 ]

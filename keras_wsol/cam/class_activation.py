@@ -138,9 +138,8 @@ class CAM(ScoreMap):
 class ChannelMean(ScoreMap):
     """Mean of the features over channels: where the network responds, to any class.
 
-    SCDA's aggregation map up to a constant, for SCDA adds the channels up. SCDA keeps
-    the cells above the mean of this map and their largest connected component; here
-    the threshold is that of the score map. One map an image, for every class alike.
+    SCDA's aggregation map up to a constant. SCDA cuts it at its mean; here the
+    threshold is that of the score map. One map an image, for every class alike.
 
     Args:
         layer: String or None. Layer whose features are read, after its activation.

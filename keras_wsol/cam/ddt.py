@@ -24,10 +24,9 @@ NOTHING: Scatter = (0, np.zeros(1), np.zeros((1, 1)))
 class DDT(ScoreMap):
     """DDT's map: the features, less their mean, along their principal direction.
 
-    `map_ij = v' (A_ij - mean)`. DDT's object is where this is positive, so `relu`
-    sets the rest to 0, and a threshold of 0 through the score map gives DDT's own
-    cells (but for its nearest-neighbour resize). One map an image, for every class
-    alike. `DDT.fit` finds mean and direction.
+    `map_ij = v' (A_ij - mean)`. The object is where this is positive: a threshold of 0
+    gives DDT's own cells, but for its nearest-neighbour resize. One map an image, for
+    every class alike. `DDT.fit` finds mean and direction.
 
     Args:
         mean: `C` numbers, the mean feature of all cells of all images.
@@ -91,8 +90,7 @@ class DDT(ScoreMap):
     ) -> "DDT":
         """Finds mean and direction of the features of images of one kind of object.
 
-        The images are read once, and neither they nor their features are kept. The
-        direction is what the images have in common; labels are not used.
+        The images are read once and not kept. Labels are not used.
 
         Args:
             model: A classifier, as in `Localizer`.
@@ -100,9 +98,9 @@ class DDT(ScoreMap):
                 of any size, tuples that begin with them, or dictionaries with
                 `"images"`.
             layer: As in the class.
-            number: Integer in [1, C], which direction, by its share of the variance.
-                Default 1 [paper]. Where the first is the edge of the images, the
-                second may be the object: look at its maps.
+            number: Integer in [1, C]. Which direction, by its share of the variance.
+                Default 1 [paper]. The second may be the object where the first is the
+                edge of the images: look at its maps.
             relu: As in the class.
             verbose: Boolean or `"auto"`. Whether to show a progress bar; `"auto"`: in
                 a terminal. Default `"auto"`.
@@ -114,15 +112,6 @@ class DDT(ScoreMap):
             TypeError: `images` are no such thing.
             ValueError: The layer cannot be read, its features do not vary, `number` is
                 out of range, or the batches never end.
-
-        Example:
-        >>> images = keras.Input((2, 3, 2))
-        >>> x = keras.layers.Identity(name="pixels")(images)
-        >>> x = keras.layers.Dense(4)(keras.layers.GlobalAveragePooling2D()(x))
-        >>> row = [[0, 0], [3, 4], [6, 8]]
-        >>> ddt = DDT.fit(keras.Model(images, x), [[[row, row]]], verbose=False)
-        >>> ddt.mean, np.round(ddt.direction, 3).tolist(), ddt.share
-        ((3.0, 4.0), [0.6, 0.8], 1.0)
         """
         split = split_at(model, layer)
         check_integer("number", number, high=split.features.shape[-1])

@@ -98,13 +98,12 @@ class Foreground(ScoreMap):
         of its positive cells is taken for the object and all else for the background.
         The discriminant between the two makes the next guess, `rounds` times.
 
-        Where the cells found prefer the edge of the images (they are more than 0.75
-        times as large a part of the outermost cells as of those inside), all is done
-        again from DDT's second direction, then from the third. So images that the
-        object fills from edge to edge do not fit.
+        Where the cells found are more than 0.75 times as large a part of the outermost
+        cells as of those inside, all is done again from DDT's second direction, then
+        from the third: the first may be the edge of the images.
 
         The images are read `1 + rounds` times, `rounds` times more for each further
-        guess, and neither they nor their features are kept.
+        guess, and not kept.
 
         Args:
             model: A classifier, as in `Localizer`.
@@ -126,17 +125,6 @@ class Foreground(ScoreMap):
             TypeError: `images` can be read once only, or are no such thing.
             ValueError: The layer cannot be read, its features do not vary, or an
                 argument is out of range.
-
-        Example:
-        >>> images = keras.Input((2, 3, 2))
-        >>> x = keras.layers.Identity(name="pixels")(images)
-        >>> x = keras.layers.Dense(4)(keras.layers.GlobalAveragePooling2D()(x))
-        >>> dark, light, lighter = [0, 0], [3, 4], [6, 8]
-        >>> image = [[dark, dark, dark], [dark, light, lighter]]
-        >>> model = keras.Model(images, x)
-        >>> found = Foreground.fit(model, [[image]], verbose=False)
-        >>> round(found.share, 2)  # two of six
-        0.33
         """
         check_integer("rounds", rounds)
         split = split_at(model, layer)
@@ -180,8 +168,7 @@ class Foreground(ScoreMap):
 
         With the means `m1` of the object's cells and `m0` of the others, their common
         covariance `S` and the shares `p1`, `p0`: weights `w = S^-1 (m1 - m0)`, bias
-        `-w (m1 + m0) / 2 + log(p1 / p0)`. Batches are read once and not kept; the sums
-        are in float64 and take `C * C` numbers.
+        `-w (m1 + m0) / 2 + log(p1 / p0)`. Batches are read once and not kept.
 
         Args:
             batches: Pairs of features `(B, h, w, C)` and booleans `(B, h, w)`, true

@@ -1,8 +1,4 @@
-"""Moves the edges of maps to the edges of the image.
-
-References: He, Sun and Tang, "Guided Image Filtering", 2013 (with colours, section
-3.5); He and Sun, "Fast Guided Filter", 2015 (https://arxiv.org/abs/1505.00996), "fast".
-"""
+"""Moves the edges of maps to the edges of the image."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -23,14 +19,24 @@ class Guided(ScoreMap):
     """Another score map, whose edges follow those of the image.
 
     Each map, scaled to [0, 1] at the model's input size, becomes its mean with its
-    `guided_filter`. Tune the localizer's `cam_threshold` anew with it.
+    guided filter. In each window the filter is a linear function of the image's
+    colours, fitted to the map by least squares; a pixel takes the mean of the windows
+    around it. Tune the localizer's `cam_threshold` anew with it.
 
     Args:
-        score_map: Name or object of the map to filter.
+        score_map: Score map to filter, or its name.
         strength: Float in [0, 1]. Share of the filtered map. Default 0.5 [ours].
-        radius: See `guided_filter`.
-        epsilon: See `guided_filter`.
-        step: See `guided_filter`.
+        radius: Float in (0, 1]. How far a window reaches on each side, as a share of
+            the image's shorter side; at least one cell of the grid. Default 0.125
+            [ours].
+        epsilon: Float in [1e-6, 1]. How much variance a window's colours, in [0, 1],
+            must have to be an edge. Default 0.001 [ours].
+        step: Integer. Pixels a side that share their coefficients; 1 is the filter
+            of 2013, 4 finds a sixteenth of them. Default 4 ["fast"].
+
+    Reference:
+        - [He, Sun and Tang, 2013](https://doi.org/10.1109/TPAMI.2012.213), sec. 3.5
+        - [He and Sun, 2015](https://arxiv.org/abs/1505.00996), "fast"
     """
 
     score_map: Any
@@ -43,7 +49,12 @@ class Guided(ScoreMap):
         # A frozen dataclass sets its fields like this.
         object.__setattr__(self, "score_map", score_map_of(self.score_map))
         check_number("strength", self.strength)
-        _check_filter(self.radius, self.epsilon, self.step)
+        check_number("radius", self.radius)
+        if self.radius == 0:
+            raise ValueError("`radius` must be a number above 0. Received: radius=0.")
+        # Less would drown in the rounding of float32.
+        check_number("epsilon", self.epsilon, low=1e-6)
+        check_integer("step", self.step)
 
     @property
     def layer(self) -> str | None:
@@ -61,8 +72,8 @@ class Guided(ScoreMap):
     def maps(self, evidence: Evidence) -> Any:
         size = tuple(evidence.images.shape[1:3])
         maps = score_maps(self.score_map.maps(evidence), size)
-        options = {"radius": self.radius, "epsilon": self.epsilon, "step": self.step}
-        filtered = guided_filter(maps, evidence.images, **options)
+        options = (self.radius, self.epsilon, self.step)
+        filtered = guided_filter(maps, evidence.images, *options)
         mixed = ops.relu(maps + self.strength * (filtered - maps))
         flat = scale_to_unit(ops.reshape(mixed, (-1, *size)))
         return ops.reshape(flat, (-1, maps.shape[1], *size))
@@ -76,49 +87,17 @@ class Guided(ScoreMap):
 def guided_filter(
     maps: Any,
     images: Any,
-    radius: float = 0.125,
-    epsilon: float = 1e-3,
-    step: int = 4,
+    radius: float,
+    epsilon: float,
+    step: int,
 ) -> Any:
-    """Filters maps so that they change where the image does.
+    """Filters maps `(B, K, h, w)` by images `(B, H, W, 3)` in [0, 255], see `Guided`.
 
-    In each window the result is a linear function of the image's colours, fitted to
-    the map by least squares; a pixel takes the mean of the windows around it. The
-    coefficients are found on a grid coarser by `step` and enlarged (bilinear), as in
-    "fast". Windows end at the edge of the image.
-
-    Args:
-        maps: Float tensor `(B, K, h, w)`, of a fixed `K`; resized to the grid.
-        images: `(B, H, W, 3)` in [0, 255], of a fixed size.
-        radius: Float in (0, 1]. How far a window reaches on each side, as a share of
-            the image's shorter side; at least one cell of the grid. Default 0.125
-            [ours].
-        epsilon: Float in [1e-6, 1]. How much variance a window's colours, in [0, 1],
-            must have to be an edge; less would drown in the rounding of float32.
-            Default 0.001 [ours].
-        step: Integer, pixels a side that share their coefficients; 1 is the filter
-            of 2013, 4 finds a sixteenth of them. Default 4 ["fast"].
-
-    Returns:
-        float32 tensor `(B, K, H, W)`. It is linear in `maps`; values may lie a little
-        outside their range.
-
-    Raises:
-        TypeError: An argument has another type than it must have.
-        ValueError: A shape does not fit, or an argument is out of range.
-
-    Example:
-    >>> image = np.zeros((1, 8, 8, 3), "float32")
-    >>> image[:, :, 3:] = 255.0
-    >>> blurred = np.linspace(0, 1, 8, dtype="float32") * np.ones((1, 1, 8, 1))
-    >>> sharp = guided_filter(blurred, image, radius=1.0, epsilon=1e-5, step=1)
-    >>> [round(value, 2) for value in ops.convert_to_numpy(sharp)[0, 0, 0].tolist()]
-    [0.14, 0.14, 0.14, 0.71, 0.71, 0.71, 0.71, 0.71]
+    The result `(B, K, H, W)` is linear in `maps`; values may lie a little outside
+    their range. Windows end at the edge of the image.
     """
-    _check_filter(radius, epsilon, step)
     maps = ops.cast(maps, "float32")
     images = ops.cast(images, "float32") / 255.0
-    _check_shapes(maps, images)
     size = tuple(images.shape[1:3])
     grid = tuple(-(-side // step) for side in size)
     mean = _box_mean(max(1, round(radius * min(size) / step)))
@@ -133,14 +112,6 @@ def guided_filter(
     *slopes, offsets = ops.split(enlarged, 4, axis=-1)
     filtered = _dot(slopes, _colours(images)) + offsets
     return ops.transpose(filtered, (0, 3, 1, 2))
-
-
-def _check_filter(radius: Any, epsilon: Any, step: Any) -> None:
-    check_number("radius", radius)
-    if radius == 0:
-        raise ValueError("`radius` must be a number above 0. Received: radius=0.")
-    check_number("epsilon", epsilon, low=1e-6)
-    check_integer("step", step)
 
 
 def _linear_models(
@@ -248,17 +219,3 @@ def _triangles(old: int, new: int) -> np.ndarray:
     weights = 1 - np.abs(middles[:, None] - np.arange(old)) / scale
     weights = np.maximum(weights, 0)
     return (weights / weights.sum(axis=1, keepdims=True)).astype("float32")
-
-
-def _check_shapes(maps: Any, images: Any) -> None:
-    fixed = len(images.shape) == 4 and None not in images.shape[1:3]
-    fits = fixed and images.shape[3] == 3
-    if fits and len(maps.shape) == 4 and maps.shape[1] is not None:
-        together = {maps.shape[0], images.shape[0]} - {None}
-        if len(together) < 2:
-            return
-    raise ValueError(
-        "`maps` must have the shape (B, K, h, w) with a fixed K, and `images` "
-        "(B, H, W, 3) with a fixed height and width. Received: "
-        f"{tuple(maps.shape)} and {tuple(images.shape)}."
-    )

@@ -21,13 +21,11 @@ class ScoreCAM(ScoreMap):
 
     Channel `A_k`, resized to the image and scaled to [0, 1], masks the image;
     `w = softmax_k(logit_c(masked by A_k))`, `map = ReLU(sum_k w_k A_k)`. The paper's
-    score is the logit less that of the baseline, which the softmax over channels
-    removes. pytorch-grad-cam computes the same; the authors' own code weighs by the
-    class probability instead, without a softmax over channels.
+    score is the logit less that of the baseline, which the softmax removes. The
+    authors' code weighs by the class probability instead, without that softmax.
 
-    Cost: `C` images go through the network for each image, once for all classes:
-    1,024 for a MobileNet, 2,048 for a ResNet50. They go `batch_size` at a time, so
-    that memory does not grow with the batch or `C`; time does.
+    `C` images go through the network for each image, once for all classes: 1,024 for
+    a MobileNet, 2,048 for a ResNet50.
 
     Args:
         layer: As in `GradCAM`.

@@ -53,23 +53,14 @@ def resize_to_input(images: Any, size: tuple[int, int]) -> Any:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Evidence:
-    """One batch on its way through the classifier, for a map to read.
-
-    Attributes:
-        split: The classifier, split where the map is read.
-        images: float32 `(B, H, W, 3)` at the input size.
-        features: `(B, h, w, C)`.
-        logits: float32 `(B, num_classes)`.
-        around: What else the tail takes.
-        class_ids: int32 `(B, K)`, each within range; set before maps are read.
-    """
+    """One batch on its way through the classifier, for a map to read."""
 
     split: SplitModel
-    images: Any
-    features: Any
-    logits: Any
-    around: list[Any]
-    class_ids: Any = None
+    images: Any  # float32 (B, H, W, 3) at the input size
+    features: Any  # (B, h, w, C)
+    logits: Any  # float32 (B, num_classes)
+    around: list[Any]  # what else the tail takes
+    class_ids: Any = None  # int32 (B, K), each within range
 
     def tail(self, features: Any) -> Any:
         """Logits of other features of these images."""

@@ -49,14 +49,9 @@ def graph_of(tensor: Any) -> list[Node]:
 class SplitModel:
     """A classifier that can be run up to a layer, and on from there.
 
-    Attributes:
-        network: Model from images to a list: features, logits and `around`.
-        features: Symbolic output of the layer.
-        logits: Symbolic logits, before a softmax.
-        around: Symbolic tensors that the tail takes beside the features: the other
-            branches of skip connections that the layer lies inside of.
-        dense: The `Dense` layer, if the features are what the pooling of the head
-            reads, else `None`.
+    `network` goes from images to a list: features, logits before a softmax, and
+    `around`, the other branches of skip connections that the layer lies inside of.
+    `dense` is the last layer, if the features are what the pooling of the head reads.
     """
 
     network: keras.Model
@@ -89,21 +84,10 @@ class SplitModel:
 def split_at(model: keras.Model, layer: str | None = None) -> SplitModel:
     """Splits a classifier at the output of a layer; layers and weights are shared.
 
-    The layer may be anywhere in the graph, also inside a skip connection: what goes
-    around it is a further input of the tail, so that a gradient by the features is
-    the one with all else held fixed. It may lie inside a model that is itself a layer,
-    such as the backbone of a fine-tuned classifier.
-
-    Without a `layer`, the features are those that the pooling of the head reads.
-
-    Example:
-    >>> images = keras.Input((8, 6, 3))
-    >>> x = keras.layers.Conv2D(4, 3, name="last")(images)
-    >>> x = keras.layers.Dense(2, activation="softmax")(keras.layers.Flatten()(x))
-    >>> split = split_at(keras.Model(images, x), "last")
-    >>> features, logits = split.network(keras.ops.ones((1, 8, 6, 3)))
-    >>> tuple(features.shape), tuple(split.tail([features]).shape)
-    ((1, 6, 4, 4), (1, 2))
+    The layer may be inside a skip connection: what goes around it is a further input
+    of the tail, so that a gradient by the features is the one with all else held
+    fixed. It may lie inside a model that is itself a layer. Without a `layer`, the
+    features are those that the pooling of the head reads.
     """
     pool, dense = _pool_and_dense(model) if layer is None else (None, None)
     if not getattr(model, "inputs", None) or len(model.outputs) != 1:

@@ -11,7 +11,12 @@ from keras_wsol.arguments import check_integer, check_number
 from keras_wsol.boxes import largest_boxes, top_boxes
 from keras_wsol.cam import score_maps
 from keras_wsol.cam.score_map import Evidence, look, score_map_of
-from keras_wsol.models.localizer_batches import called_with, cleaned, measured_with
+from keras_wsol.models.localizer_batches import (
+    called_with,
+    checked_metrics,
+    cleaned,
+    measured_with,
+)
 from keras_wsol.models.tune import TunedThreshold, tune_threshold
 
 _SETTINGS = ("cam_threshold", "top_k", "max_boxes", "score_map")
@@ -123,13 +128,7 @@ class Localizer(keras.Model):
             self._split = value.split(self.model)
             return value
         if name == "cam_threshold":
-            value = check_number(name, value)
-            if value == 1:  # above the maximum there is no cell
-                raise ValueError(
-                    "`cam_threshold` must be a number in [0, 1). Received: "
-                    "cam_threshold=1."
-                )
-            return value
+            return check_share_below_1(name, value)
         return check_integer(
             name, value, high=self.num_classes if name == "top_k" else None
         )
@@ -177,16 +176,7 @@ class Localizer(keras.Model):
     def find_maps(
         self, images: Any, class_ids: Any = None, static_shapes: bool = False
     ) -> dict[str, Any]:
-        """Returns `"logits"`, `"class_ids"` and `"score_maps"`, and finds no boxes.
-
-        Args:
-            images: As in the call, no dictionary.
-            class_ids: As in the call.
-            static_shapes: As in the call.
-
-        Returns:
-            A dictionary, as the call's.
-        """
+        """Returns the call's `"logits"`, `"class_ids"`, `"score_maps"`: no boxes."""
         evidence = self._look(images, static_shapes)
         if class_ids is None:
             class_ids = ops.top_k(evidence.logits, self.top_k)[1]
@@ -197,6 +187,11 @@ class Localizer(keras.Model):
         # Repeats a map that is the same for all classes.
         maps = ops.where(exists[..., None, None], self._maps(evidence, chosen), 0.0)
         return {"logits": evidence.logits, "class_ids": class_ids, "score_maps": maps}
+
+    def features(self, images: Any) -> tuple[Any, Any]:
+        """Returns what the score map reads, `(B, h, w, C)`, and logits, in float32."""
+        evidence = self._look(images, static_shapes=False)
+        return ops.cast(evidence.features, "float32"), evidence.logits
 
     def _look(self, images: Any, static_shapes: bool) -> Evidence:
         """Runs images through the classifier."""
@@ -267,11 +262,10 @@ class Localizer(keras.Model):
             ValueError: Two have one name, or one looks at more classes than the model
                 has.
         """
-        self._measures = _checked_metrics(metrics, self.num_classes)
+        self._measures = checked_metrics(metrics, self.num_classes)
         super().compile(**{"optimizer": None, **kwargs})
 
     def get_compile_config(self) -> dict[str, Any]:
-        """Returns nothing: a loaded localizer is compiled anew."""
         return {}
 
     @property
@@ -294,42 +288,21 @@ class Localizer(keras.Model):
 
         Args:
             x: Batches: a `tf.data.Dataset`, a `keras.utils.PyDataset` or any other
-                iterable of dictionaries with `"images"`, `"class_ids"` and
-                `"boxes"`; other keys are left out. Or one such dictionary of arrays
-                that hold the whole split. Batches may differ in size.
+                iterable of dictionaries with `"images"`, `"class_ids"` and `"boxes"`.
+                Or one such dictionary of arrays that hold the whole split.
             **kwargs: Passed on to `keras.Model.evaluate` (`verbose`, `return_dict`).
 
         Returns:
             One number a metric, by name with `return_dict=True`.
-
-        Raises:
-            TypeError: A batch is no dictionary.
-            ValueError: A batch lacks a key.
         """
         return super().evaluate(cleaned(x, measured_with), **kwargs)
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Localizes images, or batches of images or dictionaries, as the call does.
-
-        Args:
-            x: Images, a dictionary as in the call, or batches of either.
-            *args: Passed on to `keras.Model.predict`.
-            **kwargs: Passed on to `keras.Model.predict`.
-
-        Returns:
-            The call's dictionary, of NumPy arrays.
-        """
+        """Localizes images or a dictionary as in the call, or batches of either."""
         return super().predict(cleaned(x, called_with), *args, **kwargs)
 
     def predict_on_batch(self, x: Any) -> dict[str, Any]:
-        """Localizes one batch, as `predict` does.
-
-        Args:
-            x: Images, or a dictionary as in the call.
-
-        Returns:
-            The call's dictionary, of NumPy arrays.
-        """
+        """Localizes one batch of images, or one dictionary as in the call."""
         return super().predict_on_batch(called_with(x))
 
     def get_config(self) -> dict[str, Any]:
@@ -356,6 +329,14 @@ class Localizer(keras.Model):
             for name in ("model", "score_map")
         }
         return cls(**{**config, **objects})
+
+
+def check_share_below_1(name: str, value: Any) -> float:
+    """Returns `value` if it is a number in [0, 1)."""
+    value = check_number(name, value)
+    if value == 1:  # above the maximum there is no cell
+        raise ValueError(f"`{name}` must be a number in [0, 1). Received: {name}=1.")
+    return value
 
 
 def _pixels_a_cell(images: Any, size: tuple[int, int]) -> Any:
@@ -387,24 +368,3 @@ def _boxes(
     boxes = ops.reshape(boxes, (-1, count, 4))
     valid = boxes[..., 2] > boxes[..., 0]
     return {"boxes": boxes * scale, "valid": valid, **several}
-
-
-def _checked_metrics(metrics: Any, num_classes: int) -> list[keras.metrics.Metric]:
-    metrics = list(metrics or ())
-    for metric in metrics:
-        if not isinstance(metric, keras.metrics.Metric):
-            raise TypeError(
-                "`metrics` must hold Keras metrics. Received: an object of type "
-                f"{type(metric).__name__}."
-            )
-        if getattr(metric, "top_k", 1) > num_classes:
-            raise ValueError(
-                f"`top_k` of {metric.name!r} must be at most {num_classes}, the "
-                f"number of classes. Received: top_k={metric.top_k}."
-            )
-    names = [metric.name for metric in metrics]
-    if len(set(names)) < len(names):
-        raise ValueError(
-            f"`metrics` must have names of their own: use `name`. Received: {names}."
-        )
-    return metrics

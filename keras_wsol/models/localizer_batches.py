@@ -1,4 +1,4 @@
-"""Batches as a localizer takes them: without paths and other strings."""
+"""What `predict` and `evaluate` of a localizer take: batches and metrics."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -35,7 +35,7 @@ def measured_with(batch: Any) -> dict[str, Any]:
 
 
 def cleaned(batches: Any, take: Callable[[Any], Any]) -> Any:
-    """Returns batches, or one, of which `take` has been applied to each."""
+    """Applies `take` to batches, or to one: paths and other strings stay outside."""
     if isinstance(batches, Mapping):
         return take(batches)
     if hasattr(batches, "element_spec"):  # tf.data: stays in its graph
@@ -76,3 +76,25 @@ def _each(batches: Iterable[Any], take: Callable[[Any], Any]) -> Iterator[Any]:
 def _as_inputs(batch: Any) -> Any:
     # Keras takes no bare dictionary here.
     return batch if isinstance(batch, tuple) else (batch,)
+
+
+def checked_metrics(metrics: Any, num_classes: int) -> list[keras.metrics.Metric]:
+    """Returns a list of metrics that can measure a localizer."""
+    metrics = list(metrics or ())
+    for metric in metrics:
+        if not isinstance(metric, keras.metrics.Metric):
+            raise TypeError(
+                "`metrics` must hold Keras metrics. Received: an object of type "
+                f"{type(metric).__name__}."
+            )
+        if getattr(metric, "top_k", 1) > num_classes:
+            raise ValueError(
+                f"`top_k` of {metric.name!r} must be at most {num_classes}, the "
+                f"number of classes. Received: top_k={metric.top_k}."
+            )
+    names = [metric.name for metric in metrics]
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"`metrics` must have names of their own: use `name`. Received: {names}."
+        )
+    return metrics

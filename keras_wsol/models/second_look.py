@@ -10,7 +10,7 @@ from keras import ops
 from keras_wsol.arguments import check_number
 from keras_wsol.boxes import largest_boxes
 from keras_wsol.cam.score_map import Evidence, look
-from keras_wsol.models.localizer import Localizer
+from keras_wsol.models.localizer import Localizer, check_share_below_1
 
 
 @keras.saving.register_keras_serializable(package="keras_wsol")
@@ -48,12 +48,7 @@ class SecondLook(Localizer):
             localizer.max_boxes,
             **{"name": "second_look", **kwargs},
         )
-        self.crop_threshold = check_number("crop_threshold", crop_threshold)
-        if crop_threshold == 1:  # above the maximum there is no cell
-            raise ValueError(
-                "`crop_threshold` must be a number in [0, 1). Received: "
-                "crop_threshold=1."
-            )
+        self.crop_threshold = check_share_below_1("crop_threshold", crop_threshold)
         self.margin = check_number("margin", margin)
 
     def _look(self, images: Any, static_shapes: bool) -> Evidence:

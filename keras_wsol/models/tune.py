@@ -98,6 +98,11 @@ def _batches(
     localizer: keras.Model, held_out: Any, view: str, batch_size: int
 ) -> Iterator[dict[str, Any]]:
     if not isinstance(held_out, ImageDataset):
+        if view != "whole":
+            raise ValueError(
+                "`view` is for an `ImageDataset`; batches are taken as they are. "
+                f"Received: view={view!r}."
+            )
         yield from map(measured_with, held_out)
         return
     if held_out.boxes is None:
@@ -115,7 +120,14 @@ def _ious(
 ) -> np.ndarray:
     """IoU of the box of the true class at every threshold, `(B, T)`."""
     images, boxes = np.asarray(batch["images"]), np.asarray(batch["boxes"], "float32")
-    inputs = {"images": images, "class_ids": np.asarray(batch["class_ids"])}
+    class_ids = np.asarray(batch["class_ids"])
+    wrong = class_ids[(class_ids < 0) | (class_ids >= localizer.num_classes)]
+    if len(wrong):
+        raise ValueError(
+            f"`class_ids` must be in [0, {localizer.num_classes}), the classes of the "
+            f"model. Received: {np.unique(wrong)[:8]}."
+        )
+    inputs = {"images": images, "class_ids": class_ids}
     maps = localizer.predict_on_batch(inputs)["score_maps"][:, 0]
     # True boxes in cells of the maps.
     scale = np.float32(maps.shape[1:]) / np.float32(images.shape[1:3])

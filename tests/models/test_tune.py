@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_wsol import data, viz
-from keras_wsol.evaluation import compare_thresholds, tune_threshold
+from keras_wsol import data
 from keras_wsol.models import Localizer
-from keras_wsol.models.second_look import ObjectCrop
 from tests.evaluation.painted_split import NAMES, in_view, split_of
 from tests.labels.rectangles import draw, localizer
 from tests.models.painted import expected_maps, painted_classifier
@@ -41,21 +39,25 @@ def ious(split):
     return expected_ious(painted_classifier(), split)
 
 
+@pytest.fixture(scope="module")
+def painted():
+    return Localizer(painted_classifier(class_names=NAMES))
+
+
 @pytest.mark.parametrize("criterion", ["mean_iou", "gt_known_loc"])
-def test_figures_are_those_of_loops(criterion, split, ious):
-    found = tune_threshold(
-        painted_classifier(class_names=NAMES),
+def test_figures_are_those_of_loops(criterion, split, ious, painted):
+    found = painted.tune(
         split,
-        criterion=criterion,
+        criterion,
         num_thresholds=40,
         draws=50,
         seed=3,
     )
     by = {"mean_iou": ious, "gt_known_loc": (ious >= 0.5).astype(float)}
     best = middle_of_best(by[criterion].mean(axis=0))
-    assert found.cam_threshold == CUTS[best]
+    assert found.cam_threshold == painted.cam_threshold == CUTS[best]
     assert found.criterion == criterion
-    assert (found.num_images, found.num_skipped) == (9, 0)
+    assert found.num_images == 9
     np.testing.assert_allclose(found.thresholds, CUTS)
     np.testing.assert_allclose(found.mean_iou_curve, ious.mean(0), atol=1e-5)
     np.testing.assert_allclose(found.gt_known_curve, (ious >= 0.5).mean(0), atol=1e-9)
@@ -97,39 +99,46 @@ def test_from_a_folder_and_a_csv_of_boxes(tmp_path):
     names = ("red", "green", "blue")
     images = data.image_folder(tmp_path / "images", class_names=names)
     some = data.boxes_from_csv(images, tmp_path / "boxes.csv")
-    found = tune_threshold(localizer(class_names=names), some, draws=20)
+    tuned = localizer(class_names=names)
+    found = tuned.tune(some, draws=20)
     # The step from 1/2 to 1 is crossed half way: at 3/4 the box is exact. A map is cut
     # there before it is smoothed again, so a small range of cuts gives that box.
     assert found.cam_threshold == pytest.approx(0.75, abs=0.07)
     assert found.mean_iou == 1
     assert found.held_out_mean_iou == 1
     assert found.interval[0] == found.interval[1] == pytest.approx(found.cam_threshold)
-    assert (found.num_images, found.num_skipped) == (6, 1)
-    # It is what a `Localizer` takes.
-    tuned = localizer(class_names=names, cam_threshold=found.cam_threshold)
-    box = np.asarray(tuned(some.image(0)[None], class_ids=[0])["boxes"])[0, 0]
+    assert found.num_images == 6
+    box = tuned.predict({"images": some.image(0)[None], "class_ids": np.zeros(1, int)})
+    box = box["boxes"][0, 0]
     np.testing.assert_allclose(box, some.boxes[0, 0])
 
 
-def test_a_test_split_is_refused(split):
+def test_a_test_split_is_refused(split, painted):
     test = dataclasses.replace(split, split="test")
     message = "Thresholds are chosen on this split.*`allow_test=True`.*split='test'"
+    before = painted.cam_threshold
     with pytest.raises(ValueError, match=message):
-        tune_threshold(painted_classifier(), test)
-    model = painted_classifier(class_names=NAMES)
+        painted.tune(test)
+    assert painted.cam_threshold == before
     options = {"num_thresholds": 20, "draws": 5}
-    found = tune_threshold(model, test, allow_test=True, **options)
+    found = painted.tune(test, allow_test=True, **options)
     # Two results are compared by identity: they hold arrays.
-    assert found != tune_threshold(model, split, **options)
+    assert found != painted.tune(split, **options)
     assert hash(found)
 
 
-def test_batches_do_as_well(split):
-    model = painted_classifier(class_names=NAMES)
-    batches = split.batches(4, with_boxes=True, image_size=(24, 36))
+def test_batches_do_as_well(split, painted):
+    batch = {
+        "images": split.images,
+        "class_ids": split.class_ids,
+        "boxes": split.boxes,
+        "paths": split.paths,
+    }
+    batches = [
+        {k: v[part] for k, v in batch.items()} for part in (slice(4), slice(4, 9))
+    ]
     one, other = (
-        tune_threshold(model, source, num_thresholds=20, draws=5)
-        for source in (split, batches)
+        painted.tune(source, num_thresholds=20, draws=5) for source in (split, batches)
     )
     assert one.cam_threshold == other.cam_threshold
     assert one.mean_iou == pytest.approx(other.mean_iou)
@@ -139,64 +148,24 @@ def test_batches_do_as_well(split):
     ("options", "message"),
     [
         ({"criterion": "iou"}, "`criterion` must be one of"),
-        ({"draws": 0}, "`draws` must be an integer of at least 1"),
+        ({"draws": 0}, "`draws` must be an integer >= 1"),
         ({"num_thresholds": 0}, "`num_thresholds` must be an integer"),
     ],
 )
-def test_arguments(options, message, split):
+def test_arguments(options, message, split, painted):
     with pytest.raises(ValueError, match=message):
-        tune_threshold(painted_classifier(), split, **options)
+        painted.tune(split, **options)
 
 
-def test_images_without_boxes_or_too_few(split):
+def test_wrong_images(split, painted):
     with pytest.raises(ValueError, match="has no boxes"):
-        tune_threshold(painted_classifier(), dataclasses.replace(split, boxes=None))
-    with pytest.raises(ValueError, match="at least two images that can be read"):
-        tune_threshold(painted_classifier(), split.take([0], "one"))
-
-
-@pytest.mark.parametrize("class_ids", ["predicted", "known"])
-def test_the_sheet_shows_the_boxes_of_each_threshold(class_ids, split):
-    model = painted_classifier(class_names=NAMES)
-    found = compare_thresholds(
-        model, split, [7, 2], (0.2, 0.7), class_ids=class_ids, cell_size=60
-    )
-    _, logits, maps = expected_maps(model, split.images)
-    ids = logits.argmax(1) if class_ids == "predicted" else split.class_ids
-    assert (logits.argmax(1) != split.class_ids)[[7, 2]].any()
-    expected = viz.threshold_sheet(
-        split.images[[7, 2]],
-        [maps[n, ids[n]] for n in (7, 2)],
-        (0.2, 0.7),
-        split.boxes[[7, 2]],
-        cell_size=60,
-    )
-    # Maps of loops differ in the last digits, which colours show as one level.
-    assert np.abs(found.astype(int) - expected).max() <= 2
-    with pytest.raises(ValueError, match="`class_ids` must be one of"):
-        compare_thresholds(model, split, [0], class_ids="true")
-
-
-def test_a_sheet_of_known_classes_takes_no_second_look(split, monkeypatch):
-    def crop(*_, **__):
-        raise AssertionError("a second look was taken")
-
-    localizer = Localizer(painted_classifier(class_names=NAMES), second_look=True)
-    monkeypatch.setattr(ObjectCrop, "call", crop)
-    assert compare_thresholds(localizer, split, [1], (0.5,), class_ids="known").any()
-    with pytest.raises(AssertionError, match="a second look"):
-        compare_thresholds(localizer, split, [1], (0.5,), class_ids="predicted")
-
-
-def test_a_sheet_of_files_leaves_out_what_cannot_be_read(tmp_path):
-    image = draw((24, 36), (0, 200, (4, 4, 20, 16)))
-    Image.fromarray(image).save(tmp_path / "1.png")
-    (tmp_path / "2.png").write_bytes(b"")
-    images = data.image_files(tmp_path)
-    both, one = (
-        compare_thresholds(localizer(), images, indices, (0.5,), cell_size=60)
-        for indices in ([1, 0], [0])
-    )
-    np.testing.assert_array_equal(both, one)
-    with pytest.raises(ValueError, match="needs at least one image"):
-        compare_thresholds(localizer(), images, [1])
+        painted.tune(dataclasses.replace(split, boxes=None))
+    with pytest.raises(ValueError, match="at least two images"):
+        painted.tune(split.take([0], "one"))
+    batch = {"images": split.images[:2], "class_ids": [0, 7], "boxes": split.boxes[:2]}
+    with pytest.raises(ValueError, match=r"`class_ids` must be in \[0, 7\).*\[7\]"):
+        painted.tune([batch])
+    with pytest.raises(ValueError, match=r"Missing: \['boxes'\]"):
+        painted.tune([{"images": 0, "class_ids": 0}])
+    with pytest.raises(ValueError, match="`view` is for an `ImageDataset`"):
+        painted.tune([batch], view="center_crop")

@@ -1,7 +1,7 @@
 """Checks of arguments: each returns the value, or says what was expected and came."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -68,20 +68,3 @@ def plain(value: Any) -> Any:
 def _received(name: str, value: Any, with_type: bool = False) -> str:
     kind = f" (of type {type(value).__name__})" if with_type else ""
     return f"Received: {name}={value!r}{kind}."
-
-
-def fill_options(
-    name: str, options: Mapping[str, Any] | None, defaults: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Returns `defaults` with those of `options` in their place."""
-    if options is not None and not isinstance(options, Mapping):
-        raise TypeError(
-            f"`{name}` must be a dictionary. Received: {options!r} (of type "
-            f"{type(options).__name__})."
-        )
-    filled = {**defaults, **(options or {})}
-    if set(filled) != set(defaults):
-        raise ValueError(
-            f"`{name}` may hold {sorted(defaults)}. Received: {sorted(options or {})}."
-        )
-    return filled

@@ -45,12 +45,9 @@ def channel_attention(features: Any) -> Any:
 
 
 def _mean(features: Any, axes: tuple[int, ...]) -> Any:
-    """The mean in float32, divided after the sum.
-
-    In float16 the sum over some thousand channels overflows. The gradient of `ops.mean`
-    divides a map of the size of the features, that of a sum and a division one of the
-    size of the attention: a fifth of ADL's cost.
-    """
+    """The mean in float32: in float16 the sum over some thousand channels overflows."""
+    # The gradient of `ops.mean` divides a map of the size of the features, that of a
+    # sum and a division one of the size of the attention: a fifth of ADL's cost.
     features = ops.cast(features, "float32")
     shape = ops.shape(features)
     count = math.prod(shape[axis] for axis in axes)
@@ -74,8 +71,8 @@ def importance_map(attention: Any) -> Any:
 def drop_mask(attention: Any, threshold: float) -> Any:
     """Drops each cell, or channel, that reaches `threshold` times the maximum.
 
-    The maximum itself is always dropped. A dead map (maximum not above zero) drops
-    nothing: its cut would lie at or above every value.
+    The maximum itself is always dropped. A dead map, whose maximum is not above zero,
+    drops nothing.
 
     Args:
         attention: float32 tensor `(B, ...)`, such as `(B, H, W, 1)` or `(B, 1, 1, C)`.
@@ -104,7 +101,7 @@ def background_mask(attention: Any, threshold: float) -> Any:
 
     Example:
     >>> import numpy as np
-    >>> attention = np.array([1.0, 2.0, 3.0, 4.0], "float32").reshape(1, 2, 2, 1)
+    >>> attention = np.array([[[[1.0], [2.0], [3.0], [4.0]]]], "float32")
     >>> ops.convert_to_numpy(background_mask(attention, 0.6)).ravel().tolist()
     [0.0, 0.0, 1.0, 1.0]
     """
@@ -115,14 +112,7 @@ def background_mask(attention: Any, threshold: float) -> Any:
 
 
 def dropped_share(mask: Any) -> Any:
-    """Share of a mask `(B, ...)` that is 0, for each sample: float32 `(B,)`.
-
-    Example:
-    >>> import numpy as np
-    >>> mask = np.array([[0.0, 1.0, 1.15, 1.0], [1.0, 1.0, 1.0, 1.0]], "float32")
-    >>> ops.convert_to_numpy(dropped_share(mask)).tolist()
-    [0.25, 0.0]
-    """
+    """Share of a mask `(B, ...)` that is 0, for each sample: float32 `(B,)`."""
     mask = ops.convert_to_tensor(mask)
     axes = tuple(range(1, len(mask.shape)))
     return ops.mean(ops.cast(mask == 0, "float32"), axis=axes)
@@ -176,9 +166,8 @@ def _window_maximum(cells: Any, size: int) -> Any:
 def window_count(cells: Any, height: Any, width: Any) -> Any:
     """Counts, for each cell, the set cells in the window around it, as int32.
 
-    The window of row `i` is `i - (h - 1) // 2 .. i + h // 2`, cut at the border: seen
-    from a set cell `s` of an even window, `s - h / 2 .. s + h / 2 - 1` count it. Sizes
-    may be tensors, for maps of unknown height and width.
+    The window of row `i` is `i - (h - 1) // 2 .. i + h // 2`, cut at the border. Sizes
+    may be tensors.
     """
     counts = ops.cast(cells, "int32")
     for axis, size in ((1, height), (2, width)):
@@ -200,11 +189,8 @@ def _running_count(counts: Any, axis: int, size: Any) -> Any:
 
 
 def channels_below_min_multiple(attention: Any, multiple: float) -> Any:
-    """Marks channels whose magnitude is below a multiple of the smallest live one.
-
-    Live is a magnitude above zero: after a ReLU some channel means are exactly 0, and
-    a multiple of 0 would mark nothing. Dead channels are marked, unless all are dead.
-    """
+    """Marks channels whose magnitude is below a multiple of the smallest live one."""
+    # After a ReLU some means are exactly 0, and a multiple of 0 would mark nothing.
     magnitude = ops.abs(attention)
     live = magnitude > 0
     infinity = ops.full_like(magnitude, float("inf"))
@@ -282,13 +268,10 @@ def focus_neighbours(mask: Any, focus: float, accumulate: bool = False) -> Any:
 
 
 class Parts(NamedTuple):
-    """The two summands of a map: `(B, H, W, 1)` and `(B, 1, 1, C)`.
+    """The two summands of a map: to draw between maps, none of their sums is made."""
 
-    The sum has the size of the features, which a draw between two maps does not need.
-    """
-
-    cells: Any
-    channels: Any
+    cells: Any  # (B, H, W, 1)
+    channels: Any  # (B, 1, 1, C)
 
 
 def fuse(
@@ -298,11 +281,7 @@ def fuse(
     channel_weight: float,
     branches: str = "fused",
 ) -> tuple[Parts, Parts]:
-    """Adds enhancements to masks: P_ME and C_ME (Eq. 13 and 14).
-
-    `"fused"` crosses the branches; with any other value of `branches` each mask gets
-    the enhancement of its own branch.
-    """
+    """Adds enhancements to masks (Eq. 13 and 14), to P_ME and C_ME if `"fused"`."""
     for_position = channel_weight * maps["channel_enhancement"]
     for_channel = position_weight * maps["position_enhancement"]
     if branches == "fused":
@@ -398,11 +377,7 @@ def _first_maximum(values: Any, axis: int) -> Any:
 
 
 def random_square(uniform: Any, height: Any, width: Any, size: int) -> Any:
-    """Drops the square around one pixel of each image, cut at the border.
-
-    The draws `uniform` `(B, 2)` from [0, 1) place the centre down and across; every
-    pixel is as likely as any other. Squares lie as in `grow_blocks`.
-    """
+    """Drops the square around one pixel, which `uniform` `(B, 2)` places in [0, 1)."""
     uniform = ops.convert_to_tensor(uniform)
     rows = _segment(uniform[:, 0:1], height, size)
     columns = _segment(uniform[:, 1:2], width, size)

@@ -8,9 +8,7 @@ from keras import ops
 
 from keras_wsol import masks
 from keras_wsol.arguments import check_bool, check_integer
-
-# Far from 1, so that blocks with neighbouring seeds do not start from the same weights.
-SEED_STEP = 1_000_003
+from keras_wsol.layers.attention_mask import SEED_STEP
 
 
 class AttentionGate(keras.layers.Layer):

@@ -9,6 +9,8 @@ from keras_wsol import masks
 from keras_wsol.arguments import check_bool, check_choice, check_number
 
 DRAWS = ("batch", "sample")
+# Far from 1, so that layers with neighbouring seeds share no draws or first weights.
+SEED_STEP = 1_000_003
 
 
 class AttentionMask(keras.layers.Layer):

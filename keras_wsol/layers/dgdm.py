@@ -7,11 +7,13 @@ from keras import ops
 
 from keras_wsol import masks
 from keras_wsol.arguments import check_bool, check_choice, check_integer, check_number
-from keras_wsol.layers.attention_mask import AttentionMask, MaskOrImportance
+from keras_wsol.layers.attention_mask import (
+    SEED_STEP,
+    AttentionMask,
+    MaskOrImportance,
+)
 
 SELECTIONS = ("min_multiple", "top_k")
-# Far from 1, so that modules with neighbouring seeds do not share the draws of a half.
-SEED_OF_SAGD = 1_000_003
 
 
 @keras.saving.register_keras_serializable(package="keras_wsol")
@@ -284,7 +286,7 @@ class DGDM(AttentionMask):
             draw,
             use_importance_map,
             use_drop_mask,
-            seed=None if seed is None else seed + SEED_OF_SAGD,
+            seed=None if seed is None else seed + SEED_STEP,
             dtype=self.dtype_policy,
             name="sagd",
         )

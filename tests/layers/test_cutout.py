@@ -88,47 +88,6 @@ def test_gradient_flows_through_kept_pixels_alone():
     assert_equal(gradient, weights * kept)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "error", "message"),
-    [
-        (
-            {"size": 0},
-            ValueError,
-            r"^`size` must be an integer >= 1\. Received: size=0\.$",
-        ),
-        (
-            {"size": 0.5},
-            TypeError,
-            r"`size` must be an integer >= 1\. Received: size=0\.5 \(of type float\)",
-        ),
-        (
-            {"fill_value": None},
-            TypeError,
-            r"^`fill_value` must be a finite number, or one for each channel\. "
-            r"Received: fill_value=None \(of type NoneType\)\.$",
-        ),
-        (
-            {"fill_value": "black"},
-            TypeError,
-            r"`fill_value` must be .* fill_value='black' \(of type str\)\.",
-        ),
-        (
-            {"fill_value": (1.0, "2", 3.0)},
-            TypeError,
-            r"`fill_value` must be .* Received: fill_value='2' \(of type str\)\.",
-        ),
-        (
-            {"fill_value": [0.0, float("nan")]},
-            ValueError,
-            r"`fill_value` must be .* Received: fill_value=nan\.",
-        ),
-    ],
-)
-def test_bad_arguments(arguments, error, message):
-    with pytest.raises(error, match=message):
-        Cutout(**arguments)
-
-
 def test_colour_of_another_number_of_channels():
     layer = Cutout(fill_value=(1.0, 2.0, 3.0))
     message = (

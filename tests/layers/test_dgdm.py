@@ -208,36 +208,3 @@ def test_gradient_equals_that_of_the_reference(drop_rate):
         weights,
     )
     np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error", "message"),
-    [
-        (
-            {"drop_probability": 2},
-            ValueError,
-            r"^`drop_probability` must be a number in \[0, 1\]\. "
-            r"Received: drop_probability=2\.$",
-        ),
-        (
-            {"drop_rate": "0.5"},
-            TypeError,
-            r"^`drop_rate` must be a number in \[0, 1\]\. "
-            r"Received: drop_rate='0\.5' \(of type str\)\.$",
-        ),
-        (
-            {"selection": None},
-            ValueError,
-            r"`selection` must be .* Received: selection=None\.",
-        ),
-        (
-            {"block_size": -3},
-            ValueError,
-            r"`block_size` must be .* Received: block_size=-3\.",
-        ),
-        ({"draw": "both"}, ValueError, r"`draw` must be .* Received: draw='both'\."),
-    ],
-)
-def test_bad_arguments(arguments, error, message):
-    with pytest.raises(error, match=message):
-        DGDM(**arguments)

@@ -128,38 +128,3 @@ def test_gradient_is_the_mask(rescale):
     mask = random_mask(replayed(10, features.shape), 0.4, 2)
     gradient = input_gradient(held_draw(layer, features.shape), features, weights)
     assert_equal(gradient, weights * (normalized(mask) if rescale else mask))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error", "message"),
-    [
-        (
-            {"rate": 1.5},
-            ValueError,
-            r"^`rate` must be a number in \[0, 1\]\. Received: rate=1\.5\.$",
-        ),
-        (
-            {"block_size": 0},
-            ValueError,
-            r"^`block_size` must be an integer >= 1\. Received: block_size=0\.$",
-        ),
-        (
-            {"block_size": 3.0},
-            TypeError,
-            r"`block_size` must be .* Received: block_size=3\.0 \(of type float\)\.",
-        ),
-        (
-            {"per_channel": 1},
-            TypeError,
-            r"`per_channel` must be a boolean\. Received: per_channel=1 ",
-        ),
-        (
-            {"rescale": "yes"},
-            TypeError,
-            r"`rescale` must be a boolean\. Received: rescale='yes' ",
-        ),
-    ],
-)
-def test_bad_arguments(arguments, error, message):
-    with pytest.raises(error, match=message):
-        DropBlock2D(**arguments)

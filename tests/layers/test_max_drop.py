@@ -129,39 +129,3 @@ def test_gradient_is_the_mask(variant, rescale):
         features, replayed(7, draw_shape(features, variant)), **arguments
     )
     assert_equal(gradient, weights * dropped / features)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error", "message"),
-    [
-        (
-            {"rate": -0.1},
-            ValueError,
-            r"^`rate` must be a number in \[0, 1\]\. Received: rate=-0\.1\.$",
-        ),
-        (
-            {"variant": "channel"},
-            ValueError,
-            r"^`variant` must be one of \['feature_wise', 'channel_wise'\]\. "
-            r"Received: variant='channel'\.$",
-        ),
-        (
-            {"block_size": 0},
-            ValueError,
-            r"`block_size` must be an integer >= 1\. Received: block_size=0\.",
-        ),
-        (
-            {"block_size": "adaptive"},
-            TypeError,
-            r"`block_size` must be .* block_size='adaptive' \(of type str\)\.",
-        ),
-        (
-            {"rescale": None},
-            TypeError,
-            r"`rescale` must be a boolean\. Received: rescale=None ",
-        ),
-    ],
-)
-def test_bad_arguments(arguments, error, message):
-    with pytest.raises(error, match=message):
-        MaxDrop(**arguments)

@@ -141,48 +141,6 @@ def test_block_in_a_residual_branch():
     assert_equal(outputs, features + squeeze_excite(branched, weights, ratio=2))
 
 
-@pytest.mark.parametrize(
-    ("arguments", "error", "message"),
-    [
-        (
-            {"ratio": 0},
-            ValueError,
-            r"^`ratio` must be an integer >= 1\. Received: ratio=0\.$",
-        ),
-        (
-            {"ratio": 0.25},
-            TypeError,
-            r"^`ratio` must be an integer >= 1\. "
-            r"Received: ratio=0\.25 \(of type float\)\.$",
-        ),
-        (
-            {"ratio": True},
-            TypeError,
-            r"`ratio` must be .* Received: ratio=True \(of type bool\)",
-        ),
-        (
-            {"activation": "reluu"},
-            ValueError,
-            r"^`activation` must be an activation: a function, or a name of "
-            r"`keras\.activations`\. Received: activation='reluu'\.$",
-        ),
-        (
-            {"gate_activation": 3},
-            ValueError,
-            r"^`gate_activation` must be .* Received: gate_activation=3\.$",
-        ),
-        (
-            {"use_bias": 1},
-            TypeError,
-            r"^`use_bias` must be a boolean\. Received: use_bias=1 \(of type int\)\.$",
-        ),
-    ],
-)
-def test_bad_arguments(arguments, error, message):
-    with pytest.raises(error, match=message):
-        SqueezeExcite(**arguments)
-
-
 def test_channels_have_to_be_known():
     with pytest.raises(
         ValueError,

@@ -118,30 +118,3 @@ def test_gradient_is_the_mask(magnitude):
     gradient = input_gradient(held_draw(layer, features.shape), features, weights)
     output = targeted_dropout(features, uniforms(7, features), kind=magnitude)
     assert_equal(gradient, weights * (output != 0.0))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error", "message"),
-    [
-        (
-            {"target_fraction": 2},
-            ValueError,
-            r"^`target_fraction` must be a number in \[0, 1\]\. "
-            r"Received: target_fraction=2\.$",
-        ),
-        (
-            {"rate": "0.5"},
-            TypeError,
-            r"`rate` must be .* Received: rate='0\.5' \(of type str\)\.",
-        ),
-        (
-            {"magnitude": "l1"},
-            ValueError,
-            r"^`magnitude` must be one of \['l2', 'mean'\]\. "
-            r"Received: magnitude='l1'\.$",
-        ),
-    ],
-)
-def test_bad_arguments(arguments, error, message):
-    with pytest.raises(error, match=message):
-        TargetedDropout(**arguments)

@@ -120,7 +120,7 @@ def evaluate(
     if tune_on is not None:
         held_out = measure(localizer, tune_on, view, thresholds, **options)
         tuned = best_index(held_out.right_by_threshold())
-        choices["tuned"] = best_index(_centre(held_out, size)[0])
+        choices["tuned"] = best_index(count_centre(held_out, size)[0])
     table = measure(
         localizer,
         test,
@@ -132,7 +132,7 @@ def evaluate(
         **options,
     )
     num_repeated = 0 if held_out is None else _check_images(table, held_out)
-    centre, count = _centre(table, size), len(table)
+    centre, count = count_centre(table, size), len(table)
     choices["oracle"] = best_index(centre[0])
     names = class_names_of(localizer.model) or getattr(test, "class_names", ())
     return Report(
@@ -147,7 +147,7 @@ def evaluate(
             **{name: float(centre[0, i] / count) for name, i in choices.items()},
             "max_box_acc_v2": float(centre[1:, on_grid].max(axis=1).mean() / count),
         },
-        baselines=_baselines(table, size),
+        baselines=baseline_figures(table, size),
         px_ap=None if pixels is None else pixels.metric.result(),
         notes=_what_is_read(localizer) | _notes(test, tune_on, table, num_repeated),
         class_names=tuple(names),
@@ -248,19 +248,21 @@ def centre_gaussian(size: tuple[int, int], sigma: float = CENTRE_SIGMA) -> np.nd
     return (gaussian / gaussian.max()).astype("float32")
 
 
-def _centre(table: ImageTable, size: tuple[int, int]) -> np.ndarray:
+def count_centre(table: ImageTable, size: tuple[int, int]) -> np.ndarray:
     """How often the Gaussian is right at IoU 0.5 and those of MaxBoxAccV2, `(4, T)`."""
     boxes = sweep_largest_boxes(centre_gaussian(size)[None], table.thresholds)[:, 0]
-    return _count_right(table, lambda count: boxes[None])
+    return count_right(table, lambda count: boxes[None])
 
 
-def _baselines(table: ImageTable, size: tuple[int, int]) -> dict[str, dict[str, float]]:
+def baseline_figures(
+    table: ImageTable, size: tuple[int, int]
+) -> dict[str, dict[str, float]]:
     """GT-known Loc and MaxBoxAccV2 of two boxes that look at no image."""
     whole, random = np.array([[[0, 0, *size[::-1]]]], "float32"), RandomBoxes(size)
     found = {"whole image": lambda count: whole, "random box": random}
     count, shares = len(table), {}
     for name, boxes_of in found.items():
-        right = _count_right(table, boxes_of).mean(axis=1)
+        right = count_right(table, boxes_of).mean(axis=1)
         gt_known, v2 = float(right[0] / count), float(right[1:].mean() / count)
         shares[name] = {"gt_known_loc": gt_known, "max_box_acc_v2": v2}
     return shares
@@ -278,9 +280,7 @@ class RandomBoxes:
         return points.reshape(count, _RANDOM_BOXES, 4).astype("float32")
 
 
-def _count_right(
-    table: ImageTable, boxes_of: Callable[[int], np.ndarray]
-) -> np.ndarray:
+def count_right(table: ImageTable, boxes_of: Callable[[int], np.ndarray]) -> np.ndarray:
     """Number of images for which each box is right at each IoU, `(4, K)`."""
     levels = np.array([IOU_THRESHOLD, *V2_IOU_THRESHOLDS], "float32")[:, None]
     right = 0

@@ -1,14 +1,23 @@
 """Small splits in memory, and what an evaluation on them should say."""
 
+import functools
+
 import numpy as np
 
 from keras_wsol.data import ImageDataset
+from keras_wsol.models import Localizer
 from tests.models.painted import blob_images, expected_maps, painted_classifier
 from tests.reference import cam_numpy, evaluation_numpy
 from tests.reference.max_box_acc_numpy import boxes_at
 
 NAMES = tuple(f"kind {number}" for number in range(7))
 VIEWS = ("whole", "center_crop")
+
+
+@functools.cache
+def localizer(cam_threshold):
+    """One for all tests of a process: what it has compiled stays."""
+    return Localizer(painted_classifier(class_names=NAMES), cam_threshold)
 
 
 def split_of(name, count, *, size=(31, 50), seed=0):

@@ -2,13 +2,14 @@ import keras
 import numpy as np
 import pytest
 
-from keras_wsol.metrics import GTKnownLoc, MeanBoxIoU, Top1Loc, Top5Loc, best_iou
+from keras_wsol.metrics import GTKnownLoc, MeanBoxIoU, Top1Loc, Top5Loc
+from keras_wsol.metrics.functional import best_iou
 from tests.reference import max_box_acc_numpy
 
 NONE = [-1.0, -1.0, -1.0, -1.0]
 
 # Six images. Overlaps by eye, in cells: 8/16, 9/12 (with the second true box), 6/18,
-# wrong class, an image that could not be read, and an empty map.
+# wrong class, a class that no model has, and an empty map.
 TRUTH = {
     "boxes": np.array(
         [
@@ -43,16 +44,16 @@ def found(class_ids):
 def test_top1_loc_counted_by_eye():
     metric = Top1Loc()
     metric.update_state(TRUTH, found([3, 0, 2, 0, 0, 4]))
-    assert float(metric.result()) == pytest.approx(2 / 5)
+    assert float(metric.result()) == pytest.approx(2 / 6)
     metric = Top1Loc(iou_threshold=0.3)
     metric.update_state(TRUTH, found([3, 0, 2, 0, 0, 4]))
-    assert float(metric.result()) == pytest.approx(3 / 5)
+    assert float(metric.result()) == pytest.approx(3 / 6)
 
 
 def test_gt_known_loc_counted_by_eye():
     metric = GTKnownLoc()
     metric.update_state(TRUTH, found([3, 0, 2, 1, 0, 4]))
-    assert float(metric.result()) == pytest.approx(3 / 5)
+    assert float(metric.result()) == pytest.approx(3 / 6)
 
 
 def test_an_overlap_at_the_threshold_is_right():
@@ -105,19 +106,19 @@ def test_top5_loc_wants_the_box_of_the_true_class():
 
 
 def test_top5_loc_of_too_few_classes():
-    message = r"must hold 5 classes.*`Localizer\(model, top_k=5\)`.*Received: 1"
+    message = r"or 5 classes.*`Localizer\(model, top_k=5\)`.*Received: 1"
     with pytest.raises(ValueError, match=message):
         Top5Loc().update_state(TRUTH, found([3, 0, 2, 1, 0, 4]))
-    for top_k in (0, 2.5, True):
-        with pytest.raises(ValueError, match="`top_k` must be an integer of at least"):
+    for top_k, error in ((0, ValueError), (2.5, TypeError), (True, TypeError)):
+        with pytest.raises(error, match="`top_k` must be an integer >= 1"):
             Top5Loc(top_k=top_k)
 
 
 def test_mean_box_iou_counted_by_eye():
     metric = MeanBoxIoU()
     metric.update_state(TRUTH, found([3, 0, 2, 0, 0, 4]))
-    # 8/16, 9/12, 6/18, another class, not read, the zero box.
-    assert float(metric.result()) == pytest.approx((1 / 2 + 3 / 4 + 1 / 3) / 5)
+    # 8/16, 9/12, 6/18, another class, no class, the zero box.
+    assert float(metric.result()) == pytest.approx((1 / 2 + 3 / 4 + 1 / 3) / 6)
 
 
 def test_a_class_that_comes_twice_counts_by_its_first_box():
@@ -146,13 +147,13 @@ def test_a_box_that_overlaps_nothing_is_wrong_at_any_threshold():
 
 
 def random_batches(seed=0):
-    """Batches of 8 and 3 images with up to three true boxes, some unreadable."""
+    """Batches of 8 and 3 images with up to three true boxes."""
     rng = np.random.default_rng(seed)
     for count in (8, 8, 3):
         near = rng.uniform(0, 9, (count, 3, 2))
         true_boxes = np.concatenate([near, near + rng.uniform(2, 9, near.shape)], -1)
         true_boxes[rng.random((count, 3)) < 0.3] = -1
-        class_ids = rng.integers(-1, 3, count)
+        class_ids = rng.integers(0, 3, count)
         boxes = np.abs(true_boxes[:, :2] + rng.uniform(-2, 2, (count, 2, 4)))
         picked = np.stack([rng.permutation(3)[:2] for _ in range(count)])
         truth = {"boxes": true_boxes.astype("float32"), "class_ids": class_ids}
@@ -163,8 +164,6 @@ def counted(truth, prediction, iou_threshold, top1):
     """How many images are right, and how many count."""
     right = count = 0
     for b, true_id in enumerate(truth["class_ids"]):
-        if true_id < 0:
-            continue
         count += 1
         for k, class_id in enumerate(prediction["class_ids"][b][: 1 if top1 else None]):
             if class_id == true_id:
@@ -183,15 +182,15 @@ def test_equals_the_loops_on_random_batches(metric_class, iou_threshold):
         metric.update_state(truth, prediction)
         added = counted(truth, prediction, iou_threshold, metric_class is Top1Loc)
         right, count = right + added[0], count + added[1]
-    assert 0 < right < count < 19
+    assert 0 < right < count == 19
     assert float(metric.result()) == pytest.approx(right / count)
 
 
 def test_sample_weights():
     metric = Top1Loc()
-    weights = np.array([4.0, 0.0, 1.0, 1.0, 100.0, 0.0])
+    weights = np.array([4.0, 0.0, 1.0, 1.0, 3.0, 0.0])
     metric.update_state(TRUTH, found([3, 0, 2, 0, 0, 4]), sample_weight=weights)
-    assert float(metric.result()) == pytest.approx(4 / 6)
+    assert float(metric.result()) == pytest.approx(4 / 9)
 
 
 @pytest.mark.parametrize("metric_class", [Top1Loc, GTKnownLoc])
@@ -247,24 +246,24 @@ def test_shards_merge_to_the_whole(metric_class, arguments):
 def test_merging_what_does_not_belong_together():
     with pytest.raises(ValueError, match=r"same arguments.*differ: iou_threshold"):
         GTKnownLoc(0.5).merge_state([GTKnownLoc(0.3)])
-    with pytest.raises(ValueError, match=r"one class, here GTKnownLoc.*Received: Top1"):
+    with pytest.raises(ValueError, match=r"others of one class, here GTKnownLoc.*Top1"):
         GTKnownLoc().merge_state([Top1Loc()])
     metric = MeanBoxIoU()
-    with pytest.raises(ValueError, match="cannot be merged into itself"):
+    with pytest.raises(ValueError, match="MeanBoxIoU, the metric itself"):
         metric.merge_state([metric])
 
 
 @ALL
 def test_classes_that_do_not_exist(metric_class, arguments):
-    # -7 is as little a class as -1: not counted. 99 is one that no model has: wrong.
-    truth = {**TRUTH, "class_ids": np.array([3, 99, -7, -1, -1, -1])}
+    # Neither -7, -1 nor 99 is one, though a prediction names it: wrong.
+    truth = {**TRUTH, "class_ids": np.array([3, 99, -7, -1, -1, 99])}
     prediction = {
         "boxes": np.repeat(FOUND_BOXES[:, None], 2, axis=1),
-        "class_ids": np.array([[3, 0]] * 2 + [[-7, 1], [-1, 0], [0, -1], [2, 99]]),
+        "class_ids": np.array([[3, 0]] * 2 + [[-7, 1], [-1, 0], [0, -1], [2, 98]]),
     }
     metric = metric_class(**arguments)
     metric.update_state(truth, prediction)
-    expected = (0.5 if metric_class is MeanBoxIoU else 1) / 2
+    expected = (0.5 if metric_class is MeanBoxIoU else 1) / 6
     assert float(metric.result()) == pytest.approx(expected)
 
 
@@ -295,21 +294,34 @@ def test_works_inside_a_graph(metric_class, arguments):
     assert 0 < float(metric.result()) == float(eager.result())
 
 
-def test_best_iou_of_several_thresholds_in_front():
+@pytest.mark.parametrize("xp", [np, keras.ops])
+def test_best_iou_of_several_boxes_an_image(xp):
     rng = np.random.default_rng(2)
-    near = rng.uniform(0, 9, (4, 3, 2))
+    near = rng.uniform(0, 9, (3, 4, 2))
     boxes = np.concatenate([near, near + rng.uniform(2, 9, near.shape)], -1)
-    true_boxes = np.concatenate([boxes[0, :, None] + 1, np.full((3, 1, 4), -1.0)], 1)
-    found = best_iou(boxes.astype("float32"), true_boxes.astype("float32"))
+    true_boxes = np.concatenate([boxes[:, :1] + 1, np.full((3, 1, 4), -1.0)], 1)
+    boxes, true_boxes = boxes.astype("float32"), true_boxes.astype("float32")
+    found = best_iou(xp.array(boxes), xp.array(true_boxes), xp)
     expected = [
-        [max_box_acc_numpy.best_iou([boxes[t, n]], true_boxes[n]) for n in range(3)]
-        for t in range(4)
+        [max_box_acc_numpy.best_iou([box], true_boxes[n]) for box in boxes[n]]
+        for n in range(3)
     ]
     np.testing.assert_allclose(
         keras.ops.convert_to_numpy(found), expected, rtol=1e-5, atol=1e-6
     )
+    nothing = best_iou(xp.ones((3, 2, 4)), xp.zeros((3, 0, 4)), xp)
+    np.testing.assert_array_equal(nothing, np.zeros((3, 2)))
 
 
-def test_best_iou_without_any_true_box():
-    found = best_iou(np.ones((2, 3, 4)), np.zeros((3, 0, 4)))
-    np.testing.assert_array_equal(found, np.zeros((2, 3)))
+def test_with_logits_the_box_is_that_of_the_true_class():
+    # As `Localizer.evaluate` hands it over: one box, and the class second of three.
+    truth = {"boxes": np.array([[[0.0, 0, 4, 4]]]), "class_ids": np.array([2])}
+    out = {
+        "boxes": np.array([[[0.0, 0, 4, 3]]]),
+        "class_ids": np.array([[2]]),
+        "logits": np.array([[0.0, 3.0, 1.0]]),
+    }
+    metrics = [Top1Loc(), Top5Loc(top_k=1), Top5Loc(top_k=2), Top5Loc(), GTKnownLoc()]
+    for metric, expected in zip(metrics, (0, 0, 1, 1, 1), strict=True):
+        metric.update_state(truth, out)
+        assert float(metric.result()) == expected

@@ -2,10 +2,10 @@ import keras
 import numpy as np
 import pytest
 
-from keras_wsol.metrics import (
-    MaxBoxAcc,
-    MaxBoxAccV2,
-    largest_box_ious,
+from keras_wsol.metrics import MaxBoxAcc, MaxBoxAccV2
+from keras_wsol.metrics.functional import (
+    best_index,
+    largest_boxes_and_iou,
     threshold_grid,
 )
 from tests.boxes.hard_maps import noise_maps, smooth_maps
@@ -34,6 +34,10 @@ HILL = np.array(
     ],
     "float32",
 )
+
+
+def largest_box_ious(*arguments):
+    return largest_boxes_and_iou(*arguments)[1].T
 
 
 def truth(*boxes):
@@ -201,6 +205,14 @@ def test_reset_state_forgets(metric_class):
     assert float(metric.result()) == 1
 
 
+@pytest.mark.parametrize(
+    ("accuracy", "index"),
+    [([1, 1, 1], 1), ([0, 1, 1, 0], 2), ([3, 1, 2], 0), ([0, 2, 0, 2, 0, 2], 3)],
+)
+def test_best_index_is_the_middle_of_the_best(accuracy, index):
+    assert best_index(np.array(accuracy)) == index
+
+
 def test_config_round_trip():
     for metric, arguments in (
         (MaxBoxAcc(0.7, num_thresholds=33, name="mine"), {"iou_threshold": 0.7}),
@@ -344,7 +356,7 @@ def test_true_boxes_that_are_none(metric_class, convention, box):
     boxes = np.full((3, 2, 4), -1.0)
     boxes[2, 1] = box
     metric = metric_class(num_thresholds=5, convention=convention)
-    with pytest.raises(ValueError, match=r"finite x0, y0.*true_boxes\[2, 1\]=\["):
+    with pytest.raises(ValueError, match=r"finite x0, y0.*\] for image 2, and 0 more"):
         metric.update_state(boxes, np.stack([HILL] * 3))
     assert float(metric.count) == 0
 

@@ -162,5 +162,5 @@ def test_bad_batches(arguments, message):
 def test_bad_arguments():
     with pytest.raises(ValueError, match="`convention` must be one of"):
         PxAP(convention="coco")
-    with pytest.raises(ValueError, match="`thresholds` must ascend"):
+    with pytest.raises(ValueError, match="`thresholds` must be one number or more"):
         PxAP(thresholds=[0.5, 0.4])

@@ -2,11 +2,13 @@ r"""Shows what the inserted layers see in an image and what they drop.
 
     python examples/show_masks.py --out examples/results/masks.png
 
-A row for each layer: the image; the attention that the layer computes; its importance
-map; its drop mask, with dropped cells dark; and the attention of its output where the
-mask is used. The image is a drawn creature that the model has not seen. A plain
-classifier is trained first, as the papers start from trained weights, and one with the
-method's layers goes on from it: about a minute on two CPU cores.
+A row for each layer: the image; the attention that the layer computes (blue for 0, red
+for the largest value); its importance map (blue for 0.5, red for 1); its drop mask,
+dropped cells dark; the attention of its output where the mask is used; and the mean of
+each channel, the largest on the left, with those in orange that may be dropped. The
+image is a drawn creature that the model has not seen. A plain classifier is trained
+first, as the papers start from trained weights, and one with the method's layers goes
+on from it: about a minute on two CPU cores.
 """
 
 import argparse
@@ -57,6 +59,7 @@ def trained(
     seed: int,
 ) -> keras.Model:
     """Trains a small MobileNet on drawn creatures, from the weights of another."""
+    keras.utils.set_random_seed(seed)
     model = models.build_classifier(
         "mobilenet",
         method,
@@ -85,18 +88,18 @@ def show_masks(model: keras.Model, image: np.ndarray) -> Figure:
     inserted = models.inserted_layers(model)
     probe = keras.Model(model.inputs, [layer.input for layer in inserted])
     features = keras.tree.flatten(probe(image[None]))
-    figure = Figure(figsize=(10, 2.6 * len(inserted)), layout="constrained")
-    rows = figure.subplots(len(inserted), 5, squeeze=False)
+    figure = Figure(figsize=(12, 2.5 * len(inserted)), layout="constrained")
+    rows = figure.subplots(len(inserted), 6, squeeze=False)
     for layer, x, row in zip(inserted, features, rows, strict=True):
-        maps = {name: array(value) for name, value in layer.maps(x).items()}
+        maps = layer.maps(x)
         # A copy that uses its mask for sure; the layer itself draws nothing.
         sure = {"drop_rate": 1.0, "drop_probability": 1.0}
         config = layer.get_config()
         config |= {name: rate for name, rate in sure.items() if name in config}
         output = type(layer).from_config(config)(x, training=True)
         attention, left = (array(masks.spatial_attention(each)) for each in (x, output))
-        dropped = maps["drop_mask"] == 0
-        importance = maps["importance_map"]
+        dropped = array(maps["drop_mask"]) == 0
+        importance = array(maps["importance_map"])
         top = max(attention.max(), left.max())
         cells = {
             f"{layer.name}\n{len(attention)} x {len(attention[0])} cells": image,
@@ -107,10 +110,26 @@ def show_masks(model: keras.Model, image: np.ndarray) -> Figure:
             ),
             f"output with the mask\n{span(left)}": painted(image, enlarged(left / top)),
         }
-        for axes, (title, picture) in zip(row, cells.items(), strict=True):
+        for axes, (title, picture) in zip(row, cells.items(), strict=False):
             axes.imshow(picture)
-            axes.set_axis_off()
-            axes.set_title(title, y=-0.02, va="top", fontsize=9)
+            axes.set_xlabel(title, fontsize=9)
+        channels = np.abs(keras.ops.convert_to_numpy(x)).mean(axis=(0, 1, 2))
+        order = np.argsort(-channels)
+        axes, count = row[-1], len(channels)
+        axes.bar(range(count), channels[order], width=1.0, color="#6a7a96")
+        axes.set_box_aspect(1)
+        axes.set_xlabel(f"channels\n{count}", fontsize=9)
+        if "eligible" in maps:
+            eligible = np.ravel(maps["eligible"])[order] > 0
+            axes.bar(
+                np.flatnonzero(eligible), channels[order][eligible], color="#e66101"
+            )
+            axes.set_xlabel(
+                f"channels\n{eligible.sum()} of {count} eligible", fontsize=9
+            )
+        for axes in row:
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
     return figure
 
 

@@ -77,14 +77,13 @@ def tune_threshold(
     if not allow_test:
         check_not_test(held_out, "thresholds")
     thresholds = np.linspace(0, 1, num_thresholds, endpoint=False, dtype="float32")
-    batches = _batches(localizer, held_out, view, batch_size)
     total = len(held_out) if isinstance(held_out, ImageDataset) else None
     shown = sys.stdout.isatty() if verbose == "auto" else bool(verbose)
     bar = keras.utils.Progbar(total, verbose=int(shown), unit_name="image")
-    found = [np.zeros((0, num_thresholds), "float32")]
-    for batch in batches:
-        found.append(_ious(localizer, batch, thresholds))
-        bar.add(len(found[-1]))
+    found = [np.zeros((0, num_thresholds))]
+    for ious in ious_by_image(localizer, held_out, thresholds, view, batch_size):
+        found.append(ious)
+        bar.add(len(ious))
     ious = np.concatenate(found)
     if len(ious) < 2:
         raise ValueError(
@@ -94,46 +93,42 @@ def tune_threshold(
     return _tuned(ious, thresholds, criterion, draws, seed)
 
 
-def _batches(
-    localizer: keras.Model, held_out: Any, view: str, batch_size: int
-) -> Iterator[dict[str, Any]]:
-    if not isinstance(held_out, ImageDataset):
-        if view != "whole":
+def ious_by_image(
+    localizer: keras.Model,
+    held_out: Any,
+    thresholds: np.ndarray,
+    view: str = "whole",
+    batch_size: int = 32,
+) -> Iterator[np.ndarray]:
+    """IoU of the box of the true class at every threshold, batches of `(B, T)`."""
+    size = localizer.input_size
+    if isinstance(held_out, ImageDataset):
+        if held_out.boxes is None:
             raise ValueError(
-                "`view` is for an `ImageDataset`; batches are taken as they are. "
-                f"Received: view={view!r}."
+                f"The split {held_out.split!r} of {held_out.name!r} has no boxes, so "
+                "no threshold can be tuned on it."
             )
-        yield from map(measured_with, held_out)
-        return
-    if held_out.boxes is None:
+        held_out = held_out.evaluation_batches(batch_size, image_size=size, view=view)
+    elif view != "whole":
         raise ValueError(
-            f"The split {held_out.split!r} of {held_out.name!r} has no boxes, so no "
-            "threshold can be tuned on it."
+            "`view` is for an `ImageDataset`; batches are taken as they are. Received: "
+            f"view={view!r}."
         )
-    yield from held_out.evaluation_batches(
-        batch_size, image_size=localizer.input_size, view=view
-    )
-
-
-def _ious(
-    localizer: keras.Model, batch: dict[str, Any], thresholds: np.ndarray
-) -> np.ndarray:
-    """IoU of the box of the true class at every threshold, `(B, T)`."""
-    images, boxes = np.asarray(batch["images"]), np.asarray(batch["boxes"], "float32")
-    class_ids = np.asarray(batch["class_ids"])
-    wrong = class_ids[(class_ids < 0) | (class_ids >= localizer.num_classes)]
-    if len(wrong):
-        raise ValueError(
-            f"`class_ids` must be in [0, {localizer.num_classes}), the classes of the "
-            f"model. Received: {np.unique(wrong)[:8]}."
-        )
-    inputs = {"images": images, "class_ids": class_ids}
-    maps = localizer.predict_on_batch(inputs)["score_maps"][:, 0]
-    # True boxes in cells of the maps.
-    scale = np.float32(maps.shape[1:]) / np.float32(images.shape[1:3])
-    boxes = np.where(boxes < 0, boxes, boxes * np.tile(scale[::-1], 2))
-    swept = sweep_largest_boxes(maps, thresholds).transpose(1, 0, 2)
-    return pairwise_iou(swept, boxes.astype("float32"), np).max(axis=-1, initial=0)
+    for batch in map(measured_with, held_out):
+        images, class_ids, boxes = (np.asarray(value) for value in batch.values())
+        wrong = class_ids[(class_ids < 0) | (class_ids >= localizer.num_classes)]
+        if len(wrong):
+            raise ValueError(
+                f"`class_ids` must be in [0, {localizer.num_classes}), the classes of "
+                f"the model. Received: {np.unique(wrong)[:8]}."
+            )
+        inputs = {"images": images, "class_ids": class_ids}
+        maps = localizer.predict_on_batch(inputs)["score_maps"][:, 0]
+        # True boxes in cells of the maps; padding stays.
+        scale = np.float32(size) / np.float32(images.shape[1:3])
+        boxes = np.where(boxes < 0, boxes, boxes * np.tile(scale[::-1], 2))
+        swept = sweep_largest_boxes(maps, thresholds).transpose(1, 0, 2)
+        yield pairwise_iou(swept, boxes.astype("float32"), np).max(axis=-1, initial=0)
 
 
 def _tuned(
@@ -141,11 +136,11 @@ def _tuned(
 ) -> TunedThreshold:
     figures = {"mean_iou": ious, "gt_known_loc": (ious >= _RIGHT).astype(ious.dtype)}
     curves = {name: values.mean(axis=0) for name, values in figures.items()}
-    best = _best(curves[criterion])
+    best = best_index(curves[criterion])
     # How often each image is drawn, (draws, images).
     chances = np.full(len(ious), 1 / len(ious))
     counts = np.random.default_rng(seed).multinomial(len(ious), chances, draws)
-    again = [_best(curve) for curve in counts @ figures[criterion] / len(ious)]
+    again = [best_index(curve) for curve in counts @ figures[criterion] / len(ious)]
     low, high = np.quantile(thresholds[again], [0.025, 0.975])
     return TunedThreshold(
         cam_threshold=float(thresholds[best]),
@@ -162,7 +157,7 @@ def _tuned(
     )
 
 
-def _best(curve: np.ndarray) -> int:
+def best_index(curve: np.ndarray) -> int:
     """Where a curve is highest; of equal places the middle one."""
     # Sums in another order differ in the last digits, which must not part what is
     # equal.

@@ -14,9 +14,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_wsol import data, metrics
-from keras_wsol.evaluation import best_index
-from keras_wsol.evaluation.tune_threshold import ious_by_image
+from keras_wsol import data
+from keras_wsol.models.tune import best_index, ious_by_image
 
 COLUMNS = ("images", "criterion", "mean", "lowest_5_percent", "threshold_sd", "oracle")
 
@@ -28,7 +27,7 @@ def rows(ious, thresholds, sizes, draws):
     for size in sizes:
         picks = [rng.choice(len(ious), size, replace=False) for _ in range(draws)]
         for criterion, values in figures.items():
-            chosen = [best_index(values[pick].mean(axis=0).round(9)) for pick in picks]
+            chosen = [best_index(values[pick].mean(axis=0)) for pick in picks]
             low = np.quantile(accuracy[chosen], 0.05)
             spread = thresholds[chosen].std()
             numbers = accuracy[chosen].mean(), low, spread, accuracy.max()
@@ -44,10 +43,9 @@ def main():
     parser.add_argument("--draws", type=int, default=400)
     options = parser.parse_args()
     localizer = keras.saving.load_model(options.localizer)
-    thresholds = metrics.threshold_grid(1000)
+    thresholds = np.linspace(0, 1, 1000, endpoint=False, dtype="float32")
     test = data.cub200(options.data, "test")
-    batches = ious_by_image(localizer, test, "whole", 32, thresholds)
-    ious = np.concatenate([batch for batch, _ in batches])
+    ious = np.concatenate(list(ious_by_image(localizer, test, thresholds)))
     Path(options.csv).parent.mkdir(parents=True, exist_ok=True)
     with Path(options.csv).open("w", newline="") as file:
         writer = csv.writer(file)

@@ -22,19 +22,17 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_wsol.models import Localizer, build_classifier
+from keras_wsol.cam import Guided
+from keras_wsol.models import Localizer, SecondLook, build_classifier
 from tests.benchmarks.device_steps import device_name
 
 BACKEND = keras.backend.backend()
 OPTIONS = {
-    "plain": {},
-    "plain again": {},
-    "guided_filter": {"guided_filter": True},
-    "guided_filter, step 1": {
-        "guided_filter": True,
-        "guided_filter_options": {"step": 1},
-    },
-    "second_look": {"second_look": True},
+    "plain": Localizer,
+    "plain again": Localizer,
+    "guided": lambda model: Localizer(model, score_map=Guided("cam")),
+    "guided, step 1": lambda model: Localizer(model, score_map=Guided("cam", step=1)),
+    "second look": lambda model: SecondLook(Localizer(model)),
 }
 
 
@@ -58,7 +56,7 @@ def measure(args):
     """Returns seconds of each localizer's turns, by its name."""
     shape = (args.size, args.size, 3)
     model = build_classifier(args.backbone, "cam", 40, weights=None, input_shape=shape)
-    localizers = {name: Localizer(model, **opts) for name, opts in OPTIONS.items()}
+    localizers = {name: build(model) for name, build in OPTIONS.items()}
     random = np.random.default_rng(0)
     images = random.uniform(0, 255, (args.batch, *shape)).astype("float32")
     names, seconds = list(localizers), {name: [] for name in localizers}

@@ -90,18 +90,6 @@ def score_cam(network, images, features, class_ids, baseline):
     return maps
 
 
-def eigen_cam(features):
-    """Muhammad and Yeasin, 2020: O V_1 of each image's (h * w, C), by SVD."""
-    maps = []
-    for image in features.astype("float64"):
-        matrix = image.reshape(-1, image.shape[-1])
-        _, _, right = np.linalg.svd(matrix)
-        projected = matrix @ right[0]
-        projected *= -1 if projected.sum() < 0 else 1
-        maps.append(projected.reshape(1, *image.shape[:2]))
-    return np.array(maps)
-
-
 def principal_component(features, place=0):
     """Wei et al., 2017: mean (C,), vector (C,), all at once by SVD."""
     every = np.concatenate([each.reshape(-1, each.shape[-1]) for each in features])

@@ -17,8 +17,8 @@ import pytest
 import tensorflow as tf
 
 from keras_wsol.export import export_saved_model
-from tests.labels.rectangles import draw, localizer
 from tests.extras.saved_birds import CLASS_NAMES, encoded_images, expected, exported
+from tests.labels.rectangles import draw, localizer
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "beam_localize.py"
 SHARDS = 5

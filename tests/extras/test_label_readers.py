@@ -5,7 +5,7 @@ import pytest
 import supervision
 from pycocotools.coco import COCO
 
-from keras_wsol.export.label_formats import FORMATS
+from keras_wsol.label_formats import FORMATS
 from tests.labels.rectangles import CLASSES, IMAGES, score, write, write_images
 
 BOXES = {name: box for name, _, _, box in IMAGES}

@@ -13,7 +13,6 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from keras_wsol.export.warm_up import WARM_UP_FILE
 from tests.extras.loopback_serving import Served, serving
 from tests.extras.saved_birds import encoded_images, expected, exported
 
@@ -111,7 +110,9 @@ def test_command_lines(name, addresses, tmp_path, monkeypatch, capsys):
 
 def test_warm_up_requests_are_those_of_tensorflow_serving(saved):
     served = Served(saved, "birds")
-    records = tf.data.TFRecordDataset(str(saved / WARM_UP_FILE))
+    path = client("warm_up").write_warm_up(saved)
+    assert path == saved / "assets.extra" / "tf_serving_warmup_requests"
+    records = tf.data.TFRecordDataset(str(path))
     signatures = set()
     for record in records:
         log = prediction_log_pb2.PredictionLog.FromString(record.numpy())

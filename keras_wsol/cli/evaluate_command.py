@@ -79,7 +79,6 @@ def run(options: argparse.Namespace) -> None:
         options.view,
         batch_size=options.batch_size,
         gallery=GALLERY_IMAGES,
-        verbose=True,
     )
     report.to_json(out / "report.json")
     report.to_html(out / "report.html")

@@ -78,7 +78,6 @@ def run(options: argparse.Namespace) -> None:
         min_score=options.min_score,
         overwrite=options.overwrite,
         batch_size=options.batch_size,
-        verbose=True,
     )
     print(f"Wrote {done.path}: {done.num_boxes} boxes of {done.num_images} images.")
     print(f"Paths in it are below {done.images_root}.")

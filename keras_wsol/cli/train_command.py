@@ -64,9 +64,7 @@ def add_arguments(add: Callable[..., Any]) -> None:
     text = "passes over the images, or epochs as the recipe counts them"
     setting("--epochs", text, BASE.epochs, type=shared.count)
     setting("--batch-size", "images in a batch", BASE.batch_size, type=shared.count)
-    text = (
-        "first learning rate, falling to 0 as a cosine; ten times as high in the head"
-    )
+    text = "first learning rate, falling as a cosine; that of the head is ten-fold"
     setting("--rate", text, BASE.rate, type=shared.positive)
     text = "side that images are resized to"
     setting("--image-size", text, BASE.image_size[0], type=shared.count)
@@ -107,8 +105,7 @@ def run(options: argparse.Namespace) -> None:
     recipe.compile(model, len(train), jit_compile=jit_compile)
     done, callbacks = recipe.resume(model, out)
     if done:
-        within = f", and {done.steps} steps" if done.steps else ""
-        shared.say(f"{done} of {recipe.epochs} epochs are done{within}.")
+        shared.say(f"{done} of {recipe.epochs} epochs are done.")
     held_out = val.batches(**recipe.evaluation_options()) if len(val) else None
     model.fit(
         recipe.batches(train, seed=options.seed, epochs_done=done),
@@ -154,24 +151,20 @@ def _recipe(options: argparse.Namespace) -> Recipe:
     return dataclasses.replace(base, backbone_options=of_backbone, **changes)
 
 
-def _splits(
-    options: argparse.Namespace,
-) -> tuple[data.ImageDataset, data.ImageDataset]:
+def _splits(options: argparse.Namespace) -> list[data.ImageDataset]:
     """Opens what is learned from, and what is not."""
-    root, verify = options.data, options.out / shared.VERIFIED
-    if options.dataset == "cub":
-        splits = ("train-weaksup", "train-fullsup")
-        train, val = (data.cub200(root, split, verify=verify) for split in splits)
-        return train, val
     # The same whatever --seed is, so that runs are compared on the same images.
-    splits = ("train", "val")
-    train, val = (data.image_folder(root, split, verify=verify) for split in splits)
+    opened, splits = data.image_folder, ("train", "val")
+    if options.dataset == "cub":
+        opened, splits = data.cub200, ("train-weaksup", "train-fullsup")
+    verify = options.out / shared.VERIFIED
+    train, val = (opened(options.data, split, verify=verify) for split in splits)
     if train.num_classes < 2:
         raise ValueError(
-            f"{root} must hold a folder of images for each of at least two classes. "
-            f"Received: {list(train.class_names)}."
+            f"{options.data} must hold a folder of images for each of at least two "
+            f"classes. Received: {list(train.class_names)}."
         )
-    return train, val
+    return [train, val]
 
 
 def _claim(folder: Path, configuration: Mapping[str, Any]) -> None:

@@ -232,8 +232,10 @@ def test_export(trained, tmp_path, monkeypatch):
         (
             *("export_saved_model", 0.2, out),
             {
-                **{"overwrite": False, "features": True},
-                **{"max_pixels": 1000, "metrics": metrics},
+                "overwrite": False,
+                "features": True,
+                "max_pixels": 1000,
+                "metrics": metrics,
             },
         ),
         (

@@ -4,12 +4,11 @@
 
 The bare alternative is what `tf.data` takes at the least for the same: `read_file`,
 `decode_jpeg`, `resize` to 224 (bilinear, antialiased as ours; a row without it shows
-what that costs), `batch`, `prefetch`, with AUTOTUNE, no crop, no flip, no check of any
-file. Ours: training batches, in order and not; evaluation batches of both views; and
-training from records. All run in this process, in turn, in rounds; the ratios are
-medians over the rounds of ours against the bare one of the same round: of images a
-second, and of images a second of processor time, which others on the machine disturb
-less. `--draw 512` draws photographs' stand-ins of 500 x 375 instead of `--data`. The
+what that costs), `batch`, `prefetch`, with AUTOTUNE, no crop, no flip. Ours: training
+batches, and evaluation batches of both views. All run in this process, in turn, in
+rounds; the ratios are medians over the rounds of ours against the bare one of the same
+round: of images a second, and of images a second of processor time, which others on the
+machine disturb less. `--draw 512` draws photographs' stand-ins of 500 x 375 instead of `--data`. The
 last row tells what `decode_and_crop_jpeg` would save of `decode_jpeg` for a window of
 224/256 of each side.
 """
@@ -22,7 +21,6 @@ import platform
 import statistics
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +28,6 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_wsol import data
-from keras_wsol.data.record_files import FORMATS
 
 SIZE = (224, 224)
 
@@ -122,16 +119,9 @@ def main():
             "bare": bare(many.paths, args.batch, True),
             "bare, not antialiased": bare(many.paths, args.batch, False),
             "training": many.batches(args.batch, **options),
-            "training, any order": many.batches(
-                args.batch, deterministic=False, **options
-            ),
             "evaluation, whole": many.batches(args.batch),
             "evaluation, center crop": many.batches(args.batch, view="center_crop"),
         }
-        for kind in FORMATS:
-            data.write_records(replace(dataset, split=kind), folder, format=kind)
-            copy = data.records(folder, kind).take(repeated, "many")
-            cases[f"training, {kind}"] = copy.batches(args.batch, **options)
         rounds = rates(cases, args.rounds)
         decodes = cropped_decode(dataset.paths[:64])
     setting = [

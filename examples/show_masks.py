@@ -2,13 +2,11 @@ r"""Shows what the inserted layers see in an image and what they drop.
 
     python examples/show_masks.py --out examples/results/masks.png
 
-A row for each layer: the image; the attention that the layer computes (blue for 0, red
-for the largest value); its importance map (blue for 0.5, red for 1); its drop mask,
-dropped cells dark; the attention of its output where the mask is used; and the mean of
-each channel, the largest on the left, with those in orange that may be dropped. The
-image is a drawn creature that the model has not seen. A plain classifier is trained
-first, as the papers start from trained weights, and one with the method's layers goes
-on from it: about a minute on two CPU cores.
+A row for each layer: the image, the attention that the layer computes, its importance
+map, its drop mask, the attention of its output where the mask is used, and the mean of
+each channel. The image is a drawn creature that the model has not seen. A plain
+classifier is trained first, as the papers start from trained weights, and one with the
+method's layers goes on from it: about a minute on two CPU cores.
 """
 
 import argparse
@@ -28,6 +26,10 @@ METHODS = {
     "sagd": layers.SAGD(block_size="adaptive"),
     "dgdm": layers.DGDM(block_size="adaptive"),
 }
+LEGEND = (
+    "attention and output: blue for 0, red for the largest value; importance map: blue "
+    "for 0.5, red for 1; dark: dropped cells; orange: channels that may be dropped"
+)
 
 
 def main() -> None:
@@ -114,23 +116,24 @@ def show_masks(model: keras.Model, image: np.ndarray) -> Figure:
             axes.imshow(picture)
             axes.set_xlabel(title, fontsize=9)
         channels = np.abs(keras.ops.convert_to_numpy(x)).mean(axis=(0, 1, 2))
-        order = np.argsort(-channels)
-        axes, count = row[-1], len(channels)
-        axes.bar(range(count), channels[order], width=1.0, color="#6a7a96")
-        axes.set_box_aspect(1)
-        axes.set_xlabel(f"channels\n{count}", fontsize=9)
-        if "eligible" in maps:
-            eligible = np.ravel(maps["eligible"])[order] > 0
-            axes.bar(
-                np.flatnonzero(eligible), channels[order][eligible], color="#e66101"
-            )
-            axes.set_xlabel(
-                f"channels\n{eligible.sum()} of {count} eligible", fontsize=9
-            )
+        draw_channels(row[-1], channels, maps.get("eligible", 0 * channels))
         for axes in row:
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
+    figure.supxlabel(LEGEND, fontsize=9)
     return figure
+
+
+def draw_channels(axes: Any, channels: np.ndarray, eligible: Any) -> None:
+    """Draws a bar a channel, and below it the colour of whether it may be dropped."""
+    order = np.argsort(-channels)
+    may_go = np.ravel(keras.ops.convert_to_numpy(eligible))[order] > 0
+    colors = np.where(may_go, "#e66101", "#6a7a96")
+    places = np.arange(len(channels))
+    axes.bar(places, channels[order], width=1.0, color=colors)
+    axes.bar(places, -channels.max() / 8, width=1.0, color=colors)
+    axes.set_box_aspect(1)
+    axes.set_xlabel(f"channels\n{may_go.sum()} of {len(channels)} eligible", fontsize=9)
 
 
 def array(tensor: Any) -> np.ndarray:

@@ -59,7 +59,7 @@ class Cell:
         if self.boxes is None or not len(true):
             return None
         first = boxes_with_area(self.boxes)[:1]
-        return float(pairwise_iou(first, true, np).max(initial=0.0))
+        return float(pairwise_iou(first, true).max(initial=0.0))
 
 
 def show(

@@ -12,8 +12,6 @@ from keras_wsol.data import ImageDataset
 from keras_wsol.models import Localizer, class_names_of
 from keras_wsol.viz.figures import Cell, show
 
-THRESHOLDS_SHOWN = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
-
 
 def compare_models(
     models: Mapping[str, Localizer],
@@ -56,7 +54,7 @@ def show_thresholds(
     localizer: Localizer,
     dataset: ImageDataset,
     indices: Sequence[int],
-    thresholds: Sequence[float] = THRESHOLDS_SHOWN,
+    thresholds: Sequence[float] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6),
     *,
     true_classes: bool = False,
     cell_size: int = 160,

@@ -9,8 +9,8 @@ batches, and evaluation batches of both views. All run in this process, in turn,
 rounds; the ratios are medians over the rounds of ours against the bare one of the same
 round: of images a second, and of images a second of processor time, which others on the
 machine disturb less. `--draw 512` draws photographs' stand-ins of 500 x 375 instead of
-`--data`. The last row tells what `decode_and_crop_jpeg` would save of `decode_jpeg` for a window of
-224/256 of each side.
+`--data`. The last row tells what `decode_and_crop_jpeg` would save of `decode_jpeg` for
+a window of 224/256 of each side.
 """
 
 import argparse

@@ -5,6 +5,7 @@ image by image, which varies far less than two shares with an interval each.
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 from keras_wsol.arguments import check_integer
 from keras_wsol.evaluation.intervals import difference_interval
 from keras_wsol.evaluation.report import Report, written
-from keras_wsol.evaluation.tables import csv_text, markdown_lines
+from keras_wsol.evaluation.tables import csv_text, markdown_lines, rounded
 from keras_wsol.metrics.functional import IOU_THRESHOLD
 
 _COMPARED = {
@@ -28,20 +29,7 @@ _COMPARED = {
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """One measure of one method against the first method. Shares in [0, 1].
-
-    Attributes:
-        method: Name of the method.
-        measure: `"top1_cls"`; `"gt_known_loc"` or `"top1_loc"`, boxes at each report's
-            main threshold; or `"max_box_acc_v2"`, at the thresholds that are best for
-            each report, held fixed in the draws.
-        num_runs: Reports of the method.
-        share: The measure, mean over its runs.
-        difference: The same less that of the first method.
-        interval: Bootstrap 95 % interval of the difference.
-        excludes_zero: Whether 0 lies outside of the interval; if not, the difference
-            may be noise.
-    """
+    """One measure of one method against the first method. Shares in [0, 1]."""
 
     method: str
     measure: str
@@ -62,8 +50,11 @@ class Comparison:
         view: `"whole"` or `"center_crop"`.
         num_images: Images measured.
         methods: Names, the one that the others are compared with in front.
-        differences: Of each method in turn, one for each measure. Those of the first
-            method are 0.
+        differences: Of each method in turn, one for each measure: `method`, `measure`,
+            `num_runs`, `share` (mean over runs), `difference` of it from the first
+            method's, its bootstrap 95 % `interval`, and whether that `excludes_zero`.
+            Boxes are those at each report's main threshold; MaxBoxAccV2 has the best
+            thresholds of each report, held fixed in the draws.
     """
 
     dataset: str
@@ -78,22 +69,13 @@ class Comparison:
         return json.loads(json.dumps(asdict(self)))
 
     def to_csv(self, path: str | Path | None = None) -> str:
-        """Returns a table with a row for each method and measure.
-
-        Args:
-            path: Optional path of a file to write it to; its folder is made.
-
-        Returns:
-            The text; shares are rounded to four digits.
-        """
+        """Returns a row for each method and measure, and writes them to a `path`."""
         rows = []
         for each in self.differences:
-            row = asdict(each)
-            excludes_zero = row.pop("excludes_zero")
-            row["low"], row["high"] = row.pop("interval")
-            for name in ("share", "difference", "low", "high"):
-                row[name] = round(row[name], 4)
-            rows.append({**row, "excludes_zero": excludes_zero})
+            low, high = each.interval
+            row = asdict(each) | {"low": low, "high": high}
+            del row["interval"]
+            rows.append(rounded(row))
         return written(csv_text(rows), path)
 
     def to_markdown(self) -> str:
@@ -206,12 +188,11 @@ def _methods(
             for name, runs in reports.items()
         }
     else:
-        methods = {}
+        methods, count = {}, Counter()
         for report in reports:
-            name, number = report.model, 2
-            while name in methods:
-                name, number = f"{report.model} ({number})", number + 1
-            methods[name] = [report]
+            count[report.model] += 1
+            number = f" ({count[report.model]})" if count[report.model] > 1 else ""
+            methods[report.model + number] = [report]
     empty = [name for name, runs in methods.items() if not runs]
     if len(methods) < 2 or empty:
         raise ValueError(
@@ -222,27 +203,27 @@ def _methods(
 
 
 def _check_same_images(reports: Sequence[Report]) -> None:
-    kinds = {(report.dataset, report.split, report.view) for report in reports}
-    if len(kinds) != 1:
-        raise ValueError(
-            "A comparison holds reports on one split in one view. Received: "
-            f"{sorted(kinds)}."
-        )
-    if len({report.tuned is None for report in reports}) != 1:
-        raise ValueError(
-            "Either all reports of a comparison have a tuned threshold, or none. "
-            f"Without: {[x.model for x in reports if x.tuned is None]}."
-        )
-    first, *others = (_names(report) for report in reports)
-    for report, names in zip(reports[1:], others, strict=True):
-        if names != first:
-            pairs = enumerate(zip(first, names, strict=False))
-            where = [number for number, (one, other) in pairs if one != other]
+    first, *others = reports
+    for other in others:
+        kinds = [(x.dataset, x.split, x.view) for x in (first, other)]
+        if kinds[0] != kinds[1]:
+            raise ValueError(
+                "A comparison holds reports on one split in one view. Received: "
+                f"{kinds}."
+            )
+        if (first.tuned is None) != (other.tuned is None):
+            lacking = other if other.tuned is None else first
+            raise ValueError(
+                "Either all reports of a comparison have a tuned threshold, or none. "
+                f"Without: {lacking.model!r}."
+            )
+        names = _names(first), _names(other)
+        if names[0] != names[1]:
+            same = [one == two for one, two in zip(*names, strict=False)] + [False]
             raise ValueError(
                 "A comparison holds reports on the same images in the same order. "
-                f"{report.model!r} has {len(names)}, {reports[0].model!r} "
-                f"{len(first)}; the first that differs is "
-                f"{where[0] if where else min(len(first), len(names))}."
+                f"{other.model!r} has {len(names[1])}, {first.model!r} "
+                f"{len(names[0])}; the first that differs is {same.index(False)}."
             )
 
 

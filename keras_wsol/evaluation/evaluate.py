@@ -61,12 +61,10 @@ def evaluate(
 
     An image without a true box counts as wrong, and the notes say how many there are.
     One whose score map is empty or holds a NaN has no box; one whose logits are not
-    finite has no class. MaxBoxAccV2 is that of the grid of thresholds, without the
-    localizer's own. Memory grows by 5 kB an image.
+    finite has no class. Memory grows by 5 kB an image.
 
     An image is refused as one of `tune_on` if its file is one of theirs, whatever the
-    spelling of its path, or if its pixels in the view are equal. Copies that were
-    resized or stored anew, under another name, are not noticed.
+    spelling of its path, or if its pixels in the view are equal.
 
     Args:
         model: A `Localizer`, or a classifier that one can be made of.
@@ -149,7 +147,7 @@ def evaluate(
         },
         baselines=baseline_figures(table, size),
         px_ap=None if pixels is None else pixels.metric.result(),
-        notes=_what_is_read(localizer) | _notes(test, tune_on, table, num_repeated),
+        notes=_notes(localizer, test, tune_on, table, num_repeated),
         class_names=tuple(names),
         image_size=size,
         num_left_out=len(getattr(test, "left_out", ())),
@@ -258,7 +256,7 @@ def baseline_figures(
     table: ImageTable, size: tuple[int, int]
 ) -> dict[str, dict[str, float]]:
     """GT-known Loc and MaxBoxAccV2 of two boxes that look at no image."""
-    whole, random = np.array([[[0, 0, *size[::-1]]]], "float32"), RandomBoxes(size)
+    whole, random = np.array([[[0, 0, *size[::-1]]]], "float32"), random_boxes(size)
     found = {"whole image": lambda count: whole, "random box": random}
     count, shares = len(table), {}
     for name, boxes_of in found.items():
@@ -268,16 +266,15 @@ def baseline_figures(
     return shares
 
 
-class RandomBoxes:
+def random_boxes(size: tuple[int, int]) -> Callable[[int], np.ndarray]:
     """Gives boxes between two points, each uniform over the view."""
+    generator, far = np.random.default_rng(0), np.array(size[::-1])
 
-    def __init__(self, size: tuple[int, int]) -> None:
-        self._generator, self._far = np.random.default_rng(0), np.array(size[::-1])
-
-    def __call__(self, count: int) -> np.ndarray:
-        points = self._generator.random((count, _RANDOM_BOXES, 2, 2)) * self._far
-        points = np.sort(points, axis=-2)
+    def boxes_of(count: int) -> np.ndarray:
+        points = np.sort(generator.random((count, _RANDOM_BOXES, 2, 2)) * far, axis=-2)
         return points.reshape(count, _RANDOM_BOXES, 4).astype("float32")
+
+    return boxes_of
 
 
 def count_right(table: ImageTable, boxes_of: Callable[[int], np.ndarray]) -> np.ndarray:
@@ -331,16 +328,6 @@ class _Pixels:
         )
 
 
-def _what_is_read(localizer: keras.Model) -> dict[str, str]:
-    """Says what a localizer reads that is no plain class activation map."""
-    said = {}
-    if _described(localizer.score_map) != _described(CAM()):
-        said["score map"] = _described(localizer.score_map)
-    if isinstance(localizer, SecondLook):
-        said["classes"] = "of the image and of the crop of its box"
-    return said
-
-
 def _described(part: Any) -> str:
     """Name of an object with the arguments that are short, and objects within."""
     said = []
@@ -354,18 +341,28 @@ def _described(part: Any) -> str:
 
 
 def _notes(
-    test: Any, tune_on: Any, table: ImageTable, num_repeated: int
+    localizer: keras.Model,
+    test: Any,
+    tune_on: Any,
+    table: ImageTable,
+    num_repeated: int,
 ) -> dict[str, str]:
-    notes = dict(getattr(test, "notes", {}))
+    notes = {}
+    if _described(localizer.score_map) != _described(CAM()):
+        notes["score map"] = _described(localizer.score_map)
+    if isinstance(localizer, SecondLook):
+        notes["classes"] = "of the image and of the crop of its box"
+    notes |= getattr(test, "notes", {})
     if tune_on is not None:
         notes |= getattr(tune_on, "notes", {})
         split = getattr(tune_on, "split", "the batches given")
         notes["tuned threshold"] = f"best GT-known Loc on {split}"
-    if num_repeated:
-        said = f"{num_repeated}, by their pixels"
-        notes["images that the threshold was tuned on"] = said
     with_area = (table.true_boxes[..., 2:] > table.true_boxes[..., :2]).all(axis=-1)
-    without = int((~with_area.any(axis=1)).sum())
-    if without:
-        notes["images without a true box"] = f"{without}, counted as wrong"
+    without = (~with_area.any(axis=1)).sum()
+    for count, what, said in (
+        (num_repeated, "images that the threshold was tuned on", "by their pixels"),
+        (without, "images without a true box", "counted as wrong"),
+    ):
+        if count:
+            notes[what] = f"{count}, {said}"
     return notes

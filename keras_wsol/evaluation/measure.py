@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from keras_wsol.boxes import sweep_best_iou
+from keras_wsol.cam.score_map import resize_to_input
 from keras_wsol.data import ImageDataset
 from keras_wsol.data.images import boxes_in_view, view_geometry
 from keras_wsol.evaluation.box_errors import box_errors, enclosing_boxes
@@ -22,8 +23,7 @@ from keras_wsol.metrics.functional import (
     is_right,
     largest_boxes_and_iou,
 )
-
-KEYS = ("images", "class_ids", "boxes")
+from keras_wsol.models.localizer_batches import measured_with
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -31,39 +31,22 @@ class ImageTable:
     """What came of each image, a row each, in the order of the split.
 
     Boxes are in pixels of the view's image, which has the model's input size.
-
-    Attributes:
-        thresholds: float32 `(T,)`, where score maps are cut.
-        on_grid: Boolean `(T,)`, false at the localizer's threshold if it is off the
-            grid; MaxBoxAccV2 leaves it out.
-        kept: Index of the threshold whose boxes are kept.
-        paths: `(N,)` strings; numbers where the batches give no paths.
-        class_ids: int32 `(N,)`, true classes.
-        ranks: int32 `(N,)`, how many classes stand before the true one.
-        predicted_ids: int32 `(N,)`, top classes; -1 where logits are not finite.
-        scores: float32 `(N,)`, probability of the top class; NaN where there is none.
-        iou: float32 `(N, T)`, of the box of the true class with the best true box.
-        v2_bits: uint8 `(N, 3, ceil(T / 8))`; see `v2_right`.
-        boxes: float32 `(N, 4)`, box of the true class at the threshold kept.
-        true_boxes: float32 `(N, M, 4)`, padded with -1.
-        errors: `(N,)` strings, the words of `box_errors` at the threshold kept.
-        digests: `(N,)` bytes by which pixels are known again.
     """
 
-    thresholds: np.ndarray = field(repr=False)
-    on_grid: np.ndarray = field(repr=False)
-    kept: int
-    paths: np.ndarray
-    class_ids: np.ndarray
-    ranks: np.ndarray
-    predicted_ids: np.ndarray
-    scores: np.ndarray
-    iou: np.ndarray
-    v2_bits: np.ndarray = field(repr=False)
-    boxes: np.ndarray
-    true_boxes: np.ndarray
-    errors: np.ndarray
-    digests: np.ndarray = field(repr=False)
+    thresholds: np.ndarray = field(repr=False)  # float32 (T,), where maps are cut
+    on_grid: np.ndarray = field(repr=False)  # (T,), false for what V2 leaves out
+    kept: int  # index of the threshold that boxes and errors are of
+    paths: np.ndarray  # (N,) strings; numbers where the batches give no paths
+    class_ids: np.ndarray  # int32 (N,), true classes
+    ranks: np.ndarray  # int32 (N,), how many classes stand before the true one
+    predicted_ids: np.ndarray  # int32 (N,); -1 where logits are not finite
+    scores: np.ndarray  # float32 (N,), probability of the top class, or NaN
+    iou: np.ndarray  # float32 (N, T), of the true class's box with the best true box
+    v2_bits: np.ndarray = field(repr=False)  # uint8 (N, 3, T / 8), see `v2_right`
+    boxes: np.ndarray  # float32 (N, 4), of the true class
+    true_boxes: np.ndarray  # float32 (N, M, 4), padded with -1
+    errors: np.ndarray  # (N,), the words of `box_errors`
+    digests: np.ndarray = field(repr=False)  # (N,), by which pixels are known again
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -230,18 +213,11 @@ def view_batches(
         )
         return
     for batch in source:
-        if not isinstance(batch, dict) or not set(KEYS) <= set(batch):
-            raise ValueError(
-                f"Evaluation needs batches that are dictionaries with {list(KEYS)}, "
-                "such as `dataset.batches(32, with_boxes=True)`. Received: "
-                f"{sorted(batch) if isinstance(batch, dict) else type(batch)}."
-            )
-        arrays = {key: np.asarray(value) for key, value in batch.items()}
+        arrays = {key: np.asarray(x) for key, x in measured_with(batch).items()}
+        if "paths" in batch:
+            texts = np.asarray(batch["paths"]).tolist()
+            arrays["paths"] = np.array([os.fsdecode(path) for path in texts])
         _check_batch(arrays)
-        if "paths" in arrays:
-            arrays["paths"] = np.array(
-                [os.fsdecode(x) for x in arrays["paths"].tolist()]
-            )
         yield _in_view(arrays, view, image_size)
 
 
@@ -255,7 +231,7 @@ def check_has_boxes(dataset: Any) -> None:
 
 
 def _check_batch(batch: dict[str, np.ndarray]) -> None:
-    images, class_ids, boxes = (batch[key] for key in KEYS)
+    images, class_ids, boxes = batch["images"], batch["class_ids"], batch["boxes"]
     count = len(images) if images.ndim else 0
     if (
         images.shape[3:] != (3,)
@@ -277,15 +253,7 @@ def _in_view(
 ) -> dict[str, np.ndarray]:
     images, boxes = batch["images"], batch["boxes"]
     stored, (size, (top, left)) = images.shape[1:3], view_geometry(view, image_size)
-    if stored != size:
-        resized = keras.ops.image.resize(
-            images.astype("float32"),
-            size,
-            interpolation="bilinear",
-            antialias=True,
-            data_format="channels_last",
-        )
-        images = keras.ops.convert_to_numpy(resized)
+    images = keras.ops.convert_to_numpy(resize_to_input(images, size))
     images = images[:, top : top + image_size[0], left : left + image_size[1]]
     return {
         **batch,

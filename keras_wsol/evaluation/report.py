@@ -21,18 +21,7 @@ from keras_wsol.metrics.functional import IOU_THRESHOLD, V2_IOU_THRESHOLDS, best
 
 @dataclass(frozen=True, kw_only=True)
 class AtThreshold:
-    """Localization at one threshold of the score map. All figures are in [0, 1].
-
-    Attributes:
-        cam_threshold: The threshold.
-        gt_known_loc: Share of images whose box of the true class is right.
-        top1_loc: Share of images whose class and box are right.
-        top5_loc: Share of images whose class is among the top five and whose box of
-            the true class is right.
-        mean_iou: Mean IoU of the boxes of the true class.
-        gt_known_interval: Bootstrap 95 % interval of `gt_known_loc`.
-        top1_interval: Bootstrap 95 % interval of `top1_loc`.
-    """
+    """Localization at one threshold of the score map."""
 
     cam_threshold: float
     gt_known_loc: float
@@ -81,7 +70,9 @@ class Report:
         top1_cls, top5_cls: Share of images whose class is right, or in the top five.
         fixed, tuned, oracle: Figures at the threshold of the localizer, at the one
             that was best on another split (or `None`), and at the best one on this very
-            split: an upper bound, no result. `main` is `tuned`, or else `fixed`.
+            split: an upper bound, no result. Each has `cam_threshold`, `gt_known_loc`,
+            `top1_loc`, `top5_loc`, `mean_iou`, `gt_known_interval`, `top1_interval`.
+            `main` is `tuned`, or else `fixed`.
         max_box_acc_v2: See `metrics.MaxBoxAccV2`.
         thresholds, gt_known_curve, top1_loc_curve: `(T,)`, the curves by threshold.
         errors: Share of the images by what came of their box at the main threshold.
@@ -236,14 +227,7 @@ class Report:
         return json.loads(json.dumps(figures, default=asdict))
 
     def to_json(self, path: str | Path | None = None) -> str:
-        """Returns the figures as JSON, and writes them if a path is given.
-
-        Args:
-            path: Optional path of a file; its folder is made.
-
-        Returns:
-            The text.
-        """
+        """Returns the figures as JSON, and writes them if a `path` is given."""
         return written(json.dumps(self.to_dict(), indent=2) + "\n", path)
 
     def to_csv(self, path: str | Path | None = None, table: str = "figures") -> str:
@@ -263,16 +247,12 @@ class Report:
     def to_markdown(self, *others: "Report") -> str:
         """Returns a table in per cent: this report, others, and the baselines.
 
-        GT-known Loc and Top-1 Loc at the main threshold are followed by their
-        interval. The baselines look at no image; the centred Gaussian has a row for
-        each report where these cut it at different thresholds.
-
         Args:
             *others: Reports on the same split and view, a row each.
 
         Returns:
-            The text: a line that names split and view, the table, and a line that says
-            what its figures are.
+            The text, with a line that names split and view and one that says what its
+            figures are.
 
         Raises:
             ValueError: The reports are of different splits or views.
@@ -280,15 +260,7 @@ class Report:
         return tables.to_markdown([self, *others])
 
     def to_html(self, path: str | Path | None = None) -> str:
-        """Returns a page with tables, curves and the gallery, and writes it.
-
-        Args:
-            path: Optional path of a file, which holds all it needs; its folder is
-                made.
-
-        Returns:
-            The text.
-        """
+        """Returns a page with tables, curves and gallery, and writes it to a `path`."""
         return written(page.html_of(self), path)
 
     def _repr_html_(self) -> str:

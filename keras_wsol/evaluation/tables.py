@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,7 +43,10 @@ def to_markdown(reports: Sequence[Any]) -> str:
     header += [f"GT-known ({name})" for name in columns]
     header += [f"Top-1 Loc ({name})" for name in columns] + ["MaxBoxAccV2"]
     rows = [_row_of(report, columns) for report in reports]
-    rows += _centre_rows(reports, columns) + _box_rows(reports, columns)
+    rows += _centre_rows(reports, [*columns, "max_box_acc_v2"])
+    for name, each in reports[0].baselines.items():
+        shares = [each["gt_known_loc"]] * len(columns) + [each["max_box_acc_v2"]]
+        rows.append(_baseline_row(name, shares))
     if any(report.px_ap is not None for report in reports):
         header += ["PxAP"]
         cells = [percent(report.px_ap) for report in reports]
@@ -77,28 +80,15 @@ def _row_of(report: Any, columns: Sequence[str]) -> list[str]:
     return [*cells, percent(report.max_box_acc_v2)]
 
 
-def _centre_rows(reports: Sequence[Any], columns: Sequence[str]) -> list[list[str]]:
+def _centre_rows(reports: Sequence[Any], names: Sequence[str]) -> list[list[str]]:
     """One row, or one a report where reports cut the Gaussian at other thresholds."""
-    names = [*columns, "max_box_acc_v2"]
-    found = {n: {r.centre[n] for r in reports if n in r.centre} for n in names}
-    if all(len(values) <= 1 for values in found.values()):
-        shares = [next(iter(found[name]), None) for name in names]
-        return [_baseline_row("centre Gaussian", shares)]
+    rows: dict[tuple[float | None, ...], str] = {}
+    for report in reports:
+        rows.setdefault(tuple(report.centre.get(n) for n in names), report.model)
+    one = len(rows) == 1
     return [
-        _baseline_row(
-            f"centre Gaussian, as {report.model}", [report.centre.get(n) for n in names]
-        )
-        for report in reports
-    ]
-
-
-def _box_rows(reports: Sequence[Any], columns: Sequence[str]) -> list[list[str]]:
-    found = next((report.baselines for report in reports if report.baselines), {})
-    return [
-        _baseline_row(
-            name, [each["gt_known_loc"]] * len(columns) + [each["max_box_acc_v2"]]
-        )
-        for name, each in found.items()
+        _baseline_row("centre Gaussian" + ("" if one else f", as {model}"), shares)
+        for shares, model in rows.items()
     ]
 
 
@@ -121,51 +111,36 @@ def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def figure_rows(report: Any) -> list[dict[str, Any]]:
     """Returns the figures as one flat row, shares rounded to four digits."""
-    names = ("model", "dataset", "split", "view", "num_images", "num_left_out")
-    row = {name: getattr(report, name) for name in names}
-    shares = {"top1_cls": report.top1_cls, "top5_cls": report.top5_cls}
-    for name in THRESHOLD_KINDS:
-        at = getattr(report, name)
-        for key, attribute in (
-            ("threshold", "cam_threshold"),
-            *((x, x) for x in ("gt_known_loc", "top1_loc", "top5_loc", "mean_iou")),
-        ):
-            shares[f"{name}_{key}"] = None if at is None else getattr(at, attribute)
-    shares["max_box_acc_v2"] = report.max_box_acc_v2
-    shares |= {f"centre_{name}": share for name, share in report.centre.items()}
-    for baseline, figures in report.baselines.items():
-        name = baseline.replace(" ", "_")
-        shares |= {f"{name}_{key}": share for key, share in figures.items()}
-    for name, share in report.errors.items():
-        shares[f"share_{name.replace(' ', '_')}"] = share
-    if report.px_ap is not None:
-        shares["px_ap"] = report.px_ap
-    row |= {name: "" if x is None else round(x, 4) for name, x in shares.items()}
-    intervals = {
-        "gt_known_interval": report.main.gt_known_interval,
-        "top1_interval": report.main.top1_interval,
-        "top1_cls_interval": report.top1_cls_interval,
-        "max_box_acc_v2_interval": report.max_box_acc_v2_interval,
-    }
-    return [row | {name: "{:.4f}-{:.4f}".format(*x) for name, x in intervals.items()}]
+    figures = report.to_dict()
+    for name in ("errors_by_class", "image_size", "notes"):
+        del figures[name]
+    if figures["tuned"] is None:
+        figures["tuned"] = dict.fromkeys(figures["fixed"])
+    return [rounded(dict(_flat(figures)))]
+
+
+def _flat(figures: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in figures.items():
+        column = prefix + name.replace(" ", "_")
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{column}_")
+        elif isinstance(value, list):
+            yield column, "-".join(f"{end:.4f}" for end in value)
+        else:
+            yield column, value
+
+
+def rounded(row: Mapping[str, Any], digits: int = 4) -> dict[str, Any]:
+    """Rounds the floats of a row."""
+    return {k: round(v, digits) if isinstance(v, float) else v for k, v in row.items()}
 
 
 def curve_rows(report: Any) -> list[dict[str, float]]:
     """Returns a row a threshold."""
-    columns = {
-        "cam_threshold": report.thresholds,
-        "gt_known_loc": report.gt_known_curve,
-        "top1_loc": report.top1_loc_curve,
-    }
-    return [
-        {name: round(float(x), 6) for name, x in zip(columns, values, strict=True)}
-        for values in zip(*columns.values(), strict=True)
-    ]
-
-
-def class_rows(report: Any) -> list[dict[str, Any]]:
-    """Returns a row a class."""
-    return list(report.per_class)
+    names = ("cam_threshold", "gt_known_loc", "top1_loc")
+    columns = (report.thresholds, report.gt_known_curve, report.top1_loc_curve)
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    return [rounded(dict(zip(names, row, strict=True)), 6) for row in rows]
 
 
 def image_rows(report: Any) -> list[dict[str, Any]]:
@@ -196,6 +171,6 @@ def _number(value: float) -> str:
 TABLES = {
     "figures": figure_rows,
     "images": image_rows,
-    "classes": class_rows,
+    "classes": lambda report: report.per_class,
     "curve": curve_rows,
 }

@@ -23,12 +23,11 @@ from keras_wsol.metrics.functional import (
 )
 
 
-class BoxAccuracy(keras.metrics.Metric):
-    """Base of `MaxBoxAcc` and `MaxBoxAccV2`: counts by IoU and threshold."""
+class OverThresholds(keras.metrics.Metric):
+    """Base of the three: a convention, thresholds, and their configuration."""
 
     def __init__(
         self,
-        iou_thresholds: Sequence[float],
         num_thresholds: int,
         convention: str,
         thresholds: Sequence[float] | None,
@@ -37,8 +36,23 @@ class BoxAccuracy(keras.metrics.Metric):
         super().__init__(**kwargs)
         self.convention = check_choice("convention", convention, CONVENTIONS)
         self.thresholds = threshold_grid(num_thresholds, thresholds, convention)
-        self._thresholds_given = thresholds is not None
         self.num_thresholds = len(self.thresholds)
+        self._given = None if thresholds is None else self.thresholds.tolist()
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "num_thresholds": self.num_thresholds,
+            "convention": self.convention,
+            "thresholds": self._given,
+        }
+
+
+class BoxAccuracy(OverThresholds):
+    """Base of `MaxBoxAcc` and `MaxBoxAccV2`: counts by IoU and threshold."""
+
+    def __init__(self, iou_thresholds: Sequence[float], *args: Any, **kw: Any) -> None:
+        super().__init__(*args, **kw)
         self._levels = np.array(iou_thresholds, self.thresholds.dtype)[:, None, None]
         shape = (len(iou_thresholds), self.num_thresholds)
         self.correct = self.add_weight(shape=shape, initializer="zeros", name="correct")
@@ -53,9 +67,8 @@ class BoxAccuracy(keras.metrics.Metric):
             score_maps: `(B, H, W)` in [0, 1]. A map with a NaN has no box.
 
         Raises:
-            ValueError: A shape does not fit, a true box is not finite or has its far
-                edge before its near one, a score is outside [0, 1], or NaN where
-                `convention` is `"wsolevaluation"`; or tensors are symbolic.
+            ValueError: A shape, a true box or a score is not as it must be (a NaN, too,
+                if `convention` is `"wsolevaluation"`), or tensors are symbolic.
         """
         true_boxes, score_maps = checked_maps(true_boxes, score_maps)
         overlap = self.overlap(true_boxes, score_maps)  # (T, B)
@@ -85,15 +98,6 @@ class BoxAccuracy(keras.metrics.Metric):
 
     def result(self) -> float:
         return float(np.atleast_2d(self.curve()).max(axis=1).mean())
-
-    def get_config(self) -> dict[str, Any]:
-        given = self.thresholds.tolist() if self._thresholds_given else None
-        return {
-            **super().get_config(),
-            "num_thresholds": self.num_thresholds,
-            "convention": self.convention,
-            "thresholds": given,
-        }
 
 
 @keras.saving.register_keras_serializable(package="keras_wsol")
@@ -136,10 +140,8 @@ class MaxBoxAcc(BoxAccuracy):
         **kwargs: Any,
     ) -> None:
         self.iou_threshold = check_number("iou_threshold", iou_threshold)
-        levels = (self.iou_threshold,)
-        super().__init__(
-            levels, num_thresholds, convention, thresholds, name=name, **kwargs
-        )
+        levels, grid = (self.iou_threshold,), (num_thresholds, convention, thresholds)
+        super().__init__(levels, *grid, name=name, **kwargs)
 
     def overlap(self, true_boxes: np.ndarray, score_maps: np.ndarray) -> np.ndarray:
         arguments = (true_boxes, score_maps, self.thresholds, self.convention)
@@ -182,9 +184,8 @@ class MaxBoxAccV2(BoxAccuracy):
         if not levels:
             raise ValueError("`iou_thresholds` must not be empty. Received: ().")
         self.iou_thresholds = levels
-        super().__init__(
-            levels, num_thresholds, convention, thresholds, name=name, **kwargs
-        )
+        grid = (num_thresholds, convention, thresholds)
+        super().__init__(levels, *grid, name=name, **kwargs)
 
     def overlap(self, true_boxes: np.ndarray, score_maps: np.ndarray) -> np.ndarray:
         arguments = (score_maps, self.thresholds, true_boxes, self.convention)
@@ -195,7 +196,7 @@ class MaxBoxAccV2(BoxAccuracy):
 
 
 @keras.saving.register_keras_serializable(package="keras_wsol")
-class PxAP(keras.metrics.Metric):
+class PxAP(OverThresholds):
     """Pixel average precision of score maps against segmentations (Choe et al., 2020).
 
     A pixel is found at a threshold if its score is at least that; 1 is the last
@@ -229,12 +230,8 @@ class PxAP(keras.metrics.Metric):
         name: str = "px_ap",
         **kwargs: Any,
     ) -> None:
-        super().__init__(name=name, **kwargs)
-        self.convention = check_choice("convention", convention, CONVENTIONS)
-        grid = threshold_grid(num_thresholds, thresholds, convention)
-        self.num_thresholds = len(grid)
-        self.thresholds = np.append(grid, grid.dtype.type(1))
-        self._thresholds_given = thresholds is not None
+        super().__init__(num_thresholds, convention, thresholds, name=name, **kwargs)
+        self.thresholds = np.append(self.thresholds, self.thresholds.dtype.type(1))
         self.reset_state()
 
     def reset_state(self) -> None:
@@ -301,12 +298,3 @@ class PxAP(keras.metrics.Metric):
         precision, recall = (values[::-1] for values in self.curve())
         gained = precision * np.diff(recall, prepend=0.0)
         return float(gained[~np.isnan(gained)].sum())
-
-    def get_config(self) -> dict[str, Any]:
-        given = self.thresholds[:-1].tolist() if self._thresholds_given else None
-        return {
-            **super().get_config(),
-            "num_thresholds": self.num_thresholds,
-            "convention": self.convention,
-            "thresholds": given,
-        }

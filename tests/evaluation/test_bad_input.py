@@ -207,11 +207,10 @@ def split_without_boxes(name):
 
 
 def test_batches_that_lack_something_are_refused(split):
-    message = r"dictionaries with \['images', 'class_ids', 'boxes'\].* Received: "
     batch = batch_of(split)
-    with pytest.raises(ValueError, match=message + r"\['class_ids', 'images'\]"):
+    with pytest.raises(ValueError, match=r"Missing: \['boxes'\]"):
         run([{k: v for k, v in batch.items() if k != "boxes"}])
-    with pytest.raises(ValueError, match=message + ".*tuple"):
+    with pytest.raises(TypeError, match=r"must be a dictionary of .* type tuple"):
         run([(batch["images"], batch["class_ids"])])
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_wsol.evaluation import centre_gaussian
-from keras_wsol.evaluation.evaluate import RandomBoxes, baseline_figures, count_centre
+from keras_wsol.evaluation.evaluate import baseline_figures, count_centre, random_boxes
 from tests.evaluation.drawn_report import image_table
 from tests.reference import max_box_acc_numpy as reference
 from tests.reference.evaluation_numpy import centre_map
@@ -67,7 +67,7 @@ def test_the_random_box_has_its_expected_value():
 
 
 def test_random_boxes_are_drawn_over_the_view():
-    boxes = RandomBoxes(SIZE)(20).reshape(-1, 4)
+    boxes = random_boxes(SIZE)(20).reshape(-1, 4)
     np.testing.assert_allclose(boxes.mean(0), [12, 8, 24, 16], atol=0.2)
     assert boxes.min() >= 0
     assert (boxes.max(0) <= [36, 24, 36, 24]).all()

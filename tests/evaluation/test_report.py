@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_wsol.evaluation import Report
-from keras_wsol.evaluation.tables import figure_rows, to_markdown
+from keras_wsol.evaluation.tables import to_markdown
 from tests.evaluation.drawn_report import at, drawn_report, image_table
 from tests.reference.evaluation_numpy import interval
 
@@ -141,23 +141,23 @@ def test_csv_of_the_figures(tmp_path):
     text = report().to_csv(path)
     assert path.read_text() == text
     (row,) = csv.DictReader(text.splitlines())
-    assert (row["model"], row["num_images"], row["tuned_threshold"]) == (
+    assert (row["model"], row["num_images"], row["tuned_cam_threshold"]) == (
         *("vgg16_adl", "5", "0.5"),
     )
-    assert (row["fixed_top1_loc"], row["share_wrong_class"]) == ("0.0", "0.4")
+    assert (row["fixed_top1_loc"], row["errors_wrong_class"]) == ("0.0", "0.4")
     assert row["max_box_acc_v2"] == "0.3333"
     low, high = report().tuned.gt_known_interval
-    assert row["gt_known_interval"] == f"{low:.4f}-{high:.4f}"
+    assert row["tuned_gt_known_interval"] == f"{low:.4f}-{high:.4f}"
     (row,) = csv.DictReader(report(tuned_index=None).to_csv().splitlines())
-    assert [row[f"tuned_{x}"] for x in ("threshold", "gt_known_loc", "mean_iou")] == [
-        ""
-    ] * 3
-    # Intervals are then those of the fixed threshold.
-    low, high = report().fixed.top1_interval
-    assert row["top1_interval"] == f"{low:.4f}-{high:.4f}"
-    (row,) = figure_rows(drawn_report(px_ap=0.65432))
-    assert row["px_ap"] == 0.6543
-    assert (row["centre_tuned"], row["random_box_max_box_acc_v2"]) == (0.29, 0.091)
+    # The columns are the same, so that rows of several reports fit together.
+    names = ("cam_threshold", "gt_known_loc", "mean_iou", "top1_interval")
+    assert [row[f"tuned_{x}"] for x in names] == [""] * 4
+    changes = {"centre": {"tuned": 0.29123}, "px_ap": 0.65432}
+    baselines = {"random box": {"gt_known_loc": 0.073, "max_box_acc_v2": 0.091}}
+    other = report(baselines=baselines, **changes).to_csv()
+    (row,) = csv.DictReader(other.splitlines())
+    assert (row["px_ap"], row["centre_tuned"]) == ("0.6543", "0.2912")
+    assert row["baselines_random_box_max_box_acc_v2"] == "0.091"
 
 
 def test_csv_of_images_classes_and_the_curve(tmp_path):

@@ -20,6 +20,7 @@ def localizer(cam_threshold):
     return Localizer(painted_classifier(class_names=NAMES), cam_threshold)
 
 
+@functools.cache
 def split_of(name, count, *, size=(31, 50), seed=0):
     """Images of `size` with up to three true boxes, of which `painted_classifier` gets
     some right: half the classes are its top ones, one box is near what it finds.
@@ -49,6 +50,7 @@ def split_of(name, count, *, size=(31, 50), seed=0):
     )
 
 
+@functools.cache
 def in_view(split, view, size):
     """Images and boxes as the view shows them, in float64."""
     resize_to = {
@@ -71,10 +73,15 @@ def in_view(split, view, size):
     return images, boxes
 
 
+@functools.cache
+def seen(model, split, view):
+    """Images and boxes in the view, logits and score maps of every class."""
+    images, boxes = in_view(split, view, model.input_shape[1:3])
+    return images, boxes, *expected_maps(model, images)[1:]
+
+
 def expected_figures(model, split, view, thresholds):
-    size = model.input_shape[1:3]
-    images, boxes = in_view(split, view, size)
-    _, logits, maps = expected_maps(model, images)
+    _, boxes, logits, maps = seen(model, split, view)
     of_true = maps[np.arange(len(split)), split.class_ids]
     figures = evaluation_numpy.figures(
         split.class_ids, logits, of_true, boxes, thresholds

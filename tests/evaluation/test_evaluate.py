@@ -23,9 +23,10 @@ from tests.evaluation.painted_split import (
     expected_figures,
     in_view,
     localizer,
+    seen,
     split_of,
 )
-from tests.models.painted import expected_maps, painted_classifier
+from tests.models.painted import painted_classifier
 from tests.models.small import dtype_policy
 from tests.reference import box_errors_numpy
 from tests.reference.evaluation_numpy import interval, middle_of_the_best
@@ -128,8 +129,7 @@ def test_every_row_equals_the_loops(view, cam_threshold, split):
     assert found.paths.tolist() == [f"test/{index}" for index in range(COUNT)]
     assert (report.image_size, report.class_names) == (SIZE, NAMES)
 
-    images, true_boxes = in_view(split, view, SIZE)
-    _, logits, maps = expected_maps(model, images)
+    _, true_boxes, logits, maps = seen(model, split, view)
     np.testing.assert_allclose(found.true_boxes, true_boxes, atol=1e-4)
     assert found.predicted_ids.tolist() == logits.argmax(1).tolist()
     softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
@@ -210,18 +210,18 @@ def test_max_box_acc_v2_does_not_depend_on_the_localizers_threshold(split):
     assert len({report.centre["max_box_acc_v2"] for report in reports}) == 1
 
 
-def test_memory_of_the_table():
-    images = split_of("test", 60, seed=7)
-    table = run(images, num_thresholds=1000).images
+def test_memory_of_the_table(split):
+    table = run(split, num_thresholds=1000).images
     columns = [getattr(table, x.name) for x in dataclasses.fields(table)]
-    size = sum(x.nbytes for x in columns if getattr(x, "shape", (0,))[:1] == (60,))
-    assert size / 60 < 4800
+    rows = [x for x in columns if getattr(x, "shape", (0,))[:1] == (COUNT,)]
+    assert len(rows) == 11
+    assert sum(x.nbytes for x in rows) / COUNT < 4800
 
 
 def test_a_summary_stays_small(split):
     small = len(measured().to_json())
     assert small < 4000
-    more = run(split_of("test", 40), gallery=30)
+    more = run(split, gallery=COUNT)
     assert len(more.to_json()) < small + 200
 
 
@@ -338,8 +338,7 @@ def test_mixed_precision_changes_little(split):
 def test_the_gallery_shows_the_view(view, split):
     report = measured(view)
     assert [image.index for image in report.gallery] == [0, 8, 18]
-    images, _ = in_view(split, view, SIZE)
-    _, _, maps = expected_maps(localizer(CAM_THRESHOLD).model, images)
+    images, _, _, maps = seen(localizer(CAM_THRESHOLD).model, split, view)
     for kept in report.gallery:
         with Image.open(io.BytesIO(kept.jpeg)) as image:
             pixels = np.asarray(image).astype(float)
@@ -399,8 +398,7 @@ def test_segmentations_give_px_ap(split, tmp_path):
         pixels[4 + index % 5 : 20, 6 : 25 + index] = 255
         Image.fromarray(pixels).save(tmp_path / f"{index}.png")
         given.append(Segmentation((tmp_path / f"{index}.png",)))
-    images, _ = in_view(split, "whole", SIZE)
-    _, _, maps = expected_maps(localizer(CAM_THRESHOLD).model, images)
+    *_, maps = seen(localizer(CAM_THRESHOLD).model, split, "whole")
     metric = PxAP()
     # To the nearest pixel, the one at the upper left.
     rows, columns = np.arange(24) * 31 // 24, np.arange(36) * 50 // 36

@@ -13,6 +13,7 @@ from keras_wsol.arguments import check_choice, check_integer
 from keras_wsol.boxes import sweep_largest_boxes
 from keras_wsol.boxes.iou import pairwise_iou
 from keras_wsol.data import ImageDataset
+from keras_wsol.data.images import boxes_in_view
 from keras_wsol.models.localizer_batches import measured_with
 
 _RIGHT = 0.5  # IoU from which on a box is right
@@ -124,11 +125,9 @@ def ious_by_image(
             )
         inputs = {"images": images, "class_ids": class_ids}
         maps = localizer.predict_on_batch(inputs)["score_maps"][:, 0]
-        # True boxes in cells of the maps; padding stays.
-        scale = np.float32(size) / np.float32(images.shape[1:3])
-        boxes = np.where(boxes < 0, boxes, boxes * np.tile(scale[::-1], 2))
+        boxes = boxes_in_view(boxes, images.shape[1:3], "whole", size)
         swept = sweep_largest_boxes(maps, thresholds).transpose(1, 0, 2)
-        yield pairwise_iou(swept, boxes.astype("float32"), np).max(axis=-1, initial=0)
+        yield pairwise_iou(swept, boxes, np).max(axis=-1, initial=0)
 
 
 def _tuned(

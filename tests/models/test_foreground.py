@@ -153,7 +153,8 @@ def a_split(folder, images):
     for number, image in enumerate(images):
         Image.fromarray(image).save(folder / f"{number}.png")
     (folder / "broken.png").write_bytes(b"no image")
-    return data.image_files(folder)
+    with pytest.warns(UserWarning, match="1 of 6 images cannot be read"):
+        return data.image_files(folder)
 
 
 def test_a_data_set_is_read_as_its_images(tmp_path):
@@ -163,8 +164,6 @@ def test_a_data_set_is_read_as_its_images(tmp_path):
     found = Foreground.fit(model, split)
     np.testing.assert_allclose(found.weights, expected.weights, rtol=1e-3)
     assert found.share == expected.share
-    component = DDT.fit(model, split)
-    np.testing.assert_allclose(component.mean, DDT.fit(model, [images]).mean, rtol=1e-5)
 
 
 def test_batches_of_any_kind():

@@ -260,11 +260,6 @@ def test_predict_takes_images():
     expected = to_numpy(localizer(images))
     assert sorted(found) == sorted(expected)
     check(found, expected)
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        batches = tf.data.Dataset.from_tensor_slices(images).batch(3)
-        check(localizer.predict(batches, verbose=0), expected)
 
 
 @pytest.mark.parametrize("policy", [None, "mixed_float16"])

@@ -50,10 +50,9 @@ def counted(localizer, given):
     return np.mean(np.array(seen, float), axis=0)
 
 
-def check(model, found, given):
+def check(found, expected):
     names = [metric.name for metric in metrics()]
     assert sorted(found) == sorted(names)
-    expected = counted(model, given)
     # All six differ: nothing can stand for anything else.
     assert len({round(value, 6) for value in expected}) == len(expected)
     np.testing.assert_allclose([found[name] for name in names], expected, rtol=1e-5)
@@ -73,7 +72,7 @@ class Sequence(keras.utils.PyDataset):
 
 @pytest.mark.parametrize("score_map", ["cam", "grad_cam_pp"])
 def test_of_any_source_with_a_short_last_batch(score_map):
-    model = measured(localizer(score_map))
+    model = measured(localizer(score_map), run_eagerly=score_map != "cam")
     given = list(batches(model))
     whole = {name: np.concatenate([b[name] for b in given]) for name in given[0]}
     sources = {
@@ -88,12 +87,17 @@ def test_of_any_source_with_a_short_last_batch(score_map):
         sources["tf.data"] = tf.data.Dataset.from_tensor_slices(whole).batch(5)
     if score_map != "cam":
         sources = {"list": given}
+    expected = counted(model, given)
     for source in sources.values():  # and nothing is carried over
         found = model.evaluate(source, verbose=0, return_dict=True)
-        check(model, found, given)
+        check(found, expected)
     # Without `return_dict`: in the order of the metrics.
     in_order = model.evaluate(given, verbose=0)
     assert in_order == [found[metric.name] for metric in metrics()]
+    model.cam_threshold = 0.9
+    changed = model.evaluate(given, verbose=0)
+    assert changed[-1] != in_order[-1]
+    np.testing.assert_allclose(changed, counted(model, given), rtol=1e-5)
 
 
 def test_gt_known_loc_is_given_the_true_class():
@@ -184,7 +188,7 @@ tf.config.set_logical_device_configuration(
     cpu, [tf.config.LogicalDeviceConfiguration()] * 2
 )
 from tests.models.measured_batches import batches, localizer
-from tests.models.test_localizer_evaluate import check, measured
+from tests.models.test_localizer_evaluate import check, counted, measured
 
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 assert strategy.num_replicas_in_sync == 2
@@ -194,7 +198,7 @@ given = list(batches(model, sizes=(6, 6, 3)))
 whole = {name: np.concatenate([b[name] for b in given]) for name in given[0]}
 dataset = tf.data.Dataset.from_tensor_slices(whole).batch(6)
 found = model.evaluate(dataset, verbose=0, return_dict=True)
-check(model, found, given)
+check(found, counted(model, given))
 """
 
 

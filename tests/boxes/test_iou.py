@@ -71,8 +71,9 @@ def test_arrays_of_numpy_give_the_same():
 
 
 def test_what_has_an_area_by_eye():
-    boxes = np.array([[2, 3, 3, 4], [-1] * 4, [0] * 4, [2, 3, 2, 9], [5, 3, 2, 9]])
-    assert has_area(boxes).tolist() == [True, False, False, False, False]
+    none = [[-1] * 4, [0] * 4, [2, 3, 2, 9], [2, 3, 5, 3], [5, 3, 2, 9], [5, 9, 6, 3]]
+    boxes = np.array([[2, 3, 3, 4], *none])
+    assert has_area(boxes).tolist() == [True] + [False] * 6
     assert has_area(boxes[None]).tolist() == [has_area(boxes).tolist()]
 
 

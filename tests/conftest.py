@@ -1,11 +1,16 @@
-"""What every room's tests share: the folder of real images, and a seeded generator."""
+"""What every room's tests share: real images, a seeded generator, what a run cost."""
 
+import gc
+import os
+import resource
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 CUB40 = Path(__file__).parents[2] / "shared" / "data" / "cub40"
+COSTS = []
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +24,36 @@ def cub40():
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _forget_models():
+    """Frees the graphs and models of a module, which Keras keeps."""
+    yield
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.clear_session()
+        gc.collect()
+
+
+def cost():
+    """CPU seconds of this process and its children, and its peak memory in MB."""
+    times = os.times()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return sum(times[:4]), peak
+
+
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["cost"] = cost()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    COSTS.append(node.workeroutput["cost"])
+
+
+def pytest_terminal_summary(terminalreporter):
+    seconds, peaks = zip(*(COSTS or [cost()]), strict=True)
+    terminalreporter.write_line(
+        f"{sum(seconds):.0f} CPU seconds; at most {max(peaks):.0f} MB in a process"
+    )

@@ -128,7 +128,9 @@ def write_pseudo_labels(
     rest = dataset.take(np.arange(done, count), dataset.split)
     progress = keras.utils.Progbar(count, verbose=_level(verbose), unit_name="image")
     progress.update(done)
-    for batch in rest.evaluation_batches(batch_size, image_size=localizer.input_size):
+    size = localizer.input_size
+    batches = rest.evaluation_batches(batch_size, image_size=size) if len(rest) else ()
+    for batch in batches:
         found = _find(localizer, batch, batch_size, class_ids == "known")
         journal.append(map(_entry, names[done:], found, repeat(min_score)))
         done += len(batch["images"])

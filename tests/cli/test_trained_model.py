@@ -126,6 +126,7 @@ def test_localize(trained, pets):
         assert picture.getpixel((x0, y0)) == (0, 255, 0)
 
 
+@pytest.mark.slow
 def test_localize_known_classes_of_one_folder_as_yolo(trained, pets):
     out = pets.root / "labels"
     words = ("localize", "--model", trained.model, "--out", out, "--class-ids", "known")

@@ -228,6 +228,22 @@ def test_a_killed_job_loses_nothing(root, tmp_path, stop_after, monkeypatch):
     assert hidden(tmp_path) == []
 
 
+def test_a_job_killed_while_it_writes_only_writes(tmp_path, monkeypatch):
+    images, *_ = two_colors(count=4)
+    path, job = tmp_path / "x.csv", {"format": "csv", "batch_size": 3}
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(labels, "_write_list", killed)
+        with pytest.raises(KeyboardInterrupt):
+            write_pseudo_labels(localizer(), images, path, **job)
+    monkeypatch.setattr(labels, "_find", killed)
+    assert write_pseudo_labels(localizer(), images, path, **job).num_boxes == 4
+    assert len(rows(path)) == 4
+
+
 def test_the_journal_of_another_job_is_not_taken(tmp_path, stop_after, monkeypatch):
     images, *_ = two_colors(count=4)
     job = {"format": "csv", "batch_size": 3, "class_ids": "known"}

@@ -184,13 +184,6 @@ class Foreground(ScoreMap):
         Raises:
             ValueError: All cells are of one kind, the features do not vary or are not
                 finite, the shapes do not fit, or `shrinkage` is not above 0.
-
-        Example:
-        >>> features = np.array([[[[0.0, 1.0], [2.0, 1.0], [4.0, 1.0], [6.0, 1.0]]]])
-        >>> is_object = np.array([[[False, False, True, True]]])
-        >>> found = Foreground.from_cells([(features, is_object)], shrinkage=1.0)
-        >>> np.round(found.weights, 3).tolist(), round(found.bias, 3), found.share
-        ([2.667, 0.0], -8.0, 0.5)
         """
         if not check_number("shrinkage", shrinkage, high=None) > 0:
             raise ValueError(f"`shrinkage` must be above 0. Received: {shrinkage!r}.")

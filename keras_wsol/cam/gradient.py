@@ -164,14 +164,6 @@ class GradCAMPlusPlus(_GradientMap):
         layer: As in `GradCAM`; after a ReLU in the paper.
         relu: As in `GradCAM`.
 
-    Example:
-    >>> import numpy as np
-    >>> features = np.array([[[[1.0], [3.0]]]], "float32")
-    >>> gradients = np.array([[[[[2.0], [-5.0]]]]], "float32")
-    >>> maps = GradCAMPlusPlus().combine(features, gradients)  # 2 / (2 + 2 * 4) = 0.2
-    >>> [round(x, 4) for x in ops.convert_to_numpy(maps).ravel().tolist()]
-    [0.2, 0.6]
-
     Reference:
         - [Chattopadhay et al., 2018](https://arxiv.org/abs/1710.11063), eq. 19
     """
@@ -193,14 +185,6 @@ class XGradCAM(_GradientMap):
     Args:
         layer: As in `GradCAM`.
         relu: As in `GradCAM`, of which it changes the weights alone.
-
-    Example:
-    >>> import numpy as np
-    >>> features = np.array([[[[1.0], [3.0]]]], "float32")
-    >>> gradients = np.array([[[[[2.0], [6.0]]]]], "float32")
-    >>> maps = XGradCAM().combine(features, gradients)  # (1 * 2 + 3 * 6) / 4 = 5
-    >>> ops.convert_to_numpy(maps)[0, 0, 0].tolist()
-    [5.0, 15.0]
 
     Reference:
         - [Fu et al., 2020](https://arxiv.org/abs/2008.02312)
@@ -224,13 +208,6 @@ class LayerCAM(_GradientMap):
         layer: As in `GradCAM`.
         relu: As in `GradCAM`; it acts on features that are negative themselves.
 
-    Example:
-    >>> import numpy as np
-    >>> features = np.array([[[[1.0, 2.0], [3.0, 0.0]]]], "float32")
-    >>> gradients = np.array([[[[[2.0, -1.0], [5.0, 7.0]]]]], "float32")
-    >>> ops.convert_to_numpy(LayerCAM().combine(features, gradients)).ravel().tolist()
-    [2.0, 15.0]
-
     Reference:
         - [Jiang et al., 2021](https://doi.org/10.1109/TIP.2021.3089943)
     """
@@ -251,13 +228,6 @@ class HiResCAM(_GradientMap):
         layer: As in `GradCAM`.
         relu: Boolean. Whether negative values of the map become 0. Default False
             [paper]: with a ReLU the cells no longer add up.
-
-    Example:
-    >>> import numpy as np
-    >>> features = np.array([[[[1.0, 2.0], [3.0, 0.0]]]], "float32")
-    >>> gradients = np.array([[[[[2.0, -4.0], [5.0, 7.0]]]]], "float32")
-    >>> ops.convert_to_numpy(HiResCAM().combine(features, gradients)).ravel().tolist()
-    [-6.0, 15.0]
 
     Reference:
         - [Draelos and Carin, 2020](https://arxiv.org/abs/2011.08891)

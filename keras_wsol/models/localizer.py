@@ -19,7 +19,7 @@ from keras_wsol.models.localizer_batches import (
 )
 from keras_wsol.models.tune import TunedThreshold, tune_threshold
 
-_SETTINGS = ("cam_threshold", "top_k", "max_boxes", "score_map")
+_CHANGEABLE = ("cam_threshold", "top_k", "max_boxes", "score_map")
 
 
 @keras.saving.register_keras_serializable(package="keras_wsol")
@@ -116,7 +116,7 @@ class Localizer(keras.Model):
             self.supports_jit = False
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in _SETTINGS:
+        if name in _CHANGEABLE:
             value = self._checked(name, value)
             # What `predict` and `evaluate` have compiled holds the value before.
             self.predict_function = self.test_function = None

@@ -76,7 +76,6 @@ def test_of_any_source_with_a_short_last_batch(score_map):
     given = list(batches(model))
     whole = {name: np.concatenate([b[name] for b in given]) for name in given[0]}
     sources = {
-        "list": given,
         "generator": (batch for batch in given),
         "pydataset": Sequence(given),
         "arrays": whole,

@@ -38,8 +38,9 @@ def classifier(jit_compile):
 
 
 def fit(model):
-    keras.utils.set_random_seed(1)  # the order of images
-    history = model.fit(IMAGES, CLASS_IDS, batch_size=3, epochs=2, verbose=0)
+    history = model.fit(
+        IMAGES, CLASS_IDS, batch_size=3, epochs=2, shuffle=False, verbose=0
+    )
     return history.history["loss"]
 
 

@@ -27,7 +27,7 @@ ARGUMENTS = {
 }
 
 
-def random_shapes(count=6):
+def random_shapes(count=4):
     """Samples, height, width and channels: any four different numbers up to 9."""
     generator = np.random.default_rng(20)
     return [
@@ -56,7 +56,7 @@ def forced_three_ways(layer, features):
 
 
 def test_shapes_differ_in_every_number():
-    assert len(set(SHAPES)) == 12
+    assert len(set(SHAPES)) == 10
     assert all(len(set(shape)) == 4 for shape in random_shapes())
 
 

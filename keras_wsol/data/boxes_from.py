@@ -40,9 +40,8 @@ def boxes_from_csv(dataset: ImageDataset, path: str | Path) -> ImageDataset:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: A column is missing, there is no box, or a line is wrong: no image
-            or several fit its path, its class is another, or its numbers are no box in
-            pixels. The message names the line.
+        ValueError: A column is missing, there is no box, or a line is wrong: its path,
+            its class or its box in pixels. The message names the line.
 
     Example:
         pets = data.image_folder("pets")
@@ -77,11 +76,10 @@ def _csv_line(row: Mapping[str, str | None], where: str) -> "_Annotated":
 def boxes_from_coco(dataset: ImageDataset, path: str | Path) -> ImageDataset:
     """Takes the images of a data set that a COCO file has boxes for, with the boxes.
 
-    Of each image the objects of its own class count: categories are matched with
-    `class_names` by name, and `notes` says how many boxes of other classes were left
-    out. Crowds (`iscrowd`) are left out. `file_name` names an image as the paths of
-    `boxes_from_csv` do; `width` and `height` must be those of the image as read
-    (`orientation`), so that no box lands on a turned photograph.
+    Of each image the objects of its own class count, matched by name; `notes` says how
+    many boxes of other classes were left out. Crowds (`iscrowd`) are left out.
+    `file_name` names an image as in `boxes_from_csv`. `width` and `height` must be
+    those of the image as read (`orientation`): no box lands on a turned photograph.
 
     Args:
         dataset: `ImageDataset`, such as that of `image_folder`.
@@ -92,9 +90,8 @@ def boxes_from_coco(dataset: ImageDataset, path: str | Path) -> ImageDataset:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no such JSON, has no box, or an annotation does not fit: no
-            image or several have its path, none of its objects is of the image's
-            class, or its image has another size. The message names the image.
+        ValueError: It is no such JSON, has no box, or an image does not fit: by its
+            path, its class or its size. The message names it.
 
     Reference:
         - [Format](https://cocodataset.org/#format-data)
@@ -139,13 +136,10 @@ def _read_coco(content: Mapping[str, Any], path: Path) -> list["_Annotated"]:
 def boxes_from_voc(dataset: ImageDataset, root: str | Path) -> ImageDataset:
     """Takes the images of a data set that VOC files have boxes for, with the boxes.
 
-    An XML file belongs to the image of its name: `cat/1.xml` to the one whose path is,
-    or ends with, `cat/1` but for `.jpg` and the like. Of each image the objects of its
-    own class count, and `notes` says how many boxes of other classes were left out.
-    Corners are pixels counted from 1 that belong to the box, as in VOC's development
-    kit: `xmin=1, ymin=1, xmax=10, ymax=5` is the box 0, 0, 10, 5. `width` and `height`
-    must be those of the image as read (`orientation`). For ImageNet's files, which
-    count from 0, see `data.ilsvrc2012`.
+    An XML file belongs to the image of its name: `cat/1.xml` to `cat/1.jpg`. Objects
+    and sizes count as in `boxes_from_coco`. Corners are pixels counted from 1 that
+    belong to the box, as in VOC's development kit: `xmin=1, ymin=1, xmax=10, ymax=5`
+    is the box 0, 0, 10, 5. For ImageNet's files see `data.ilsvrc2012`.
 
     Args:
         dataset: `ImageDataset`, such as that of `image_folder`.
@@ -157,9 +151,8 @@ def boxes_from_voc(dataset: ImageDataset, root: str | Path) -> ImageDataset:
 
     Raises:
         FileNotFoundError: There is no such folder.
-        ValueError: A file cannot be read, there is no box, or a file does not fit: no
-            image or several have its name, none of its objects is of the image's
-            class, or its image has another size. The message names the file.
+        ValueError: A file cannot be read, there is no box, or an image does not fit:
+            by its path, its class or its size. The message names the file.
 
     Reference:
         - [Development kit](http://host.robots.ox.ac.uk/pascal/VOC/voc2012/)

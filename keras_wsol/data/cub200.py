@@ -94,20 +94,20 @@ def _tables(root: Path) -> tuple[dict, ...]:
     """Names, labels, flags and corners by id; classes by label."""
     names = _table(root / "images.txt", str)
     classes = _table(root / "classes.txt", str)
-    kinds = {
-        "image_class_labels.txt": (int, 1),
-        "train_test_split.txt": (int, 1),
-        "bounding_boxes.txt": (float, 4),
-    }
-    tables = {file: _table(root / file, *kind) for file, kind in kinds.items()}
-    for file, table in tables.items():
+    labels = _table(root / "image_class_labels.txt", int)
+    is_train = _table(root / "train_test_split.txt", int)
+    corners = _table(root / "bounding_boxes.txt", float, columns=4)
+    for file, table in (
+        ("image_class_labels.txt", labels),
+        ("train_test_split.txt", is_train),
+        ("bounding_boxes.txt", corners),
+    ):
         missing = sorted(set(names) - set(table))
         if missing:
             raise ValueError(
                 f"{root / file} lacks {len(missing)} images of images.txt, the first "
                 f"with id {missing[0]} ({names[missing[0]]})."
             )
-    labels, is_train, corners = tables.values()
     unknown = sorted({labels[i] for i in names} - set(classes))
     if unknown:
         raise ValueError(

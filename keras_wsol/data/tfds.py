@@ -176,13 +176,9 @@ def _file_name(record: dict[str, Any], content: bytes, number: int) -> str:
 
 def _class_names(feature: Any, seen: dict[int, str]) -> tuple[str, ...]:
     """Names of the feature, or where these are numbers, those in the records."""
-    names = [
-        seen.get(class_id, name) if name == str(class_id) else name
-        for class_id, name in enumerate(feature.names)
-    ]
-    # CUB's have a number in front.
-    numbered = [name.partition(".")[0].isdecimal() for name in names]
-    return tuple(
-        readable_name(name) if number else name
-        for name, number in zip(names, numbered, strict=True)
-    )
+    names = []
+    for class_id, name in enumerate(feature.names):
+        name = seen.get(class_id, name) if name == str(class_id) else name
+        numbered = name.partition(".")[0].isdecimal()  # CUB's
+        names.append(readable_name(name) if numbered else name)
+    return tuple(names)

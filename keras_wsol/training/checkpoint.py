@@ -218,6 +218,8 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Saves within the epoch, or ends one that an earlier run began."""
+        if self.async_safe and not self._steps_before:
+            return  # how many steps an epoch has need not be known
         done = self._steps_before + batch + 1
         if done >= self.params["steps"]:
             if self._steps_before and not self.model.stop_training:

@@ -217,7 +217,8 @@ class Recipe:
             epochs_done: What `resume` returned, or whole epochs. Default 0.
             **options: Further arguments of `ImageDataset.batches`.
         """
-        done = Progress(epochs_done, getattr(epochs_done, "steps", 0))
+        steps = getattr(epochs_done, "steps", 0)
+        done = Progress(check_integer("epochs_done", epochs_done, 0), steps)
         return dataset.batches(
             self.batch_size,
             training=True,

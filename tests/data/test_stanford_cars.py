@@ -157,5 +157,5 @@ def test_names_under_another_variable(root):
 
 
 def test_unknown_split(root):
-    with pytest.raises(ValueError, match=r"`split` must be one of .* Received: split='val'"):
+    with pytest.raises(ValueError, match=r"must be one of .* Received: split='val'"):
         stanford_cars(root, "val")

@@ -267,5 +267,5 @@ def test_builder_without_labels(tmp_path):
 
 
 def test_unknown_split():
-    with pytest.raises(ValueError, match=r"`split` must be .*Received: split='validation'"):
+    with pytest.raises(ValueError, match=r"must be .*Received: split='validation'"):
         data.tfds("imagenet2012", "validation")

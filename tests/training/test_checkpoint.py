@@ -150,6 +150,9 @@ def test_keras_need_not_wait_where_nothing_is_saved_within(tmp_path):
     assert Checkpoint(path).async_safe
     assert not Checkpoint(path, every_steps=2).async_safe
     assert not Checkpoint(path, every_seconds=2).async_safe
+    checkpoint = Checkpoint(path)
+    checkpoint.set_params({"steps": None})  # of an input without a length
+    checkpoint.on_train_batch_end(0, {})
 
 
 @pytest.mark.slow

@@ -147,7 +147,7 @@ def evaluate(
         },
         baselines=baseline_figures(table, size),
         px_ap=None if pixels is None else pixels.metric.result(),
-        notes=_notes(localizer, test, tune_on, table, num_repeated),
+        notes=notes_of(localizer, test, tune_on, table, num_repeated),
         class_names=tuple(names),
         image_size=size,
         num_left_out=len(getattr(test, "left_out", ())),
@@ -340,13 +340,14 @@ def _described(part: Any) -> str:
     return f"{type(part).__name__}({', '.join(said)})"
 
 
-def _notes(
+def notes_of(
     localizer: keras.Model,
     test: Any,
     tune_on: Any,
     table: ImageTable,
     num_repeated: int,
 ) -> dict[str, str]:
+    """Says how splits and thresholds were chosen, and what is no plain CAM."""
     notes = {}
     if _described(localizer.score_map) != _described(CAM()):
         notes["score map"] = _described(localizer.score_map)

@@ -87,11 +87,7 @@ class BoxAccuracy(OverThresholds):
         merge_variables(self, metrics)
 
     def curve(self) -> np.ndarray:
-        """Returns the accuracy at each of `self.thresholds`.
-
-        Returns:
-            `(T,)` of `MaxBoxAcc`, `(len(iou_thresholds), T)` of `MaxBoxAccV2`.
-        """
+        """Returns the accuracy at each of `self.thresholds`, by IoU if several."""
         tensors = map(keras.ops.convert_to_tensor, (self.correct, self.count))
         correct, count = concrete(*tensors)
         return correct.astype(np.float64) / max(float(count), 1.0)
@@ -283,11 +279,7 @@ class PxAP(OverThresholds):
             self._total += other._total
 
     def curve(self) -> tuple[np.ndarray, np.ndarray]:
-        """Returns precision and recall at each of `self.thresholds`, `(T + 1,)` each.
-
-        Returns:
-            Both arrays; precision is NaN where no pixel is found.
-        """
+        """Returns precision (NaN where no pixel is found) and recall by threshold."""
         right = self._object[::-1].cumsum()[::-1].astype(np.float64)
         wrong = self._background[::-1].cumsum()[::-1]
         precision = np.full(len(right), np.nan)

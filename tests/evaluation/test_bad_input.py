@@ -45,11 +45,10 @@ def changed_box(split, image, place, box):
 # Score maps and logits
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_images_that_are_not_finite_have_no_box_and_no_class(value, split):
+def test_images_that_are_not_finite_have_no_box_and_no_class(split):
     # The whole of their features, maps and logits is then NaN.
     images = split.images.astype("float32")
-    images[[1, 6]] = value
+    images[1], images[6] = np.nan, np.inf
     report = run([batch_of(split, images=images)], gallery=COUNT)
     found = report.images
     assert report.num_images == COUNT

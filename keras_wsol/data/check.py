@@ -108,7 +108,7 @@ def check(*datasets: ImageDataset, verify: bool | str | Path = True) -> CheckRep
         raise ValueError("`check` must be given a data set. Received: none.")
     findings: list[Finding] = []
     images: dict[str, int] = {}
-    seen: dict[bytes, tuple[str, str, str]] = {}
+    seen: dict[bytes, tuple[ImageDataset, int]] = {}
     for given in datasets:
         dataset = given
         if given.sizes is None and verify is not False:
@@ -121,7 +121,7 @@ def check(*datasets: ImageDataset, verify: bool | str | Path = True) -> CheckRep
             partial(Finding, dataset=name, path=str(path), class_name=class_name)
             for path, class_name in zip(dataset.paths, _names(dataset), strict=True)
         ]
-        for problem, index, detail in (*_boxes(dataset), *_files(dataset, name, seen)):
+        for problem, index, detail in (*_boxes(dataset), *_files(dataset, seen)):
             findings.append(about[index](problem, detail=detail))
     return CheckReport(images, tuple(findings))
 
@@ -158,9 +158,9 @@ def _boxes(dataset: ImageDataset) -> Iterator[tuple[str, int, str]]:
 
 
 def _files(
-    dataset: ImageDataset, name: str, seen: dict[bytes, tuple[str, str, str]]
+    dataset: ImageDataset, seen: dict[bytes, tuple[ImageDataset, int]]
 ) -> Iterator[tuple[str, int, str]]:
-    """Problem, index and detail of bytes; `seen` holds those before, by digest."""
+    """Problem, index and detail of bytes; `seen` holds the first of each digest."""
     names = _names(dataset)
     with ThreadPoolExecutor(default_threads()) as threads:
         looked = threads.map(partial(_look, dataset), range(len(dataset)))
@@ -168,12 +168,13 @@ def _files(
             if tag > 1:
                 detail = f"EXIF orientation {tag}, read as stored"
                 yield "turned photograph", index, detail
-            mine = (name, str(dataset.paths[index]), names[index])
-            where, path, class_name = seen.setdefault(digest, mine)
-            if (where, path) == mine[:2]:
+            other, first = seen.setdefault(digest, (dataset, index))
+            if other is dataset and first == index:
                 continue
-            detail = f"same bytes as {path} of {where}"
-            yield "duplicate" if where == name else "in two data sets", index, detail
+            path = other.paths[first]
+            detail = f"same bytes as {path} of {other.name}/{other.split}"
+            yield "duplicate" if other is dataset else "in two data sets", index, detail
+            class_name = other.class_names[other.class_ids[first]]
             if class_name != names[index]:
                 detail += f", whose class is {class_name}"
                 yield "mislabelled", index, detail

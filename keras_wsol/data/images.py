@@ -22,29 +22,24 @@ VIEWS = ("whole", "center_crop")
 ORIENTATIONS = ("exif", "stored")
 # ADL's code resizes to 256 and crops 224.
 RESIZE_OVER_CROP = 256 / 224
-# The largest image that is decoded, unless told otherwise: 150 MB.
-MAX_PIXELS = 50_000_000
+MAX_PIXELS = 50_000_000  # of an image that is decoded: 150 MB
 
 
 def check_view(view: Any) -> str:
     """Returns `view` if it is known, else raises."""
-    check_choice("view", view, VIEWS)
-    return view
+    return check_choice("view", view, VIEWS)
 
 
 def check_orientation(orientation: Any) -> str:
     """Returns `orientation` if it is known, else raises."""
-    check_choice("orientation", orientation, ORIENTATIONS)
-    return orientation
+    return check_choice("orientation", orientation, ORIENTATIONS)
 
 
 def check_image_size(image_size: Any) -> tuple[int, int]:
     """Returns height and width if both are integers of at least 1, else raises."""
     if np.shape(image_size) != (2,):
-        raise ValueError(
-            "`image_size` must be (height, width). Received: "
-            f"image_size={image_size!r}."
-        )
+        received = f"Received: image_size={image_size!r}."
+        raise ValueError(f"`image_size` must be (height, width). {received}")
     height, width = (check_integer("image_size", side) for side in image_size)
     return height, width
 
@@ -178,7 +173,40 @@ def exif_orientation(image: Any) -> int:
 # --- In a graph: what a header says, before anything is decoded ---
 
 UNKNOWN, JPEG, PNG, GIF, BMP, WEBP = range(6)
-_PNG_START = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
+
+
+def _start(*parts: tuple[int, bytes]) -> np.ndarray:
+    """The first 32 bytes of a format by place, -1 for any."""
+    row = np.full(32, -1)
+    for place, text in parts:
+        row[place : place + len(text)] = [*text]
+    return row
+
+
+def _number(first: int, last: int) -> np.ndarray:
+    """Weights of 32 bytes that add up to the number in some, the lowest first."""
+    row = np.zeros(32, "int64")
+    places = range(first, last + 1) if last > first else range(first, last - 1, -1)
+    row[[*places]] = 256 ** np.arange(len(places))
+    return row
+
+
+# JPEG, PNG, GIF, BMP, and WebP: lossy, lossless, with an extended header.
+_STARTS = np.stack(
+    [
+        _start((0, b"\xff\xd8\xff")),
+        _start((0, b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")),
+        _start((0, b"GIF8")),
+        _start((0, b"BM")),
+        _start((0, b"RIFF"), (8, b"WEBPVP8 "), (23, b"\x9d\x01\x2a")),
+        _start((0, b"RIFF"), (8, b"WEBPVP8L"), (20, b"\x2f")),
+        _start((0, b"RIFF"), (8, b"WEBPVP8X")),
+    ]
+)
+# Height and width of PNG, GIF, BMP, WebP lossy and extended; lossless in one; flags.
+_NUMBERS = [(23, 20), (19, 16), (8, 9), (6, 7), (22, 25), (18, 21), (28, 29), (26, 27)]
+_NUMBERS += [(27, 29), (24, 26), (21, 24), (20, 20)]
+_WEIGHTS = np.stack([_number(*places) for places in _NUMBERS])
 
 
 def image_header(encoded: Any) -> tuple[Any, Any]:
@@ -189,43 +217,28 @@ def image_header(encoded: Any) -> tuple[Any, Any]:
     """
     import tensorflow as tf
 
-    head = _bytes(tf.strings.substr(encoded, 0, 32), 32)
-
-    def has(place: int, text: bytes) -> Any:
-        return tf.reduce_all(tf.equal(head[place : place + len(text)], [*text]))
-
-    def number(first: int, last: int) -> Any:
-        """Bytes `first` to `last`, the lowest first."""
-        step = 1 if last > first else -1
-        places = [*range(first, last + step, step)]
-        return sum(head[place] * 256**power for power, place in enumerate(places))
-
-    def bmp_size() -> Any:
-        height = number(22, 25)  # negative where the rows go downwards
-        return [tf.minimum(height, 2**32 - height), number(18, 21)]
-
-    def webp_size() -> Any:
-        lossy = has(12, b"VP8 ") & has(23, b"\x9d\x01\x2a")
-        lossless = has(12, b"VP8L") & has(20, b"\x2f")
-        still = has(12, b"VP8X") & tf.equal(head[20] // 2 % 2, 0)
-        bits = number(21, 24)
-        size = tf.where(still, [number(27, 29) + 1, number(24, 26) + 1], 0)
-        of_bits = [bits // 2**14 % 2**14 + 1, bits % 2**14 + 1]
-        size = tf.where(lossless, of_bits, size)
-        return tf.where(lossy, [number(28, 29) % 2**14, number(26, 27) % 2**14], size)
-
-    sizes = [
-        lambda: tf.zeros(2, tf.int64),
+    head = tf.io.decode_raw(encoded, tf.uint8, fixed_length=32)
+    head = tf.cast(head, tf.int64)
+    same = tf.equal(head, _STARTS) | tf.less(_STARTS, 0)
+    place = tf.reduce_sum(tf.where(tf.reduce_all(same, 1), [*range(1, 8)], 0))
+    kind = tf.minimum(place, WEBP)
+    numbers = tf.reduce_sum(_WEIGHTS * head, axis=1)
+    png, gif, bmp, lossy, extended = tf.unstack(tf.reshape(numbers[:10], (5, 2)))
+    none = tf.zeros(2, tf.int64)
+    still = tf.equal(numbers[11] // 2 % 2, 0)
+    jpeg = tf.cond(
+        tf.equal(kind, JPEG),
         lambda: tf.io.extract_jpeg_shape(encoded, tf.int64)[:2],
-        lambda: tf.stack([number(23, 20), number(19, 16)]),
-        lambda: tf.stack([number(8, 9), number(6, 7)]),
-        lambda: tf.stack(bmp_size()),
-        webp_size,
+        lambda: none,
+    )
+    sizes = [
+        *(none, jpeg, png, gif),
+        tf.minimum(bmp, 2**32 - bmp),  # negative where the rows go downwards
+        lossy % 2**14,
+        tf.stack([numbers[10] // 2**14 % 2**14, numbers[10] % 2**14]) + 1,
+        tf.where(still, extended + 1, 0),
     ]
-    starts = [has(0, b"\xff\xd8\xff"), has(0, _PNG_START), has(0, b"GIF8")]
-    starts += [has(0, b"BM"), has(0, b"RIFF") & has(8, b"WEBP")]
-    kind = tf.reduce_sum(tf.where(starts, [JPEG, PNG, GIF, BMP, WEBP], UNKNOWN))
-    return kind, tf.switch_case(kind, sizes)
+    return kind, tf.stack(sizes)[place]
 
 
 def jpeg_orientation(encoded: Any) -> Any:
@@ -234,11 +247,8 @@ def jpeg_orientation(encoded: Any) -> Any:
 
     # Most files have none, and a walk over the segments takes a millisecond.
     some = tf.strings.regex_full_match(encoded, rb"\C*Exif\x00\x00\C*")
-    return tf.cond(
-        some,
-        lambda: _orientation(_exif_block(encoded)),
-        lambda: tf.constant(1, tf.int64),
-    )
+    one = tf.ones((), tf.int64)
+    return tf.cond(some, lambda: _orientation(_exif_block(encoded)), lambda: one)
 
 
 # How far the second byte of a JPEG's marker says to go: 0 by the segment's length, -1
@@ -278,7 +288,8 @@ def _orientation(tiff: Any) -> Any:
     import tensorflow as tf
 
     length = tf.cast(tf.strings.length(tiff), tf.int64)
-    data = _bytes(tf.strings.join([tiff, bytes(16)]))
+    data = tf.io.decode_raw(tf.strings.join([tiff, bytes(16)]), tf.uint8)
+    data = tf.cast(data, tf.int64)
     order = tf.strings.substr(tiff, 0, 4)
     little, big = tf.equal(order, b"II*\0"), tf.equal(order, b"MM\0*")
     weights = tf.where(little, *tf.unstack(tf.constant([[1, 256], [256, 1]], tf.int64)))
@@ -301,16 +312,6 @@ def _orientation(tiff: Any) -> Any:
     good &= (count >= 1) & (count <= 2) & (value >= 1) & (value <= 8)
     # The last of several entries counts, as for Pillow.
     return tf.concat([[1], tf.boolean_mask(value, good)], axis=0)[-1]
-
-
-def _bytes(text: Any, length: int | None = None) -> Any:
-    """Bytes as int64; zeros behind the end up to `length`."""
-    import tensorflow as tf
-
-    if length is None:
-        return tf.cast(tf.io.decode_raw(text, tf.uint8), tf.int64)
-    data = tf.io.decode_raw(text, tf.uint8, fixed_length=length)
-    return tf.cast(data, tf.int64)
 
 
 # --- Verification ---

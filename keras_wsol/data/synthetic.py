@@ -1,23 +1,24 @@
 """Painted creatures, with boxes."""
 
-import functools
 import math
+from collections import namedtuple
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from functools import cache, partial
+from typing import Any
 
 import numpy as np
 
 from keras_wsol.arguments import check_choice, check_integer
 from keras_wsol.data.dataset import ImageDataset
 
+Array, Random = np.ndarray, np.random.Generator
+
 # A stroke is a line with round ends whose thickness may change, as a row of seven
 # numbers: x, y and radius of its start, the same of its end, and by how much its middle
 # is thicker than the straight taper.
 
 
-def chain(
-    start: np.ndarray, headings: np.ndarray, length: float, radii: np.ndarray
-) -> np.ndarray:
+def chain(start: Array, headings: Array, length: float, radii: Array) -> Array:
     """Strokes (K, 7) joined end to end, each `length` long, in given directions."""
     steps = length * np.stack([np.cos(headings), np.sin(headings)], axis=1)
     nodes = np.concatenate([start[None], start + np.cumsum(steps, axis=0)])
@@ -31,7 +32,7 @@ def moved(
     angle: float = 0.0,
     shift: Any = 0.0,
     mirror: bool = False,
-) -> np.ndarray:
+) -> Array:
     """Strokes turned, mirrored left to right, scaled and shifted, in this order."""
     result = scale * np.asarray(strokes)
     side = -1 if mirror else 1
@@ -43,13 +44,13 @@ def moved(
 
 
 def paint(
-    canvas: np.ndarray,
-    strokes: np.ndarray,
-    colour: np.ndarray,
-    covered: np.ndarray | None = None,
-    bands: tuple[np.ndarray, float, float] | None = None,
+    canvas: Array,
+    strokes: Array,
+    colour: Array,
+    covered: Array | None = None,
+    bands: tuple[Array, float, float] | None = None,
 ) -> None:
-    """Paints joined strokes, in pixels, on a canvas, and notes what they cover, in place."""
+    """Paints joined strokes, in pixels, on a canvas, and notes what they cover."""
     window, x, y = _window(strokes, *canvas.shape[:2])
     x0, y0, r0, x1, y1, r1, bulge = strokes.astype(np.float32).T[:, :, None, None]
     # A part thinner than a pixel would come and go with its position.
@@ -65,10 +66,8 @@ def paint(
     arc = along + np.cumsum(length, axis=0) - length
     if len(strokes) > 1:
         nearest = depth.argmax(axis=0)[None]
-        depth, radius, arc = (
-            np.take_along_axis(values, nearest, axis=0)
-            for values in (depth, radius, arc)
-        )
+        parts = (depth, radius, arc)
+        depth, radius, arc = (np.take_along_axis(v, nearest, axis=0) for v in parts)
     depth, radius, arc = depth[0, ..., None], radius[0, ..., None], arc[0, ..., None]
 
     if bands is not None:
@@ -83,8 +82,8 @@ def paint(
 
 
 def _window(
-    strokes: np.ndarray, height: int, width: int
-) -> tuple[tuple[slice, slice], np.ndarray, np.ndarray]:
+    strokes: Array, height: int, width: int
+) -> tuple[tuple[slice, slice], Array, Array]:
     """The pixels that strokes may touch, and the centres of columns and rows."""
     radius = np.maximum(strokes[:, 2], strokes[:, 5]) + strokes[:, 6] + 1.6
     starts, ends = strokes[:, :2], strokes[:, 3:5]
@@ -98,8 +97,8 @@ def _window(
 
 
 def uniform_colours(
-    rng: np.random.Generator, low: Sequence[float], high: Sequence[float], count: int
-) -> np.ndarray:
+    rng: Random, low: Sequence[float], high: Sequence[float], count: int
+) -> Array:
     """RGB colours (count, 3) between two colours given as hue, saturation, value."""
     hue, saturation, value = rng.uniform(low, high, (count, 3)).T[:, :, None]
     sextant = (np.array([5.0, 3.0, 1.0]) + 6 * hue) % 6
@@ -107,13 +106,13 @@ def uniform_colours(
     return (value - value * saturation * grey).astype(np.float32)
 
 
-def body_colours(rng: np.random.Generator, count: int) -> np.ndarray:
+def body_colours(rng: Random, count: int) -> Array:
     """RGB colours (count, 3) of bodies, which withered leaves have too."""
     return uniform_colours(rng, (0.06, 0.35, 0.6), (0.11, 0.6, 0.85), count)
 
 
-@functools.cache
-def _interpolation(cells: int, size: int) -> np.ndarray:
+@cache
+def _interpolation(cells: int, size: int) -> Array:
     """Weights (size, cells + 1) that spread a row of knots smoothly over pixels."""
     place = (np.arange(size) + 0.5) / size * cells
     left = place.astype(int)
@@ -125,13 +124,13 @@ def _interpolation(cells: int, size: int) -> np.ndarray:
     return weights
 
 
-def _noise(rng: np.random.Generator, cells: int, height: int, width: int) -> np.ndarray:
+def _noise(rng: Random, cells: int, height: int, width: int) -> Array:
     knots = rng.random((cells + 1, cells + 1), np.float32)
     rows, columns = _interpolation(cells, height), _interpolation(cells, width)
     return (rows @ knots @ columns.T)[..., None]
 
 
-def ground(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+def ground(rng: Random, height: int, width: int) -> Array:
     """A mottled floor (H, W, 3) of two colours."""
     low, high = uniform_colours(rng, (0.2, 0.08, 0.25), (0.5, 0.35, 0.7), 2)
     blend = 0.6 * _noise(rng, 3, height, width) + 0.4 * _noise(rng, 9, height, width)
@@ -139,9 +138,7 @@ def ground(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     return (low + blend * (high - low)) * light
 
 
-def scatter_clutter(
-    rng: np.random.Generator, canvas: np.ndarray, berries: np.ndarray
-) -> None:
+def scatter_clutter(rng: Random, canvas: Array, berries: Array) -> None:
     """Paints leaves, twigs, pebbles and berries over the floor, in place."""
     height, width = canvas.shape[:2]
     side = min(height, width)
@@ -197,34 +194,20 @@ _MUZZLE = ((0.75, 0.15, 0.55, 0.95, 0.2, 0.5, 0.0),)
 _EYE = ((0.15, -0.25, 0.3, 0.15, -0.25, 0.3, 0.0),)
 _PUPIL = ((0.22, -0.25, 0.17, 0.22, -0.25, 0.17, 0.0),)
 _POINTED = (
-    (-0.6, -0.5, 0.45, -1.0, -1.75, 0.05, 0.0),
-    (0.2, -0.6, 0.45, 0.4, -1.9, 0.05, 0.0),
+    (-0.6, -0.5, 0.45, -1, -1.75, 0.05, 0),
+    (0.2, -0.6, 0.45, 0.4, -1.9, 0.05, 0),
 )
-_ROUND = (
-    (-0.7, -0.9, 0.45, -0.7, -0.9, 0.45, 0.0),
-    (0.35, -1.0, 0.45, 0.35, -1.0, 0.45, 0.0),
-)
+_ROUND = ((-0.7, -0.9, 0.45, -0.7, -0.9, 0.45, 0), (0.35, -1, 0.45, 0.35, -1, 0.45, 0))
 _LONG = (
     (-0.4, -0.7, 0.2, -1.2, -1.4, 0.2, 0.12),
     (-0.1, -0.8, 0.2, -0.5, -1.8, 0.2, 0.12),
 )
-_HORN = ((0.5, -0.6, 0.35, 1.1, -1.7, 0.06, 0.0),)
-_CREST = ((-0.9, -0.3, 0.3, 0.5, -1.0, 0.2, 0.55),)
-_ANTENNA = (
-    (0.2, -0.7, 0.13, 0.6, -1.5, 0.13, 0.0),
-    (0.6, -1.5, 0.4, 0.6, -1.5, 0.4, 0.0),
-)
+_HORN = ((0.5, -0.6, 0.35, 1.1, -1.7, 0.06, 0),)
+_CREST = ((-0.9, -0.3, 0.3, 0.5, -1, 0.2, 0.55),)
+_ANTENNA = ((0.2, -0.7, 0.13, 0.6, -1.5, 0.13, 0), (0.6, -1.5, 0.4, 0.6, -1.5, 0.4, 0))
 
-
-class _Look(NamedTuple):
-    """What tells a class: two colours of the head, and what grows on it."""
-
-    name: str
-    head: tuple[float, float, float]
-    muzzle: tuple[float, float, float]
-    ears: tuple[tuple[float, ...], ...]
-
-
+# What tells a class: two colours of the head, and what grows on it.
+_Look = namedtuple("_Look", "name head muzzle ears")
 _LOOKS = (
     _Look("emberling", _RED, _YELLOW, _POINTED),
     _Look("skywhisk", _BLUE, _WHITE, _ROUND),
@@ -244,7 +227,7 @@ CREATURES: tuple[str, ...] = tuple(look.name for look in _LOOKS)
 
 def paint_creatures(
     num_images: int, num_classes: int, size: tuple[int, int], seed: int, split: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[Array, Array, Array]:
     """Paints creatures: images, class ids, and where they are, boolean (N, H, W)."""
     heads = np.array([look.head for look in _LOOKS], np.float32)
     images = np.empty((num_images, *size, 3), np.uint8)
@@ -263,47 +246,36 @@ def paint_creatures(
     return images, class_ids, covered
 
 
-def _generator(seed: int, split: str, *key: int) -> np.random.Generator:
+def _generator(seed: int, split: str, *key: int) -> Random:
     spawn_key = (_CREATURE_SPLITS.index(split), *key)
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=spawn_key))
 
 
-def _shuffled_class_ids(
-    num_images: int, num_classes: int, seed: int, split: str
-) -> np.ndarray:
+def _shuffled_class_ids(count: int, num_classes: int, seed: int, split: str) -> Array:
     # One shuffled run of all classes after the other keeps every prefix balanced.
-    runs = [
-        _generator(seed, split, run, num_classes).permutation(num_classes)
-        for run in range(math.ceil(num_images / num_classes))
-    ]
-    return np.concatenate(runs)[:num_images].astype(np.int32)
+    runs = range(math.ceil(count / num_classes))
+    random = (_generator(seed, split, run, num_classes) for run in runs)
+    ids = [one.permutation(num_classes) for one in random]
+    return np.concatenate(ids)[:count].astype(np.int32)
 
 
-def _bounds(covered: np.ndarray) -> np.ndarray:
+def _bounds(covered: Array) -> Array:
     """Boxes (N, 1, 4) of what is covered (N, H, W), never nothing."""
     height, width = covered.shape[1:]
     columns, rows = covered.any(axis=1), covered.any(axis=2)
-    edges = (
-        columns.argmax(axis=1),
-        rows.argmax(axis=1),
-        width - columns[:, ::-1].argmax(axis=1),
-        height - rows[:, ::-1].argmax(axis=1),
-    )
-    return np.stack(edges, axis=1).astype(np.float32)[:, None]
+    low = columns.argmax(1), rows.argmax(1)
+    high = width - columns[:, ::-1].argmax(1), height - rows[:, ::-1].argmax(1)
+    return np.stack([*low, *high], axis=1).astype(np.float32)[:, None]
 
 
 def _paint_creature(
-    rng: np.random.Generator,
-    canvas: np.ndarray,
-    covered: np.ndarray,
-    look: _Look,
-    band_colour: tuple[float, float, float],
+    rng: Random, canvas: Array, covered: Array, look: _Look, band_colour: Any
 ) -> None:
-    """Paints a creature on a canvas (H, W, 3), and notes what it covers, in place."""
+    """Paints a creature on a canvas (H, W, 3), and notes what it covers."""
     spine, far_legs, near_legs = _random_body(rng)
     radius, angle = 0.31 * rng.uniform(0.95, 1.1), rng.uniform(-0.5, 0.4)
     tilt = rng.normal(0, 0.35)
-    head = functools.partial(moved, scale=radius, angle=angle, shift=spine[-1, 3:5])
+    head = partial(moved, scale=radius, angle=angle, shift=spine[-1, 3:5])
 
     # The room that it takes once tilted, with a disc for any head.
     disc = (*spine[-1, 3:5], _HEAD_REACH * radius)
@@ -319,17 +291,12 @@ def _paint_creature(
         low[0], high[0] = -high[0], -low[0]
     free = np.array([width, height]) - scale * (high - low)
     shift = rng.beta(0.6, 0.6, 2) * free - scale * low
-    place = functools.partial(
-        moved, scale=scale, angle=tilt, shift=shift, mirror=mirror
-    )
+    place = partial(moved, scale=scale, angle=tilt, shift=shift, mirror=mirror)
 
     colour = body_colours(rng, 1)[0]
     dark = 0.45 * colour
-    bands = (
-        dark + _BAND_TINT * (np.array(band_colour, np.float32) - dark),
-        scale * rng.uniform(0.24, 0.34),
-        rng.random(),
-    )
+    tint = dark + _BAND_TINT * (np.array(band_colour, np.float32) - dark)
+    bands = (tint, scale * rng.uniform(0.24, 0.34), rng.random())
     paint(canvas, place(far_legs), 0.6 * colour, covered)
     paint(canvas, place(spine), colour, covered, bands)
     paint(canvas, place(near_legs), colour, covered)
@@ -341,9 +308,7 @@ def _paint_creature(
     paint(canvas, place(head(_PUPIL)), np.zeros(3, np.float32), covered)
 
 
-def _random_body(
-    rng: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _random_body(rng: Random) -> tuple[Array, Array, Array]:
     """Strokes of the spine, tail tip to head, of the far legs and of the near ones."""
     bend, curl = rng.uniform(-0.18, 0.18), rng.uniform(-0.2, 0.6)
     torso = chain(

@@ -1,6 +1,5 @@
 """What is wrong with data sets, before training."""
 
-import csv
 import hashlib
 import io
 from collections import Counter
@@ -13,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_wsol.data.dataset import ImageDataset, readable
-from keras_wsol.data.images import FORMATS, default_threads, exif_orientation
+from keras_wsol.data.images import PILLOW_FORMATS, default_threads, exif_orientation
 
 
 @dataclass(frozen=True)
@@ -46,13 +45,6 @@ class CheckReport:
     def counts(self) -> dict[str, int]:
         """Problem to number of findings, the most frequent first."""
         return dict(Counter(found.problem for found in self.findings).most_common())
-
-    def to_csv(self) -> str:
-        """Returns all findings, a line each, below a header."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerows([_COLUMNS, *map(astuple, self.findings)])
-        return text.getvalue()
 
     def to_markdown(self, max_rows: int = 50) -> str:
         """Returns a line of counts and a table of at most `max_rows` findings."""
@@ -95,7 +87,7 @@ def check(*datasets: ImageDataset, verify: bool | str | Path = True) -> CheckRep
             `verify=False`: as in `image_folder`. Default `True`.
 
     Returns:
-        A report with `findings`, `counts`, `ok`, `to_markdown()` and `to_csv()`.
+        A report with `findings`, `counts`, `ok` and `to_markdown()`.
 
     Raises:
         ValueError: There is no data set.
@@ -193,5 +185,5 @@ def _look(dataset: ImageDataset, index: int) -> tuple[bytes, int]:
         return digest, 1
     from PIL import Image
 
-    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+    with Image.open(io.BytesIO(content), formats=PILLOW_FORMATS) as image:
         return digest, exif_orientation(image)

@@ -89,7 +89,7 @@ def boxes_in_view(
 
 # What a graph reads, too. Pillow knows many more: a file that says it is PostScript,
 # for one, would be run by Ghostscript.
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")  # and MPO, as a JPEG
+PILLOW_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")  # and MPO, as a JPEG
 _ORIENTATION_TAG = 0x0112
 # What Pillow raises on broken files.
 BROKEN = (
@@ -149,7 +149,7 @@ def _opened(file: Any) -> Iterator[Any]:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(file, formats=FORMATS) as image:
+        with Image.open(file, formats=PILLOW_FORMATS) as image:
             yield image
     except UnidentifiedImageError as error:
         raise ValueError("no JPEG, PNG, GIF, BMP or WebP image") from error

@@ -1,6 +1,4 @@
-import csv
 import dataclasses
-import io
 from pathlib import Path
 
 import numpy as np
@@ -156,13 +154,6 @@ def test_turned_photograph_matters_where_images_are_read_as_stored(tmp_path):
     assert report.findings[1].detail == "EXIF orientation 6, read as stored"
     # Upright it is 25 wide and 40 high, and the box lies in it.
     assert data.check(dataclasses.replace(dataset, orientation="exif")).ok
-
-
-def test_csv_has_every_finding():
-    dataset = in_memory(noise(2), boxes=boxes(2, i1=[-1] * 4), class_names=("a", "b,c"))
-    rows = list(csv.DictReader(io.StringIO(data.check(dataset).to_csv())))
-    expected = {"problem": "no box", "dataset": "tiny/train", "path": "image 1"}
-    assert rows == [{**expected, "class_name": "b,c", "detail": ""}]
 
 
 def test_markdown_is_one_table_of_so_many_rows():

@@ -9,7 +9,6 @@ import keras
 import numpy as np
 
 from keras_wsol import models, training
-from keras_wsol.data.numpy_pipeline import TrainingBatches
 from keras_wsol.layers import ADL
 from tests.data.small_datasets import in_memory, noise
 
@@ -38,8 +37,8 @@ def trained(case, shard):
         training.LayerwiseSGD(0.05, multipliers={"head_*": 2.0}),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     )
-    batches = TrainingBatches(
-        in_memory(noise(12)), 4, seed=3, image_size=(14, 21), shard=shard
+    batches = in_memory(noise(12)).training_sequence(
+        4, seed=3, image_size=(14, 21), shard=shard
     )
     history = model.fit(
         batches,

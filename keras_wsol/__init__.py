@@ -1,35 +1,61 @@
 """Weakly supervised object localization in Keras 3: image labels in, boxes out.
 
-The rooms of the package, in the order in which data flows through them: `data`,
-`masks`, `cam`, `boxes`, `layers`, `models`, `metrics`, `viz`, `evaluation`,
-`training`, `export`. Each is imported when it is first used.
+    import keras_wsol as wsol
+
+The rooms, in the order in which data flows through them: `data`, `masks`, `boxes`,
+`cam`, `layers`, `models`, `metrics`, `viz`, `evaluation`, `training`, `export`,
+`labels`. The main names of the rooms are names of the package, too.
+
+Importing the package registers its classes with Keras, so that
+`keras.saving.load_model` reads what it has saved.
 """
 
-import importlib
-from typing import Any
+from keras_wsol import (
+    boxes,
+    cam,
+    data,
+    evaluation,
+    export,
+    labels,
+    layers,
+    masks,
+    metrics,
+    models,
+    training,
+    viz,
+)
+from keras_wsol.evaluation import compare, evaluate
+from keras_wsol.export import export_litert, export_onnx, export_saved_model
+from keras_wsol.labels import write_pseudo_labels
+from keras_wsol.layers import ADL, CAGD, DFM, DGDM, SAGD
+from keras_wsol.models import Localizer, build_classifier
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ADL",
+    "CAGD",
+    "DFM",
+    "DGDM",
+    "SAGD",
+    "Localizer",
     "boxes",
+    "build_classifier",
     "cam",
+    "compare",
     "data",
+    "evaluate",
     "evaluation",
     "export",
+    "export_litert",
+    "export_onnx",
+    "export_saved_model",
+    "labels",
     "layers",
     "masks",
     "metrics",
     "models",
     "training",
     "viz",
+    "write_pseudo_labels",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name in __all__:
-        return importlib.import_module(f"keras_wsol.{name}")
-    raise AttributeError(f"module 'keras_wsol' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])

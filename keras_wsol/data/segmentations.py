@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_wsol.data.dataset import existing_folder
-from keras_wsol.data.images import BROKEN, FORMATS
+from keras_wsol.data.images import BROKEN, PILLOW_FORMATS
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def read_grey(path: str | Path) -> np.ndarray:
     from PIL import Image
 
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(path, formats=PILLOW_FORMATS) as image:
             return np.asarray(image.convert("L"))
     except (*BROKEN, Image.DecompressionBombError) as error:
         raise ValueError(f"Cannot read the segmentation: {path} ({error}).") from error

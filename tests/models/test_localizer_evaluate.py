@@ -193,7 +193,7 @@ strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 assert strategy.num_replicas_in_sync == 2
 with strategy.scope():
     model = measured(localizer())
-given = list(batches(model, sizes=(6, 6, 3)))
+given = list(batches(model, sizes=(6, 6, 3), seed=3))
 whole = {name: np.concatenate([b[name] for b in given]) for name in given[0]}
 dataset = tf.data.Dataset.from_tensor_slices(whole).batch(6)
 found = model.evaluate(dataset, verbose=0, return_dict=True)

@@ -8,23 +8,17 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_wsol.arguments import check_integer
+from keras_wsol.arguments import check_integer, check_number
 from keras_wsol.boxes import components_tiles
 
 
 def label_components(masks: Any, *, static_shapes: bool = False) -> Any:
     """Numbers the 8-connected components of each mask.
 
-    Two cells belong together if a chain of set cells leads from one to the other by
-    steps to any of the eight neighbours. The result is exact for every shape of a
-    component.
-
     Args:
         masks: Boolean tensor `(N, H, W)`; every size may be unknown until the call.
-        static_shapes: Boolean. On TensorFlow, `False` takes an algorithm that is
-            several times as fast on smooth maps, and whose intermediate shapes depend
-            on the values; XLA (`jit_compile=True`) and LiteRT need `True`. Other
-            backends always work with static shapes.
+        static_shapes: Boolean. `False` is several times as fast on TensorFlow; XLA
+            (`jit_compile=True`) and LiteRT need `True`. Other backends ignore it.
 
     Returns:
         int32 tensor `(N, H, W)`: 0 for background, else 1 plus the row-major index
@@ -67,8 +61,7 @@ def largest_boxes(
         score_maps: Tensor `(N, H, W)`, values in [0, 1]; every size may be unknown
             until the call.
         cam_threshold: Share of the maximum, in [0, 1]: one number; `(N,)`, one for
-            each map; `(T, 1)` or `(T, N)`, several for each map, one after the other.
-            For hundreds of thresholds see `sweep_largest_boxes`.
+            each map; `(T, 1)` or `(T, N)`, several for each map.
         static_shapes: See `label_components`.
 
     Returns:
@@ -76,9 +69,7 @@ def largest_boxes(
         edge exclusive (see `iou`).
 
     Raises:
-        ValueError: A shape does not fit, or a threshold given as number or array is
-            outside [0, 1].
-        TypeError: `cam_threshold` is not numeric.
+        ValueError: A shape does not fit, or a threshold is outside [0, 1].
 
     Example:
     >>> score_map = np.array([[0.9, 0.0, 0.6, 1.0], [0.0, 0.0, 0.8, 0.2]])
@@ -86,8 +77,7 @@ def largest_boxes(
     >>> keras.ops.convert_to_numpy(boxes).tolist()
     [[2.0, 0.0, 4.0, 2.0]]
     """
-    maps, thresholds = _prepare(score_maps, cam_threshold, ranks=(0, 1, 2))
-    cuts = thresholds * _peaks(maps)
+    maps, cuts = _maps_and_cuts(score_maps, cam_threshold, ranks=(0, 1, 2))
     if maps.shape[0] == 0:
         return ops.zeros((*ops.shape(cuts), 4), dtype="float32")
     top = _algorithm(static_shapes).top
@@ -107,23 +97,18 @@ def top_boxes(
     ones in row-major order of their first cells.
 
     Args:
-        score_maps: Tensor `(N, H, W)`, values in [0, 1]; every size may be unknown
-            until the call.
+        score_maps: Tensor `(N, H, W)`, as for `largest_boxes`.
         cam_threshold: Share of the maximum, in [0, 1]: one number or `(N,)`.
         k: Positive integer. How many components to return of each map.
         static_shapes: See `label_components`.
 
     Returns:
-        Dictionary of tensors, filled up with zeros.
-
-        - `"boxes"`: float32 `(N, k, 4)`, as from `largest_boxes`.
-        - `"areas"`: int32 `(N, k)`, number of cells.
-        - `"mean_scores"`: float32 `(N, k)`, mean score of the component's cells.
-        - `"counts"`: int32 `(N,)`, how many of the `k` exist.
+        Dictionary of tensors, filled up with zeros: `"boxes"` `(N, k, 4)`, as from
+        `largest_boxes`; `"areas"` `(N, k)`, number of cells; `"mean_scores"` `(N, k)`
+        of each component's cells; `"counts"` `(N,)`, how many of the `k` exist.
 
     Raises:
         ValueError: As for `largest_boxes`, or `k` is not positive.
-        TypeError: As for `largest_boxes`, or `k` is not an integer.
 
     Example:
     >>> score_map = np.array([[0.9, 0.0, 0.6, 1.0], [0.0, 0.0, 0.8, 0.2]])
@@ -134,7 +119,7 @@ def top_boxes(
     [2]
     """
     k = check_integer("k", k)
-    maps, thresholds = _prepare(score_maps, cam_threshold, ranks=(0, 1))
+    maps, cuts = _maps_and_cuts(score_maps, cam_threshold, ranks=(0, 1))
     if maps.shape[0] == 0:
         return {
             "boxes": ops.zeros((0, k, 4), dtype="float32"),
@@ -142,35 +127,35 @@ def top_boxes(
             "mean_scores": ops.zeros((0, k), dtype="float32"),
             "counts": ops.zeros((0,), dtype="int32"),
         }
-    cuts = thresholds * _peaks(maps)
     return _algorithm(static_shapes).top(maps > cuts[:, None, None], maps, k)
 
 
 def _algorithm(static_shapes: bool) -> ModuleType:
     if keras.backend.backend() != "tensorflow" or static_shapes:
         return components_tiles
-    from keras_wsol.boxes import components_runs
+    from keras_wsol.boxes import components_runs  # loads TensorFlow
 
     return components_runs
 
 
 def _peaks(maps: Any) -> Any:
     """Maximum (N,) of each map; NaN, which nothing is above, if a cell is NaN."""
-    if maps.shape[0] == 0:  # which ops.max refuses
-        return ops.zeros((0,), dtype="float32")
     # XLA's maximum on a CPU passes over NaN; a sum never does.
     sums = ops.sum(maps, axis=(1, 2))
-    return ops.where(ops.isnan(sums), sums, ops.max(maps, axis=(1, 2)))
+    # Without `initial`, `ops.max` refuses to work on no maps.
+    peaks = ops.max(maps, axis=(1, 2), initial=-np.inf)
+    return ops.where(ops.isnan(sums), sums, peaks)
 
 
-def _prepare(
+def _maps_and_cuts(
     score_maps: Any, cam_threshold: Any, ranks: tuple[int, ...]
 ) -> tuple[Any, Any]:
-    """Checks the arguments and makes both float32 tensors."""
+    """Checks the arguments; returns float32 maps and what their cells must exceed."""
     maps = ops.convert_to_tensor(score_maps)
     check_rank("score_maps", maps)
     if isinstance(cam_threshold, str | numbers.Number | list | tuple | np.ndarray):
-        _check_values(cam_threshold)
+        for each in np.asarray(cam_threshold).ravel().tolist():
+            check_number("cam_threshold", each)
     thresholds = ops.cast(ops.convert_to_tensor(cam_threshold), "float32")
     shape, batch = tuple(thresholds.shape), maps.shape[0]
     fits = not shape or shape[-1] in {batch, None} or batch is None
@@ -180,21 +165,8 @@ def _prepare(
             f"`cam_threshold` must have shape {allowed} for the N={batch} score maps. "
             f"Received: cam_threshold.shape={shape}."
         )
-    return ops.cast(maps, "float32"), thresholds
-
-
-def _check_values(cam_threshold: Any) -> None:
-    values = np.asarray(cam_threshold)
-    if values.dtype.kind not in "fiu":
-        raise TypeError(
-            "`cam_threshold` must be a number in [0, 1]. Received: cam_threshold="
-            f"{cam_threshold!r} (of type {type(cam_threshold).__name__})."
-        )
-    if not np.all((values >= 0) & (values <= 1)):
-        raise ValueError(
-            "`cam_threshold` must be a number in [0, 1]. "
-            f"Received: cam_threshold={cam_threshold}."
-        )
+    maps = ops.cast(maps, "float32")
+    return maps, thresholds * _peaks(maps)
 
 
 def check_rank(name: str, maps: Any) -> None:

@@ -1,9 +1,8 @@
 """Connected components in TensorFlow, on the runs of set cells in each row.
 
-A score map is smooth, so its mask has a few runs a row, and all work after finding
-them is on a short list. Runs are numbered in row-major order: the first run of a
-component holds its first cell. Their number is known only at run time, so XLA cannot
-compile this file; it takes `components_tiles.py`. This file loads TensorFlow.
+A score map is smooth, so its mask has a few runs a row. Runs are numbered in row-major
+order: the first run of a component holds its first cell. Their number is known only at
+run time, so XLA cannot compile this and takes `components_tiles.py`.
 """
 
 from typing import Any, NamedTuple
@@ -36,10 +35,7 @@ def label(masks: Any) -> Any:
 
 
 def top(masks: Any, scores: Any, k: int) -> dict[str, Any]:
-    """Measures the `k` largest components, as `keras_wsol.boxes.top_boxes`.
-
-    Without `scores` (N, H, W), there are no `"mean_scores"`.
-    """
+    """Measures components as `top_boxes`; `"mean_scores"` only with `scores`."""
     runs, _ = _find_runs(masks)
     roots = _roots(runs)
     numbers = tf.range(tf.size(roots))
@@ -110,13 +106,11 @@ def _compress(parents: Any) -> Any:
 
 
 def _roots(runs: _Runs) -> Any:
-    """For each run (R,) int32 the first run of its component.
-
-    Of two runs in consecutive rows that touch, the upper is the first that the lower
-    one touches, or the lower is the first that the upper one does: two numbers a run
-    hold all contacts. The first kind is a forest; the second joins its trees, a
-    tree to the earliest that touches it, until no contact is left between two trees.
-    """
+    """For each run (R,) int32 the first run of its component."""
+    # Of two runs in consecutive rows that touch, the upper is the first that the lower
+    # one touches, or the lower is the first that the upper one does: two numbers a run
+    # hold all contacts. The first kind is a forest; the second joins its trees, a
+    # tree to the earliest that touches it, until no contact is left between two trees.
     above = _touching(runs, runs.columns)
     below = _touching(runs, -runs.columns)
     numbers = tf.range(tf.size(above))

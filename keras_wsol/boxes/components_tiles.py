@@ -1,8 +1,7 @@
 """Connected components in `keras.ops`, on tiles of two by two cells.
 
-All cells of a 2 x 2 tile touch each other, so a tile never holds more than one
-component and an image has a quarter as many tiles as cells to label. Shapes are
-static, so XLA and LiteRT can compile this on every backend.
+All cells of a tile touch each other, so it holds one component at most, and there are
+a quarter as many tiles as cells. Shapes are static: XLA and LiteRT can compile this.
 
 Labels are numbers of tiles within an image: PyTorch's segment reductions pass
 through float32, which is exact up to 2**24, so maps may have 2**24 cells.
@@ -29,10 +28,7 @@ def label(masks: Any) -> Any:
 
 
 def top(masks: Any, scores: Any, k: int) -> dict[str, Any]:
-    """Measures the `k` largest components, as `keras_wsol.boxes.top_boxes`.
-
-    Without `scores` (N, H, W), there are no `"mean_scores"`.
-    """
+    """Measures components as `top_boxes`; `"mean_scores"` only with `scores`."""
     batch, height, width = ops.shape(masks)
     cells = _split(masks)
     _, rows, columns = ops.shape(cells[0])
@@ -43,19 +39,19 @@ def top(masks: Any, scores: Any, k: int) -> dict[str, Any]:
         # Slots without a root hold the least integer of the backend.
         return ops.maximum(ops.reshape(table, (batch, rows * columns)), 0)
 
-    areas = per_root(ops.segment_sum, _count(cells))
+    areas = sum(ops.cast(corner, "int32") for corner in cells)
+    areas = per_root(ops.segment_sum, areas)
     codes = per_root(ops.segment_max, _first_cell_codes(cells, height, width))
     chosen = _largest_first(areas, codes, k)
     counts = ops.minimum(ops.sum(ops.cast(areas > 0, "int32"), axis=1), k)
-    found = ops.expand_dims(ops.arange(k, dtype="int32"), 0) < counts[:, None]
+    found = ops.arange(k, dtype="int32")[None] < counts[:, None]
 
     def pick(table: Any) -> Any:
         picked = ops.take_along_axis(table, chosen, axis=1)
         return ops.where(found, picked, ops.zeros_like(picked))
 
     (top_left, top_right, bottom_left, bottom_right) = cells
-    x = 2 * ops.reshape(ops.arange(columns, dtype="int32"), (1, 1, columns))
-    y = 2 * ops.reshape(ops.arange(rows, dtype="int32"), (1, rows, 1))
+    x, y = _origins(cells)
     left, right = top_left | bottom_left, top_right | bottom_right
     # A minimum is the maximum of the distance from the far side.
     from_right = per_root(ops.segment_max, width - x - ops.where(left, 0, 1))
@@ -63,17 +59,12 @@ def top(masks: Any, scores: Any, k: int) -> dict[str, Any]:
     y1 = per_root(ops.segment_max, y + ops.where(bottom_left | bottom_right, 2, 1))
     y0 = (height * width - codes) // width
     areas = pick(areas)
-    result = {
-        "boxes": ops.cast(
-            ops.stack([pick(t) for t in (width - from_right, y0, x1, y1)], axis=-1),
-            "float32",
-        ),
-        "areas": areas,
-        "counts": counts,
-    }
+    sides = [pick(side) for side in (width - from_right, y0, x1, y1)]
+    boxes = ops.cast(ops.stack(sides, axis=-1), "float32")
+    result = {"boxes": boxes, "areas": areas, "counts": counts}
     if scores is not None:
-        inside = _split(ops.where(masks, scores, 0.0))
-        sums = pick(per_root(ops.segment_sum, sum(inside[1:], start=inside[0])))
+        sums = sum(_split(ops.where(masks, scores, 0.0)))
+        sums = pick(per_root(ops.segment_sum, sums))
         result["mean_scores"] = sums / ops.cast(ops.maximum(areas, 1), "float32")
     return result
 
@@ -89,16 +80,16 @@ def _split(cells: Any) -> list[Any]:
     return [upper[..., 0], upper[..., 1], lower[..., 0], lower[..., 1]]
 
 
-def _count(cells: list[Any]) -> Any:
-    corners = [ops.cast(corner, "int32") for corner in cells]
-    return sum(corners[1:], start=corners[0])
+def _origins(cells: list[Any]) -> tuple[Any, Any]:
+    """Column and row of each tile's first corner, whether it is set or not."""
+    _, rows, columns = ops.shape(cells[0])
+    x = 2 * ops.reshape(ops.arange(columns, dtype="int32"), (1, 1, columns))
+    return x, 2 * ops.reshape(ops.arange(rows, dtype="int32"), (1, rows, 1))
 
 
 def _first_cell_codes(cells: list[Any], height: Any, width: Any) -> Any:
     """Size of the image minus the index of the tile's first cell; 0 if it is empty."""
-    _, rows, columns = ops.shape(cells[0])
-    x = 2 * ops.reshape(ops.arange(columns, dtype="int32"), (1, 1, columns))
-    y = 2 * ops.reshape(ops.arange(rows, dtype="int32"), (1, rows, 1))
+    x, y = _origins(cells)
     code = height * width - (y * width + x)
     codes = ops.zeros_like(cells[0], dtype="int32")
     for corner, step in zip(cells[::-1], (width + 1, width, 1, 0), strict=True):
@@ -132,24 +123,18 @@ def _links(cells: list[Any]) -> list[Any]:
     ]
 
 
-def _offsets(labels: Any) -> Any:
-    """Index (N, 1, 1) of each image's first tile in the flattened batch."""
-    batch, rows, columns = ops.shape(labels)
-    return ops.reshape(ops.arange(batch, dtype="int32") * (rows * columns), (-1, 1, 1))
-
-
 def _segments(labels: Any) -> tuple[Any, Any]:
     """Labels, flattened and distinct between images, and how many there can be."""
     batch, rows, columns = ops.shape(labels)
-    return ops.reshape(labels + _offsets(labels), (-1,)), batch * rows * columns
+    firsts = ops.arange(batch, dtype="int32") * (rows * columns)
+    labels = labels + ops.reshape(firsts, (-1, 1, 1))
+    return ops.reshape(labels, (-1,)), batch * rows * columns
 
 
 def _roots(cells: list[Any]) -> Any:
-    """For each tile (N, rows, columns) the last tile of its component, as int32.
-
-    Labels only grow, and only to labels of the same component, so the loop is right
-    when it ends: when no tile sees a larger label next to it.
-    """
+    """For each tile (N, rows, columns) the last tile of its component, as int32."""
+    # Labels only grow, and only to labels of the same component, so the loop is right
+    # when it ends: when no tile sees a larger label next to it.
     links = _links(cells)
     batch, rows, columns = ops.shape(cells[0])
     labels = ops.reshape(ops.arange(rows * columns, dtype="int32"), (1, rows, columns))
@@ -175,17 +160,14 @@ def _roots(cells: list[Any]) -> Any:
         return labels, best, ops.any(best > labels)
 
     best = around(labels)
-    return ops.while_loop(
-        lambda labels, best, growing: growing,
-        grow,
-        (labels, best, ops.any(best > labels)),
-    )[0]
+    start = (labels, best, ops.any(best > labels))
+    return ops.while_loop(lambda labels, best, growing: growing, grow, start)[0]
 
 
 def _largest_first(areas: Any, codes: Any, k: int) -> Any:
     """Slots (N, k) of the largest areas (N, S); of equal ones the largest code's."""
-    slots = ops.expand_dims(ops.arange(ops.shape(areas)[1], dtype="int32"), 0)
-    ranks = ops.expand_dims(ops.arange(k, dtype="int32"), 0)
+    slots = ops.arange(ops.shape(areas)[1], dtype="int32")[None]
+    ranks = ops.arange(k, dtype="int32")[None]
 
     # A top_k or argsort would do, were the order of equals defined everywhere.
     def pick(rank: Any, state: tuple[Any, Any]) -> tuple[Any, Any]:
@@ -193,10 +175,8 @@ def _largest_first(areas: Any, codes: Any, k: int) -> Any:
         largest = left == ops.max(left, axis=1, keepdims=True)
         slot = ops.argmax(ops.where(largest, codes, -1), axis=1)
         slot = ops.expand_dims(ops.cast(slot, "int32"), 1)
-        return (
-            ops.where(slots == slot, 0, left),
-            ops.where(ranks == rank, slot, chosen),
-        )
+        chosen = ops.where(ranks == rank, slot, chosen)
+        return ops.where(slots == slot, 0, left), chosen
 
     chosen = ops.zeros_like(areas[:, :1]) + ops.zeros_like(ranks)
     return ops.fori_loop(0, k, pick, (areas, chosen))[1]

@@ -1,13 +1,13 @@
 """Boxes as the published evaluator (wsolevaluation, Choe et al., 2020) finds them.
 
-Its rules, from the score map on. The map, in [0, 1], is cut down to whole grey values
-of 255 (`int(255 * score)`), in float64. At the threshold t the mask is what lies above
-the grey value `int(t * maximum)`. Contours of the mask are those of OpenCV's
-`findContours` with `RETR_TREE`: around 8-connected components and around 4-connected
-holes in them, through the centres of cells. Their area is that of the polygon: 0 for a
-line, however long. A box's far edge lies one cell behind the contour, but no farther
-than the map's last cell; a mask without a cell above has the box 0, 0, 0, 0. True boxes
-are cut down to whole cells, and the overlap counts both far edges as inside.
+- The map is cut down to grey values `int(255 * score)`, in float64. At the threshold t
+  the mask is what lies above the grey value `int(t * maximum)`.
+- Contours are those of OpenCV's `findContours` with `RETR_TREE`: around 8-connected
+  components and their 4-connected holes, through the centres of cells. Their area is
+  that of the polygon: 0 for a line, however long.
+- A box's far edge lies one cell behind the contour, but no farther than the map's last
+  cell; a mask without a cell has the box 0, 0, 0, 0.
+- True boxes are cut down to whole cells. The overlap counts far edges as inside.
 """
 
 from typing import Any
@@ -16,8 +16,7 @@ import numpy as np
 
 CONVENTIONS = ("default", "wsolevaluation")
 
-# A true box in float32 has been scaled there. What is so near to a whole number, in
-# its own units, would have been whole in float64.
+# What is so near to a whole number, relatively, would have been whole in float64.
 _NEARLY = 2.0**-21
 
 
@@ -28,12 +27,8 @@ def border_sweep(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Follows the contours of one map at every threshold.
 
-    There are 255 different masks at most, whatever the number of thresholds. Map and
-    thresholds are float64; `true_boxes` `(M, 4)`, whole numbers, are compared with the
-    boxes of all contours.
-
-    Gives int64 `(T, 4)`, the box of the contour with the largest area; of equal ones
-    OpenCV's first, which is the last in row-major order. And float64 `(T,)`, the best
+    Gives int64 (T, 4), the box of the contour with the largest area, of equal ones
+    OpenCV's first, which is the last in row-major order; and float64 (T,), the best
     overlap of any contour's box with a true box.
     """
     from keras_wsol.boxes.numba_loops import border_boxes  # loads Numba
@@ -50,10 +45,8 @@ def border_sweep(
     levels = np.searchsorted(masks, number).astype(np.uint8)
     framed = np.pad(levels[grey], 1)
     count = int(framed.max())
-    if true_boxes is None:
-        true_boxes, with_holes = np.zeros((0, 4), np.int64), False
-    else:
-        true_boxes, with_holes = true_boxes.astype(np.int64), True
+    with_holes = true_boxes is not None
+    true_boxes = np.zeros((0, 4), np.int64) if true_boxes is None else true_boxes
     if count:
         boxes, best = border_boxes(framed, count, true_boxes, with_holes)
     else:  # the one mask of a black map is empty
@@ -65,19 +58,15 @@ def border_sweep(
 def whole_boxes(true_boxes: Any) -> np.ndarray:
     """Cuts true boxes down to whole cells, as the published evaluator does.
 
-    There, boxes in whole pixels are scaled to the map in float64. Boxes in float32
-    have been scaled in it, and a whole number may have come out a little too low:
-    they count as the next whole number if they are that near to it. A box that is
-    no padding of -1 and has a negative side or coordinate is an error.
+    It scales boxes in float64. Of boxes scaled in float32, a whole number may have
+    come out a little too low: what is that near to a whole number counts as it.
     """
     boxes = np.asarray(true_boxes)
     exact = boxes.astype(np.float64)
     if boxes.dtype == np.float32:
-        exact = np.where(
-            np.abs(exact - np.rint(exact)) <= np.abs(exact) * _NEARLY,
-            np.rint(exact),
-            exact,
-        )
+        nearest = np.rint(exact)
+        is_near = np.abs(exact - nearest) <= np.abs(exact) * _NEARLY
+        exact = np.where(is_near, nearest, exact)
     whole = np.trunc(exact).astype(np.int64)
     inverted = (exact[..., :2] > exact[..., 2:]).any(axis=-1)
     wrong = ((exact < 0).any(axis=-1) | inverted) & ~(exact < 0).all(axis=-1)

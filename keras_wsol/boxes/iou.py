@@ -15,21 +15,14 @@ def iou(boxes_a: Any, boxes_b: Any) -> Any:
     """Intersection over union of every box of one set with every box of another.
 
     A box without an area overlaps nothing: the zero box of an empty map and the -1 of
-    padding get 0, also with themselves. No result is NaN.
-
-    `keras.utils.bounding_boxes.compute_iou` adds 1e-7 to the union, so that a box of
-    one cell overlaps itself by 0.9999999.
+    padding get 0, also with themselves. A box overlaps itself by exactly 1.
 
     Args:
         boxes_a: Tensor `(..., A, 4)`: x0, y0, x1, y1, the far edge exclusive.
-        boxes_b: Tensor `(..., B, 4)`. The dimensions in front are those of `boxes_a`
-            or broadcast with them.
+        boxes_b: Tensor `(..., B, 4)`. Leading dimensions broadcast.
 
     Returns:
         float32 tensor `(..., A, B)`, values in [0, 1].
-
-    Raises:
-        ValueError: A shape does not end in 4 or has fewer than two dimensions.
 
     Example:
     >>> boxes = [[2.0, 0.0, 4.0, 2.0], [-1.0, -1.0, -1.0, -1.0]]

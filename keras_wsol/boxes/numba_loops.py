@@ -1,12 +1,10 @@
 """The loops that visit every cell of a map, compiled by Numba.
 
-This file loads Numba, so the functions that need it load it late.
-
 Components of falling thresholds only grow and merge, so one pass over the cells,
-highest first, meets those of every threshold: `component_history`. Borders, as OpenCV's
-`findContours` follows them, are followed by `border_boxes` without drawing a mask for
-each threshold (Suzuki and Abe, 1985, "Topological structural analysis of digitized
-binary images by border following").
+highest first, meets those of every threshold: `component_history`. Borders are followed
+as by OpenCV's `findContours`, but at all thresholds at once: `border_boxes` (Suzuki and
+Abe, 1985, "Topological structural analysis of digitized binary images by border
+following").
 """
 
 from collections.abc import Callable
@@ -17,11 +15,9 @@ import numpy as np
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiles a function, and keeps the machine code on disk where there is a folder.
-
-    It runs without the interpreter's lock, so that threads share the work. It may call
-    compiled functions of the same file alone: Numba does not see changes of others.
-    """
+    """Compiles a function to run without the interpreter's lock."""
+    # Numba's cache does not see changes in other files, so what is compiled calls only
+    # what is compiled in this one.
     try:
         return numba.njit(nogil=True, cache=True)(function)
     except RuntimeError:  # there is no folder in which to keep the machine code
@@ -38,10 +34,9 @@ def cells_by_level(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sorts the cells of a map by how many cuts they are above.
 
-    The map is float32 (H, W), finite, with a value above 0; cuts ascend from 0. Gives
-    the cells above the lowest cut, int32 (C,), those above most cuts first, as
-    row-major places in a map with a frame of one cell; and how many are above each
-    cut, int64 (T,), descending.
+    The map is float32, finite, with a value above 0; cuts ascend from 0. Gives the
+    cells above the lowest cut, int32 (C,), those above most cuts first, as row-major
+    places in a map with a frame of one cell; and how many are above each cut (T,).
     """
     height, width = score_map.shape
     # So many equal bins of values; the search of a cell begins at its bin's first cut.
@@ -85,11 +80,7 @@ def _add(mine: np.ndarray, theirs: np.ndarray) -> None:
 def component_history(
     order: np.ndarray, height: int, width: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Lets cells join one after the other and notes what each of them makes.
-
-    Every component of every threshold is the component that some cell had made when
-    it joined: thresholds only choose moments of one history. `order` is that of
-    `cells_by_level`.
+    """Lets cells join in the order of `cells_by_level`; notes what each of them makes.
 
     Gives the component (C, 6) int32 that each cell is part of just after it joined:
     number of cells, then minus first cell, -x0, -y0, x1, y1, so that all but the
@@ -140,7 +131,7 @@ def component_history(
 _X = (1, 1, 0, -1, -1, -1, 0, 1)
 _Y = (0, -1, -1, -1, 0, 1, 1, 1)
 # Sides of a cell, as numbers of `passed`; times four they are directions.
-_RIGHT, _LEFT = 0, 1
+_RIGHT_SIDE, _LEFT_SIDE = 0, 1
 
 
 @compiled
@@ -149,12 +140,11 @@ def _starts(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Finds, for every border of every level, a place to begin, and some more.
 
-    The first cell of a component, in row-major order, has none of it above or on its
-    left. The first cell of a hole has cells of the border above it and on its left.
-
-    Gives twice the cell, plus 1 for its left side, on which background is; and the
-    first level, and the one after the last, at which that is so.
+    Gives twice the cell, plus 1 if background is on its left; and the first level, in
+    ascending order, and the one after the last at which that is so.
     """
+    # The first cell of a component, in row-major order, has none of it above or on its
+    # left. The first cell of a hole has cells of the border above it and on its left.
     sides = np.empty(2 * levels.size, np.int32)
     begins = np.empty(2 * levels.size, np.int16)
     ends = np.empty(2 * levels.size, np.int16)
@@ -163,26 +153,16 @@ def _starts(
         above = max(levels[cell - width], levels[cell - width + 1])
         begin = max(levels[cell - 1], levels[cell - width - 1], above)
         if begin < levels[cell]:
-            sides[count] = 2 * cell + _LEFT
+            sides[count] = 2 * cell + _LEFT_SIDE
             begins[count], ends[count] = begin, levels[cell]
             count += 1
         end = min(levels[cell], levels[cell - width + 1])
         if with_holes and levels[cell + 1] < end:
-            sides[count] = 2 * cell + _RIGHT
+            sides[count] = 2 * cell + _RIGHT_SIDE
             begins[count], ends[count] = levels[cell + 1], end
             count += 1
-    return sides[:count], begins[:count], ends[:count]
-
-
-@compiled
-def _chains(begins: np.ndarray, num_levels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Chains what begins at the same level: the first of each, then each one's next."""
-    firsts = np.full(num_levels, -1, np.int32)
-    following = np.empty(len(begins), np.int32)
-    for start in range(len(begins)):
-        following[start] = firsts[begins[start]]
-        firsts[begins[start]] = start
-    return firsts, following
+    order = np.argsort(begins[:count])
+    return sides[order], begins[order], ends[order]
 
 
 @compiled
@@ -190,20 +170,20 @@ def _update(
     active: np.ndarray,
     count: int,
     level: int,
+    begins: np.ndarray,
     ends: np.ndarray,
-    first: int,
-    following: np.ndarray,
-) -> int:
-    """Keeps starts that are not over yet, adds a chain of new ones; their number."""
+    following: int,
+) -> tuple[int, int]:
+    """Drops starts that are over, adds those that begin; their number, the next one."""
     kept = 0
     for n in range(count):
         if ends[active[n]] > level:
             active[kept] = active[n]
             kept += 1
-    while first >= 0:
-        active[kept] = first
-        kept, first = kept + 1, following[first]
-    return kept
+    while following < len(begins) and begins[following] == level:
+        active[kept] = following
+        kept, following = kept + 1, following + 1
+    return kept, following
 
 
 @compiled
@@ -230,8 +210,7 @@ def _follow(
     """Follows a border once around, counter-clockwise if it is an outer one.
 
     Gives twice the area inside, negative for a hole; the first cell in row-major
-    order; and how far the border goes to the left, up, to the right and down from the
-    cell where it starts.
+    order; and how far the border goes left, up, right and down from its start.
     """
     passed[side, start] = level + 1
     back = _before(levels, steps, start, 4 * side, level)
@@ -246,9 +225,9 @@ def _follow(
             ahead += 1
         # What lies between `back` and `ahead` is background.
         if ahead > 8:
-            passed[_RIGHT, cell] = level + 1
+            passed[_RIGHT_SIDE, cell] = level + 1
         if back < 4 < ahead or ahead > 12:
-            passed[_LEFT, cell] = level + 1
+            passed[_LEFT_SIDE, cell] = level + 1
         ahead &= 7
         area += y * _X[ahead] - x * _Y[ahead]
         x, y = x + _X[ahead], y + _Y[ahead]
@@ -280,18 +259,11 @@ def _best_overlap(box: np.ndarray, true_boxes: np.ndarray) -> float:
 def border_boxes(
     levels: np.ndarray, num_levels: int, true_boxes: np.ndarray, with_holes: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Follows the borders of the cells above each level.
+    """Follows the borders of the cells above each level, of holes `with_holes`.
 
-    `levels` is uint8 (H + 2, W + 2), a picture with a frame of zeros, whose largest
-    value is `num_levels`; level i, from 0 on, is the mask `levels > i`. True boxes are
-    int64 (M, 4) and hold their far edges. `with_holes` follows the borders of holes,
-    too.
-
-    Gives for each level, int64 (num_levels, 4), the box of the outer border with the
-    largest area, of equal ones that whose first cell in row-major order comes last;
-    and float64 (num_levels,), the best overlap of any border's box with a true box.
-    Boxes are x0, y0, x1, y1 in cells without the frame; x1 and y1 are one behind the
-    border, unless the map ends there.
+    `levels` is uint8 (H + 2, W + 2) with a frame of zeros, whose largest value is
+    `num_levels`; level i, from 0 on, is the mask `levels > i`. True boxes are int64
+    (M, 4). Gives for each level what `contours.border_sweep` gives for a threshold.
     """
     height, width = levels.shape
     flat = levels.ravel()
@@ -299,16 +271,15 @@ def border_boxes(
     for n in range(8):
         steps[n] = _Y[n] * width + _X[n]
     sides, begins, ends = _starts(flat, width, with_holes)
-    firsts, following = _chains(begins, num_levels)
     active = np.empty(len(sides), np.int32)
     # At which level, plus one, a border last passed the right or left of a cell.
     passed = np.zeros((2, flat.size), np.int16)
     boxes = np.zeros((num_levels, 4), np.int64)
     best = np.zeros(num_levels)
     box = np.empty(4, np.int64)
-    count = 0
+    count = following = 0
     for level in range(num_levels):
-        count = _update(active, count, level, ends, firsts[level], following)
+        count, following = _update(active, count, level, begins, ends, following)
         largest = (-1, -1)
         for n in range(count):
             cell, side = divmod(np.int64(sides[active[n]]), 2)

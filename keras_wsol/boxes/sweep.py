@@ -24,27 +24,24 @@ def sweep_largest_boxes(
     """Boxes the largest connected component of each map at every threshold.
 
     The result is that of `largest_boxes` for each threshold, to the last digit, but
-    a thousand thresholds cost little more than one: components of falling thresholds
-    only grow and merge, so one pass over the cells, highest first, meets them all.
-    Numba compiles the pass at the first call (seconds, then kept on disk where
-    possible), and maps are worked off by threads.
+    a thousand thresholds cost little more than one. Numba compiles the loops at the
+    first call (seconds, then kept on disk where possible); maps run in threads.
 
     Args:
         score_maps: Array `(N, H, W)`, values in [0, 1].
         thresholds: Array `(T,)`, ascending, in [0, 1): shares of each map's maximum.
         convention: `"default"`, or `"wsolevaluation"` for the boxes of the published
-            evaluator to the last digit (`boxes/contours.py` has its rules). Its
-            thresholds and maps are float64, and its boxes hold their far edges.
+            evaluator to the last digit (`boxes/contours.py` has its rules), whose maps
+            and thresholds are float64.
         jobs: Integer, number of threads. Default: one a core.
 
     Returns:
-        float32 array `(T, N, 4)`: x0, y0, x1, y1 in cells, the far edge exclusive;
-        the zero box where no cell is above the threshold.
+        float32 array `(T, N, 4)`: x0, y0, x1, y1 in cells, the far edge exclusive (of
+        wsolevaluation inclusive); the zero box where no cell is above the threshold.
 
     Raises:
-        ValueError: A shape does not fit, the thresholds do not ascend in [0, 1),
-            `convention` is unknown, or, by the published evaluator's rules, a map is
-            not in [0, 1].
+        ValueError: A shape does not fit, the thresholds do not ascend in [0, 1), or a
+            map is not in [0, 1] (wsolevaluation only).
 
     Example:
     >>> score_map = np.array([[0.9, 0.0, 0.6, 1.0], [0.0, 0.0, 0.8, 0.2]])
@@ -60,9 +57,7 @@ def sweep_largest_boxes(
         return border_sweep(score_map, thresholds)[0]
 
     boxes = np.zeros((len(thresholds), len(maps), 4), np.float32)
-    for n, found in enumerate(_in_threads(boxes_of, jobs, maps)):
-        boxes[:, n] = found
-    return boxes
+    return _in_threads(boxes_of, jobs, boxes, maps)
 
 
 def sweep_best_iou(
@@ -76,25 +71,24 @@ def sweep_best_iou(
     """Best overlap of any component with any true box, at every threshold.
 
     This is what MaxBoxAccV2 asks for: every component is boxed, and the best box
-    counts. It works as `sweep_largest_boxes` does.
+    counts.
 
     Args:
         score_maps: Array `(N, H, W)`, values in [0, 1].
         thresholds: Array `(T,)`, ascending, in [0, 1): shares of each map's maximum.
         true_boxes: Array `(N, M, 4)`: x0, y0, x1, y1 in cells, the far edge
             exclusive; padded with -1 where a map has fewer than M.
-        convention: See `sweep_largest_boxes`. With `"wsolevaluation"`, the boxes of
-            all contours are compared, also those of holes, true boxes are cut down to
-            whole cells, and both far edges count as inside.
-        jobs: See `sweep_largest_boxes`.
+        convention: As for `sweep_largest_boxes`. `"wsolevaluation"` cuts true boxes
+            down to whole cells and compares the boxes of all contours, also of holes.
+        jobs: As for `sweep_largest_boxes`.
 
     Returns:
-        float32 array `(T, N)` (float64 by the published evaluator's rules), values in
-        [0, 1]: 0 where no cell is above the threshold or a map has no true box.
+        float32 array `(T, N)` (of wsolevaluation float64), values in [0, 1]: 0 where
+        no cell is above the threshold or a map has no true box.
 
     Raises:
-        ValueError: See `sweep_largest_boxes`; also a true box with a negative side or
-            coordinate that is no padding, by the published evaluator's rules.
+        ValueError: As for `sweep_largest_boxes`, or a true box has a negative side or
+            coordinate (wsolevaluation only).
 
     Example:
     >>> score_map = np.array([[0.9, 0.0, 0.6, 1.0], [0.0, 0.0, 0.8, 0.2]])
@@ -119,9 +113,7 @@ def sweep_best_iou(
         return border_sweep(score_map, thresholds, boxes)[1]
 
     best = np.zeros((len(thresholds), len(maps)), maps.dtype)
-    for n, found in enumerate(_in_threads(best_of, jobs, maps, true_boxes)):
-        best[:, n] = found
-    return best
+    return _in_threads(best_of, jobs, best, maps, true_boxes)
 
 
 class _Sweep(NamedTuple):
@@ -143,13 +135,18 @@ def _sweep(score_map: np.ndarray, thresholds: np.ndarray) -> _Sweep:
 
 
 def _in_threads(
-    function: Callable[..., Any], jobs: int | None, *arrays: np.ndarray
-) -> list[Any]:
-    """Applies a function to each map and its boxes."""
+    function: Callable[..., Any],
+    jobs: int | None,
+    results: np.ndarray,
+    *arrays: np.ndarray,
+) -> np.ndarray:
+    """Fills `results` (T, N, ...) with what a function gives for each map."""
     # Compiled code runs without the interpreter's lock, so that threads are enough.
     jobs = check_integer("jobs", (os.cpu_count() or 1) if jobs is None else jobs)
     with ThreadPoolExecutor(jobs) as pool:
-        return list(pool.map(function, *arrays))
+        for n, result in enumerate(pool.map(function, *arrays)):
+            results[:, n] = result
+    return results
 
 
 def _boxes(components: np.ndarray) -> np.ndarray:
@@ -183,11 +180,9 @@ def _best_iou(sweep: _Sweep, true_boxes: np.ndarray) -> np.ndarray:
 def _range_maxima(
     begin: np.ndarray, end: np.ndarray, values: np.ndarray, size: int
 ) -> np.ndarray:
-    """Largest value (size,) of the ranges [begin, end) that hold each place.
-
-    A range is covered by two, possibly overlapping, whose length is a power of two;
-    these are halved until each is a single place.
-    """
+    """Largest value (size,) of the ranges [begin, end) that hold each place."""
+    # A range is covered by two, possibly overlapping, whose length is a power of two;
+    # these are halved until each is a single place.
     powers = np.frexp(end - begin)[1] - 1
     table = np.zeros((size.bit_length(), size), np.float32)
     np.maximum.at(table, (powers, begin), values)
@@ -209,8 +204,7 @@ def _prepare(
     check_rank("score_maps", maps)
     if convention != "default" and not np.all((maps >= 0) & (maps <= 1)):
         raise ValueError(
-            "`score_maps` must be in [0, 1] and hold no NaN by the rules of "
-            "wsolevaluation."
+            "`score_maps` must be in [0, 1] and hold no NaN for wsolevaluation."
         )
     thresholds = np.asarray(thresholds, dtype)
     if thresholds.ndim != 1 or not len(thresholds):
@@ -218,8 +212,8 @@ def _prepare(
             "`thresholds` must have shape (T,). "
             f"Received: thresholds.shape={thresholds.shape}."
         )
-    in_range = np.all((thresholds >= 0) & (thresholds < 1))
-    if not in_range or np.any(np.diff(thresholds) < 0):
+    ascend = np.all(np.diff(thresholds) >= 0)
+    if not (ascend and thresholds[0] >= 0 and thresholds[-1] < 1):
         raise ValueError(
             f"`thresholds` must ascend in [0, 1). Received: thresholds={thresholds}."
         )

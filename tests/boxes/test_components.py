@@ -299,8 +299,7 @@ MAPS = np.ones((3, 4, 5), np.float32)
         (
             lambda: top_boxes(MAPS, [0.1, -0.1, 0.3], 2),
             ValueError,
-            "`cam_threshold` must be a number in [0, 1]. "
-            "Received: cam_threshold=[0.1, -0.1, 0.3].",
+            "`cam_threshold` must be a number in [0, 1]. Received: cam_threshold=-0.1.",
         ),
         (
             lambda: largest_boxes(MAPS, float("nan")),

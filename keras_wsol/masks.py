@@ -11,13 +11,10 @@ from keras import ops
 
 __all__ = [
     "background_mask",
-    "channel_attention",
     "dfm_maps",
     "drop_mask",
-    "dropped_share",
     "grow_blocks",
     "importance_map",
-    "random_blocks",
     "spatial_attention",
 ]
 

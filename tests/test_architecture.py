@@ -40,10 +40,16 @@ LEAST_LINES = 60
 PRIVATE = {
     "_keras_history": "cam/split.py",  # the operation that made a symbolic tensor
     "_inbound_nodes": "cam/split.py",  # and what it was made of
+    # Calls the layers of a model that is a layer; `clone_model` cuts its tensors off.
+    "_run_through_graph": "cam/split.py",
+    # How an optimizer of Keras finds the state of a variable.
+    "_get_variable_index": "training/sgd.py",
+    "_trainable_variables": "training/sgd.py",
 }
 REACHES_IN = re.compile(
     r"\b(_keras_history|_inbound_nodes|_flatten_layers|_run_through_graph|_noinline|"
-    r"_initial_epoch|keras\.src\b|tensorflow\.python\b)"
+    r"_initial_epoch|_trainable_variables|_get_variable_index|keras\.src\b|"
+    r"tensorflow\.python\b)"
 )
 # What a study found belongs into examples/results, where its rows are.
 STUDY = re.compile(

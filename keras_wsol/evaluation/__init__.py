@@ -2,14 +2,13 @@
 
 from keras_wsol.evaluation.callback import LocalizationEvaluation
 from keras_wsol.evaluation.compare import Comparison, compare
-from keras_wsol.evaluation.evaluate import centre_gaussian, evaluate
+from keras_wsol.evaluation.evaluate import evaluate
 from keras_wsol.evaluation.report import Report
 
 __all__ = [
     "Comparison",
     "LocalizationEvaluation",
     "Report",
-    "centre_gaussian",
     "compare",
     "evaluate",
 ]

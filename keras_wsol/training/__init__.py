@@ -2,7 +2,7 @@
 
 from keras_wsol.training.checkpoint import Checkpoint
 from keras_wsol.training.distribution import AverageReplicas
-from keras_wsol.training.epoch_callbacks import EpochLog, LogDropShares, keep_best
+from keras_wsol.training.epoch_callbacks import EpochLog, LogDropShares
 from keras_wsol.training.recipe_table import RECIPES
 from keras_wsol.training.recipes import Recipe
 from keras_wsol.training.sgd import LayerwiseSGD, learning_rate
@@ -15,6 +15,5 @@ __all__ = [
     "LayerwiseSGD",
     "LogDropShares",
     "Recipe",
-    "keep_best",
     "learning_rate",
 ]

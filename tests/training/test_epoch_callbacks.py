@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from keras_wsol.models import drop_shares
-from keras_wsol.training import EpochLog, LogDropShares, keep_best
+from keras_wsol.training import EpochLog, LogDropShares
+from keras_wsol.training.epoch_callbacks import keep_best
 from keras_wsol.training.checkpoint import Progress
 from tests.training.small_run import IMAGES, fit, make_model
 

@@ -114,7 +114,7 @@ class LabelFormat:
     entries: frozenset[str] = frozenset()
 
 
-FORMATS = {
+LABEL_FORMATS = {
     "coco": LabelFormat(write_coco, ".json"),
     "yolo": LabelFormat(
         write_yolo,
@@ -139,7 +139,9 @@ def names_below(
         ) from error
     check_writable("The name of an image", names, "Rename the file or its folder.")
     files, without = names, ""
-    if FORMATS[format].suffix is None:  # each image has a file that is named like it
+    if (
+        LABEL_FORMATS[format].suffix is None
+    ):  # each image has a file that is named like it
         files = [str(PurePosixPath(name).with_suffix("")) for name in names]
         without = ", also without its suffix"
     twice = [name for name, count in Counter(files).items() if count > 1]

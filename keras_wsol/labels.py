@@ -20,7 +20,7 @@ from keras_wsol.data.dataset import verified
 from keras_wsol.data.image_folder import images_below
 from keras_wsol.files import delete, make_folder, replaced
 from keras_wsol.label_formats import (
-    FORMATS,
+    LABEL_FORMATS,
     LabelledImage,
     check_writable,
     names_below,
@@ -140,7 +140,7 @@ def write_pseudo_labels(
     left_out = tuple(sorted([*unread, *journal.left_out()]))
     _write_list(_listed(path), left_out)
     with replaced(path) as temporary:
-        FORMATS[format].write(journal, temporary, class_names)
+        LABEL_FORMATS[format].write(journal, temporary, class_names)
     written = LabelsWritten(
         path=path,
         images_root=root,
@@ -247,7 +247,7 @@ def _entry(name: str, found: Mapping[str, Any], min_score: float) -> dict[str, A
 
 def _check_path(path: Path, format: str, overwrite: bool, begun: bool) -> None:
     """Refuses a path that cannot be written, or holds what must not be replaced."""
-    form = FORMATS[check_choice("format", format, tuple(FORMATS))]
+    form = LABEL_FORMATS[check_choice("format", format, tuple(LABEL_FORMATS))]
     if form.suffix is not None and path.suffix.lower() != form.suffix:
         raise ValueError(
             f"`path` must end in {form.suffix!r} for format={format!r}. Received: "

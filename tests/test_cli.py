@@ -11,7 +11,7 @@ from PIL import Image
 
 import keras_wsol
 from keras_wsol import models, training
-from keras_wsol.cli.command_line import COMMANDS, build_parser
+from keras_wsol.cli.command_line import COMMANDS, INTERRUPTED, build_parser
 from keras_wsol.cli.shared_arguments import count, positive, share
 from tests.cli.calling import call
 
@@ -111,9 +111,10 @@ def failing(monkeypatch):
             raise error
 
         command = SimpleNamespace(
-            __doc__="Fails.", add_arguments=lambda add: None, run=run, INTERRUPTED="Go."
+            __doc__="Fails.", add_arguments=lambda add: None, run=run
         )
         monkeypatch.setitem(COMMANDS, "fail", command)
+        monkeypatch.setitem(INTERRUPTED, "fail", "Go.")
 
     return put
 

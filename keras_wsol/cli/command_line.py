@@ -20,6 +20,13 @@ COMMANDS = {
     "localize": localize_command,
     "export": export_command,
 }
+# What the next call does, for whoever has stopped a command.
+INTERRUPTED = {
+    "train": "The same command goes on where it was, ten minutes before at most.",
+    "evaluate": "The same command begins anew.",
+    "localize": "The same command goes on after the last batch.",
+    "export": "Nothing was written; the same command begins anew.",
+}
 # What the library raises where a file or an argument is wrong. The rest are bugs.
 EXPECTED = (ValueError, TypeError, OSError, RuntimeError, ImportError, MemoryError)
 # What TensorFlow puts around its message, and before it.
@@ -41,16 +48,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             the version (status 0).
     """
     options = build_parser().parse_args(arguments)
-    command = COMMANDS[options.command]
     try:
         with warnings.catch_warnings():
             # It is said with the place of the list.
             warnings.filterwarnings(
                 "ignore", message=".*cannot be read and are left out"
             )
-            command.run(options)
+            COMMANDS[options.command].run(options)
     except KeyboardInterrupt:
-        print(f"\nkeras-wsol: interrupted. {command.INTERRUPTED}", file=sys.stderr)
+        text = INTERRUPTED[options.command]
+        print(f"\nkeras-wsol: interrupted. {text}", file=sys.stderr)
         return 130
     except Exception as error:
         if options.debug or not _is_expected(error):

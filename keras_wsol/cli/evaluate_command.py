@@ -22,7 +22,6 @@ from keras_wsol.data.images import VIEWS
 from keras_wsol.files import make_folder
 from keras_wsol.models import class_names_of
 
-INTERRUPTED = "The same command begins anew."
 GALLERY_IMAGES = 48  # about 1 MB of the page
 EXPLANATION = """
 In per cent. fixed: score maps cut at the threshold of the model; oracle: at the best

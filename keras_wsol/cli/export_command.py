@@ -18,8 +18,6 @@ from keras_wsol import export
 from keras_wsol.cli import shared_arguments as shared
 from keras_wsol.data.images import MAX_PIXELS
 
-INTERRUPTED = "Nothing was written; the same command begins anew."
-
 
 def add_arguments(add: Callable[..., Any]) -> None:
     """Adds the command's arguments by a parser's `add_argument`."""

@@ -20,11 +20,10 @@ import keras
 from keras_wsol import data, viz
 from keras_wsol.cli import shared_arguments as shared
 from keras_wsol.files import make_folder
-from keras_wsol.label_formats import FORMATS
+from keras_wsol.label_formats import LABEL_FORMATS
 from keras_wsol.labels import open_images, verdicts_of, write_pseudo_labels
 from keras_wsol.models import class_names_of
 
-INTERRUPTED = "The same command goes on after the last batch."
 _PAINTED = ("boxes", "score_maps", "scores", "valid")
 
 
@@ -36,7 +35,7 @@ def add_arguments(add: Callable[..., Any]) -> None:
     text = "a file .csv or .json (coco), or a folder (yolo, voc)"
     add("--out", type=Path, required=True, help=text)
     text = "what to write; yolo as Ultralytics has it (default: %(default)s)"
-    add("--format", default="csv", choices=list(FORMATS), help=text)
+    add("--format", default="csv", choices=list(LABEL_FORMATS), help=text)
     text = (
         "whose box: of the class that the model finds most probable; or of the class "
         "that the image lies in, in one folder by class (default: %(default)s)"

@@ -28,11 +28,10 @@ from keras_wsol.files import make_folder, replaced
 from keras_wsol.models import BACKBONES, METHODS, Localizer
 from keras_wsol.training import RECIPES, Recipe
 
-INTERRUPTED = "The same command goes on where it was, ten minutes before at most."
 # Schedule, multipliers and view of the command without --recipe.
 BASE = dataclasses.replace(RECIPES["ours-mobilenet-small"], method="dgdm")
 # Options that take the place of an attribute of the recipe.
-_SETTINGS = ("backbone", "method", "weights", "epochs", "batch_size", "rate")
+_OF_RECIPE = ("backbone", "method", "weights", "epochs", "batch_size", "rate")
 
 
 def add_arguments(add: Callable[..., Any]) -> None:
@@ -138,7 +137,7 @@ def _recipe(options: argparse.Namespace) -> Recipe:
             "--backbone and --method, or --recipe."
         )
     base = RECIPES[options.recipe] if options.recipe else BASE
-    changes = {name: getattr(options, name) for name in _SETTINGS}
+    changes = {name: getattr(options, name) for name in _OF_RECIPE}
     changes = {name: value for name, value in changes.items() if value is not None}
     if options.weights == "none":
         changes["weights"] = None

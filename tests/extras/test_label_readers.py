@@ -5,7 +5,7 @@ import pytest
 import supervision
 from pycocotools.coco import COCO
 
-from keras_wsol.label_formats import FORMATS
+from keras_wsol.label_formats import LABEL_FORMATS
 from tests.labels.rectangles import CLASSES, IMAGES, score, write, write_images
 
 BOXES = {name: box for name, _, _, box in IMAGES}
@@ -21,7 +21,7 @@ def written(tmp_path_factory):
     root = write_images(tmp_path_factory.mktemp("written") / "images")
     return root, {
         name: write(root, root.parent / name / f"x{form.suffix or ''}", format=name)
-        for name, form in FORMATS.items()
+        for name, form in LABEL_FORMATS.items()
     }
 
 

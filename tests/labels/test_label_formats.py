@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from keras_wsol.label_formats import (
-    FORMATS,
+    LABEL_FORMATS,
     LabelledImage,
     names_below,
     write_coco,
@@ -174,15 +174,15 @@ def test_voc_corners_are_whole_count_from_1_and_belong_to_the_box(tmp_path):
     assert listed == "a/1\n1.v2\n"
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", LABEL_FORMATS)
 def test_no_label_at_all(name, tmp_path):
-    path = tmp_path / f"x{FORMATS[name].suffix or ''}"
-    FORMATS[name].write([], path, NAMES)
+    path = tmp_path / f"x{LABEL_FORMATS[name].suffix or ''}"
+    LABEL_FORMATS[name].write([], path, NAMES)
     if name == "coco":
         found = json.loads(path.read_text("utf-8"))
         assert found["images"] == found["annotations"] == []
-    if FORMATS[name].suffix is None:
-        assert {entry.name for entry in path.iterdir()} <= FORMATS[name].entries
+    if LABEL_FORMATS[name].suffix is None:
+        assert {entry.name for entry in path.iterdir()} <= LABEL_FORMATS[name].entries
 
 
 @pytest.mark.parametrize("name", ["coco", "csv"])
@@ -192,9 +192,9 @@ def test_memory_does_not_grow_with_the_labels(name, tmp_path):
             for number in range(10_000):
                 yield replace(IMAGES[1], path=f"{number}.png")
 
-    path = tmp_path / f"x{FORMATS[name].suffix}"
+    path = tmp_path / f"x{LABEL_FORMATS[name].suffix}"
     tracemalloc.start()
-    FORMATS[name].write(Many(), path, NAMES)
+    LABEL_FORMATS[name].write(Many(), path, NAMES)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert path.stat().st_size > 400_000

@@ -10,7 +10,7 @@ from PIL import Image
 
 from keras_wsol import data, labels
 from keras_wsol.data import ImageDataset
-from keras_wsol.label_formats import FORMATS
+from keras_wsol.label_formats import LABEL_FORMATS
 from keras_wsol.labels import write_pseudo_labels
 from tests.labels.rectangles import (
     BLACK,
@@ -42,7 +42,7 @@ def written(tmp_path_factory):
     root = write_images(tmp_path_factory.mktemp("written") / "images")
     return root, {
         name: write(root, root.parent / name / f"x{form.suffix or ''}", format=name)
-        for name, form in FORMATS.items()
+        for name, form in LABEL_FORMATS.items()
     }
 
 
@@ -80,7 +80,7 @@ def test_csv_goes_back_into_a_data_set(written):
     } == BOXES
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", LABEL_FORMATS)
 def test_images_without_a_box_are_left_out_and_listed(form, written):
     root, done = written[0], written[1][form]
     assert (done.num_images, done.num_boxes) == (8, 6)
@@ -88,7 +88,7 @@ def test_images_without_a_box_are_left_out_and_listed(form, written):
     assert (unread, black) == (BROKEN, (BLACK, "no box"))
     assert reason not in ("no box", "low score", "")
     assert done.images_root == root
-    folder, name = done.path.parent, f"x{FORMATS[form].suffix or ''}.left_out.csv"
+    folder, name = done.path.parent, f"x{LABEL_FORMATS[form].suffix or ''}.left_out.csv"
     assert done.left_out_path == folder / name
     listed = [(row["path"], row["reason"]) for row in rows(done.left_out_path)]
     assert listed == list(done.left_out)
@@ -391,8 +391,8 @@ def test_labels_are_replaced_as_a_whole_if_asked(tmp_path, monkeypatch):
         raise OSError("no space left")
 
     before = (tmp_path / "x.csv").read_bytes()
-    broken = dataclasses.replace(FORMATS["csv"], write=fail)
-    monkeypatch.setitem(FORMATS, "csv", broken)
+    broken = dataclasses.replace(LABEL_FORMATS["csv"], write=fail)
+    monkeypatch.setitem(LABEL_FORMATS, "csv", broken)
     with pytest.raises(OSError, match="no space left"):
         again("x.csv", format="csv", overwrite=True)
     assert (tmp_path / "x.csv").read_bytes() == before

@@ -34,10 +34,10 @@ def export_saved_model(
 
     - `serving_default`: `images`, float32 `(B, H, W, 3)` in [0, 255], any size;
     - `serve_uint8`: the same in uint8;
-    - `serve_bytes`: `image_bytes`, strings `(B,)`: JPEG, PNG, BMP or still WebP files of
-      any sizes, turned upright by their EXIF tag, with boxes in pixels of each. What
-      cannot be decoded, is a GIF or an animated WebP, or claims more than `max_pixels`,
-      gets `valid=False` and zeros, and leaves the others untouched;
+    - `serve_bytes`: `image_bytes`, strings `(B,)`: JPEG, PNG, BMP or still WebP files,
+      turned upright by their EXIF tag, with boxes in pixels of each. What cannot be
+      decoded, is a GIF or an animated WebP, or claims more than `max_pixels`, gets
+      `valid=False` and zeros, and leaves the others untouched;
     - `localize` and `localize_bytes`: the same with a scalar `cam_threshold`, whose
       default is the localizer's.
 

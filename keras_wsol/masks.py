@@ -303,14 +303,8 @@ def random_blocks(uniform: Any, rate: float, block_size: int) -> Any:
     A cell is a seed where its uniform number lies below `rate / block_size^2 * H W /
     ((H - block_size + 1) (W - block_size + 1))` and where its block fits into the map.
 
-    Args:
-        uniform: float32 tensor `(B, H, W, C)` of draws from [0, 1), one for each
-            possible seed; `C` is 1 for a mask that all channels share.
-        rate: Float in [0, 1]. About what share of the cells is dropped.
-        block_size: Integer >= 1, cut to the map; blocks lie as in `grow_blocks`.
-
-    Returns:
-        float32 tensor of the shape of `uniform`: 1 keeps, 0 drops.
+    `uniform` `(B, H, W, C)` holds a draw from [0, 1) for each possible seed; `C` is 1
+    for a mask that all channels share. About a share `rate` of the cells is dropped.
 
     Example:
     >>> import numpy as np

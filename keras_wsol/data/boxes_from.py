@@ -5,9 +5,9 @@ import json
 import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
@@ -16,8 +16,18 @@ from keras_wsol.data.dataset import ImageDataset, existing_folder, padded_boxes
 from keras_wsol.data.images import read_size
 
 Box = tuple[float, float, float, float]
+Parts = tuple[str, ...]  # of a path
 _CSV_COLUMNS = ("path", "x0", "y0", "x1", "y1")
 _VOC_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+
+class _Annotated(NamedTuple):
+    """Class, or `None`, and box of each object; `size` is (0, 0) if not known."""
+
+    where: str
+    path: str
+    objects: Sequence[tuple[str | None, Box]]
+    size: tuple[int, int] = (0, 0)
 
 
 def boxes_from_csv(dataset: ImageDataset, path: str | Path) -> ImageDataset:
@@ -39,17 +49,14 @@ def boxes_from_csv(dataset: ImageDataset, path: str | Path) -> ImageDataset:
         The images with boxes, in the order of `dataset`; `split` is `"boxes"`.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: A column is missing, there is no box, or a line is wrong: its path,
-            its class or its box in pixels. The message names the line.
+        ValueError: A column is missing, there is no box, or a line is wrong; the
+            message names it.
 
     Example:
         pets = data.image_folder("pets")
         localizer.tune(data.boxes_from_csv(pets, "thirty_boxes.csv"))
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"`path` must be a CSV file. Nothing is at: {path}.")
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.DictReader(file, skipinitialspace=True)
         missing = [name for name in _CSV_COLUMNS if name not in (rows.fieldnames or ())]
@@ -62,15 +69,14 @@ def boxes_from_csv(dataset: ImageDataset, path: str | Path) -> ImageDataset:
     return _join(dataset, lines, path.name)
 
 
-def _csv_line(row: Mapping[str, str | None], where: str) -> "_Annotated":
-    texts = {name: row[name] for name in _CSV_COLUMNS[1:]}
+def _csv_line(row: Mapping[str, str | None], where: str) -> _Annotated:
+    texts = [row[name] for name in _CSV_COLUMNS[1:]]
     try:
-        box = tuple(map(float, texts.values()))
+        box = tuple(map(float, texts))
     except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"{where}: a box must be four numbers. Received: {texts}."
-        ) from error
-    return _Annotated(where, row["path"] or "", ((row.get("class") or None, box),))
+        message = f"{where}: a box must be four numbers. Received: {texts}."
+        raise ValueError(message) from error
+    return _Annotated(where, row["path"] or "", [(row.get("class") or None, box)])
 
 
 def boxes_from_coco(dataset: ImageDataset, path: str | Path) -> ImageDataset:
@@ -86,19 +92,16 @@ def boxes_from_coco(dataset: ImageDataset, path: str | Path) -> ImageDataset:
         path: Path of the file. `bbox` is x, y, width, height in pixels.
 
     Returns:
-        The images with boxes, in the order of `dataset`; `split` is `"boxes"`.
+        The images with boxes, as `boxes_from_csv`.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is no such JSON, has no box, or an image does not fit: by its
-            path, its class or its size. The message names it.
+        ValueError: It is no such JSON, has no box, or an image does not fit by its
+            path, its class or its size; the message names it.
 
     Reference:
         - [Format](https://cocodataset.org/#format-data)
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"`path` must be a JSON file. Nothing is at: {path}.")
     try:
         annotated = _read_coco(json.loads(path.read_text("utf-8-sig")), path)
     except (KeyError, TypeError, ValueError) as error:
@@ -109,7 +112,7 @@ def boxes_from_coco(dataset: ImageDataset, path: str | Path) -> ImageDataset:
     return _join(dataset, annotated, path.name)
 
 
-def _read_coco(content: Mapping[str, Any], path: Path) -> list["_Annotated"]:
+def _read_coco(content: Mapping[str, Any], path: Path) -> list[_Annotated]:
     names = {category["id"]: category["name"] for category in content["categories"]}
     objects: dict[Any, list[tuple[str, Box]]] = defaultdict(list)
     for entry in content["annotations"]:
@@ -119,14 +122,14 @@ def _read_coco(content: Mapping[str, Any], path: Path) -> list["_Annotated"]:
         if not entry.get("iscrowd"):
             found.append((name, (x, y, x + width, y + height)))
     images = {image["id"]: image for image in content["images"]}
-    unknown = sorted(set(objects) - set(images), key=str)
+    unknown = sorted(objects.keys() - images.keys(), key=str)
     if unknown:
         raise ValueError(f"annotations of images that are not listed: {unknown[:8]}")
     return [
         _Annotated(
             f"{path}, image {image['file_name']!r}",
             image["file_name"],
-            tuple(objects.get(key, ())),
+            objects.get(key, ()),
             (int(image.get("height", 0)), int(image.get("width", 0))),
         )
         for key, image in images.items()
@@ -143,16 +146,13 @@ def boxes_from_voc(dataset: ImageDataset, root: str | Path) -> ImageDataset:
 
     Args:
         dataset: `ImageDataset`, such as that of `image_folder`.
-        root: Path of the folder of annotations, or of the one that holds it as
-            `Annotations`.
+        root: Path of the folder of annotations, or of one with it as `Annotations`.
 
     Returns:
-        The images with boxes, in the order of `dataset`; `split` is `"boxes"`.
+        The images with boxes, as `boxes_from_csv`.
 
     Raises:
-        FileNotFoundError: There is no such folder.
-        ValueError: A file cannot be read, there is no box, or an image does not fit:
-            by its path, its class or its size. The message names the file.
+        ValueError: A file cannot be read, or as in `boxes_from_coco`.
 
     Reference:
         - [Development kit](http://host.robots.ox.ac.uk/pascal/VOC/voc2012/)
@@ -164,9 +164,9 @@ def boxes_from_voc(dataset: ImageDataset, root: str | Path) -> ImageDataset:
     for path in sorted(root.rglob("*.xml")):
         size, found = read_voc_file(path)
         objects = [(name, (x0 - 1, y0 - 1, x1, y1)) for name, (x0, y0, x1, y1) in found]
-        name = _without_suffix(path.relative_to(root).as_posix())
-        annotated.append(_Annotated(str(path), name, tuple(objects), size))
-    return _join(dataset, annotated, root.name, _without_suffix)
+        name = path.relative_to(root).as_posix()
+        annotated.append(_Annotated(str(path), name, objects, size))
+    return _join(dataset, annotated, root.name, by_stem=True)
 
 
 def read_voc_file(path: str | Path) -> tuple[tuple[int, int], list[tuple[str, Box]]]:
@@ -187,47 +187,34 @@ def _object(node: ElementTree.Element) -> tuple[str, Box]:
     return _text(node, "name"), box
 
 
-def _text(node: ElementTree.Element, path: str, default: str | None = None) -> str:
-    text = node.findtext(path, default)
-    if text is None or not text.strip():
+def _text(node: ElementTree.Element, path: str, default: str = "") -> str:
+    text = node.findtext(path, default).strip()
+    if not text:
         raise ValueError(f"an element {path!r} is missing")
-    return text.strip()
-
-
-# --- Joining: a detector's labels name every object of an image, and the boxes that
-# count are those of the one class that the image has.
-
-
-@dataclass(frozen=True)
-class _Annotated:
-    """Class, or `None`, and box of each object; `size` is (0, 0) if not known."""
-
-    where: str
-    path: str
-    objects: tuple[tuple[str | None, Box], ...]
-    size: tuple[int, int] = (0, 0)
+    return text
 
 
 def _join(
     dataset: ImageDataset,
     annotated: Sequence[_Annotated],
     source: str,
-    name_of: Any = str,
+    by_stem: bool = False,
 ) -> ImageDataset:
+    """Takes the annotated images, each with the boxes of the one class that it has."""
     annotated = [image for image in annotated if image.objects]
-    find = _Paths(dataset, {_last_part(image.path) for image in annotated}, name_of)
+    wanted = [_parts(image.path, by_stem) for image in annotated]
+    places = _places(dataset, {parts[-1:] for parts in wanted}, by_stem)
     boxes: dict[int, list[Box]] = defaultdict(list)
     others = 0
-    for image in annotated:
+    for image, parts in zip(annotated, wanted, strict=True):
         try:
-            index = find(image.path)
-            if index is None:
-                continue
-            own = _own_boxes(image, dataset, index)
+            index = _find(image.path, parts, places[parts[-1:]])
+            if index is not None:
+                own = _own_boxes(image, dataset, index)
+                boxes[index] += own
+                others += len(image.objects) - len(own)
         except ValueError as error:
             raise ValueError(f"{image.where}: {error}") from error
-        boxes[index] += own
-        others += len(image.objects) - len(own)
     if not boxes:
         raise ValueError(f"{source} must have at least one box. Received: none.")
     if others:
@@ -246,30 +233,22 @@ def _own_boxes(image: _Annotated, dataset: ImageDataset, index: int) -> list[Box
         raise ValueError(
             f"an object must be of the class of its image, {own!r}. Received: {names}."
         )
-    for box in boxes:
-        _check_box(box)
-    if min(image.size) > 0 and image.size != size_of(dataset, index):
-        (height, width), (rows, columns) = image.size, size_of(dataset, index)
+    near, far = np.array(boxes).reshape(-1, 2, 2).transpose(1, 0, 2)
+    # Written so that a NaN fails. What crosses the border is clipped by batches.
+    right = np.isfinite(boxes).all(1) & ((near < far) & (far > 0)).all(1)
+    right &= np.max(boxes, axis=1) > 1
+    if not right.all():
         raise ValueError(
-            f"the image must have the annotated size, {width} wide and {height} high. "
-            f"Received: {columns} wide and {rows} high, with images read as "
+            "a box must have x0 < x1 and y0 < y1, in pixels, not in shares, and a part "
+            f"in the image. Received: {list(boxes[right.argmin()])}."
+        )
+    if min(image.size) > 0 and image.size != size_of(dataset, index):
+        raise ValueError(
+            f"the image must have the annotated height and width, {image.size}. "
+            f"Received: {size_of(dataset, index)}, as it is read with "
             f"orientation={dataset.orientation!r}."
         )
     return boxes
-
-
-def _check_box(box: Box) -> None:
-    x0, y0, x1, y1 = box
-    # Written so that a NaN fails. What crosses the border is clipped by batches.
-    if not (np.isfinite(box).all() and x0 < x1 > 0 and y0 < y1 > 0):
-        raise ValueError(
-            "a box must have x0 < x1 and y0 < y1, and a part in the image. "
-            f"Received: {list(box)}."
-        )
-    if max(box) <= 1:
-        raise ValueError(
-            f"a box must be in pixels, not in shares. Received: {list(box)}."
-        )
 
 
 def size_of(dataset: ImageDataset, index: int) -> tuple[int, int]:
@@ -281,50 +260,33 @@ def size_of(dataset: ImageDataset, index: int) -> tuple[int, int]:
     return read_size(dataset.paths[index], dataset.orientation)
 
 
-class _Paths:
-    """Finds images by the last parts of their paths; `None` if they are left out."""
-
-    def __init__(self, dataset: ImageDataset, names: set[str], name_of: Any) -> None:
-        self._parts = defaultdict(list)
-        left_out = [(None, path) for path, _ in dataset.left_out]
-        for index, path in [*enumerate(dataset.paths.tolist()), *left_out]:
-            name = name_of(path)
-            if _last_part(name) in names:  # a data set may have millions of others
-                self._parts[_last_part(name)].append((index, _split(name)))
-
-    def __call__(self, path: str) -> int | None:
-        wanted = _split(path)
-        found = [
-            (index, parts)
-            for index, parts in self._parts[_last_part(path)]
-            if parts[-len(wanted) :] == wanted
-        ]
-        # The whole path of one image may be the end of another's.
-        exact = [index for index, parts in found if parts == wanted]
-        indices = exact or [index for index, _ in found]
-        if len(indices) != 1:
-            fit = f"{len(indices)} images fit" if indices else "no image fits"
-            raise ValueError(
-                f"`path` must name one image of the data set, but {fit} {path!r}."
-            )
-        return indices[0]
+def _places(
+    dataset: ImageDataset, names: set[Parts], by_stem: bool
+) -> dict[Parts, list[tuple[int | None, Parts]]]:
+    """Index, `None` of a file left out, and path of the images of these names."""
+    places = defaultdict(list)
+    left_out = [(None, path) for path, _ in dataset.left_out]
+    for index, path in [*enumerate(dataset.paths.tolist()), *left_out]:
+        parts = _parts(path, by_stem)
+        if parts[-1:] in names:  # a data set may have millions of others
+            places[parts[-1:]].append((index, parts))
+    return places
 
 
-def _plain(path: str) -> str:
+def _find(path: str, wanted: Parts, places: list[tuple[int | None, Parts]]) -> Any:
+    found = [place for place in places if place[1][-len(wanted) :] == wanted]
+    # The whole path of one image may be the end of another's.
+    found = [place for place in found if place[1] == wanted] or found
+    if len(found) != 1:
+        fit = f"{len(found)} images fit" if found else "no image fits"
+        raise ValueError(
+            f"`path` must name one image of the data set, but {fit} {path!r}."
+        )
+    return found[0][0]
+
+
+def _parts(path: str, by_stem: bool) -> Parts:
     # Letters may be composed or not, and Windows has its own separator.
-    return unicodedata.normalize("NFC", path.strip()).replace("\\", "/")
-
-
-def _last_part(path: str) -> str:
-    return _plain(path).rpartition("/")[2]
-
-
-def _without_suffix(path: str) -> str:
-    folder, slash, name = path.rpartition("/")
-    return folder + slash + (name.rpartition(".")[0] or name)
-
-
-def _split(path: str) -> tuple[str, ...]:
-    plain = _plain(path)
-    parts = [part for part in plain.split("/") if part not in ("", ".")]
-    return tuple(["/", *parts] if plain.startswith("/") else parts)
+    plain = unicodedata.normalize("NFC", path.strip()).replace("\\", "/")
+    pure = PurePosixPath(plain)
+    return (pure.with_suffix("") if by_stem else pure).parts

@@ -1,7 +1,9 @@
 """CUB-200-2011 as its public archive unpacks."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,8 +30,7 @@ def cub200(
 
     Args:
         root: Path of the folder `CUB_200_2011` of the archive, or of the one that it
-            lies in. It holds `images/`, `images.txt`, `image_class_labels.txt`,
-            `classes.txt`, `bounding_boxes.txt` and `train_test_split.txt`.
+            lies in, with `images/` and the five lists of the archive.
         split: String. `"train"`: the official training images. `"train-fullsup"`: some
             of them, whose boxes may choose thresholds and checkpoints: the ids in
             `train_fullsup.txt`, one a line, if there is this file, else 5 a class,
@@ -39,11 +40,9 @@ def cub200(
         verify: As in `data.image_folder`.
 
     Returns:
-        The split, with one box an image. Some boxes cross the border of their image
-        by rounding; batches clip them.
+        The split, a box an image; some cross the border, where batches clip them.
 
     Raises:
-        FileNotFoundError: A file is missing; the message names it.
         ValueError: `split` is unknown, or the lists do not fit together.
     """
     check_choice("split", split, WEAK_SPLITS)
@@ -63,10 +62,10 @@ def cub200(
         boxes=np.stack([x, y, x + width, y + height], axis=-1)[:, None],
     )
     train = np.array([is_train[i] == 1 for i in ids])
-    if split == "test":
-        return verified(whole.take(~train, split), verify)
     listed = root / "train_fullsup.txt"
-    fullsup = _listed(listed, np.array(ids), train) if listed.is_file() else None
+    fullsup = None
+    if split.startswith("train-") and listed.is_file():
+        fullsup = _listed(listed, np.array(ids), train)
     return verified(part_of(whole, split, seed, train, fullsup), verify)
 
 
@@ -77,10 +76,11 @@ def part_of(
     train: np.ndarray | None = None,
     fullsup: np.ndarray | None = None,
 ) -> ImageDataset:
-    """Takes a split of the training images, all or those where `train` is true."""
-    train = np.ones(len(whole), bool) if train is None else train
-    if split == "train":
-        return whole.take(train, split)
+    """Takes a split: of all images, or where `train` tells training from test."""
+    if train is None:
+        train = np.full(len(whole), split != "test")
+    if split in ("train", "test"):
+        return whole.take(train == (split == "train"), split)
     how = "the ids of train_fullsup.txt"
     if fullsup is None:
         fullsup = images_a_class(whole.class_ids, train, FULLSUP_A_CLASS, seed)
@@ -92,28 +92,26 @@ def part_of(
 
 def _tables(root: Path) -> tuple[dict, ...]:
     """Names, labels, flags and corners by id; classes by label."""
-    names = _table(root / "images.txt", str)
-    classes = _table(root / "classes.txt", str)
-    labels = _table(root / "image_class_labels.txt", int)
-    is_train = _table(root / "train_test_split.txt", int)
-    corners = _table(root / "bounding_boxes.txt", float, columns=4)
+    names = dict(read_list(root / "images.txt", (int, str)))
+    classes = dict(read_list(root / "classes.txt", (int, str)))
+    labels = dict(read_list(root / "image_class_labels.txt", (int, int)))
+    is_train = dict(read_list(root / "train_test_split.txt", (int, int)))
+    lines = read_list(root / "bounding_boxes.txt", (int, float, float, float, float))
+    corners = {i: values for i, *values in lines}
     for file, table in (
         ("image_class_labels.txt", labels),
         ("train_test_split.txt", is_train),
         ("bounding_boxes.txt", corners),
     ):
-        missing = sorted(set(names) - set(table))
+        missing = sorted(names.keys() - table.keys())
         if missing:
             raise ValueError(
-                f"{root / file} lacks {len(missing)} images of images.txt, the first "
-                f"with id {missing[0]} ({names[missing[0]]})."
+                f"{root / file} must have all images of images.txt. Missing: "
+                f"{len(missing)}, the first of id {missing[0]}."
             )
-    unknown = sorted({labels[i] for i in names} - set(classes))
+    unknown = sorted({labels[i] for i in names} - classes.keys())
     if unknown:
-        raise ValueError(
-            f"image_class_labels.txt names classes that classes.txt does not have: "
-            f"{unknown[:8]} (in {root})."
-        )
+        raise ValueError(f"{root / 'classes.txt'} lacks the classes {unknown[:8]}.")
     wrong = sorted(set(is_train.values()) - {0, 1})
     if wrong:
         raise ValueError(
@@ -125,18 +123,12 @@ def _tables(root: Path) -> tuple[dict, ...]:
 
 def _listed(file: Path, ids: np.ndarray, train: np.ndarray) -> np.ndarray:
     given = np.loadtxt(file, dtype=int, ndmin=1)
-    unknown = np.setdiff1d(given, ids)
-    if unknown.size:
+    others = np.setdiff1d(given, ids[train])
+    if others.size:
         raise ValueError(
-            f"{file} lists ids that images.txt does not have: {unknown[:8]}."
+            f"{file} must have ids of training images. Received: {others[:8]}."
         )
-    listed = np.isin(ids, given)
-    outside = ids[listed & ~train]
-    if outside.size:
-        raise ValueError(
-            f"{file} lists images of the test split, such as id {outside[0]}."
-        )
-    return listed
+    return np.isin(ids, given)
 
 
 def readable_name(name: str) -> str:
@@ -144,26 +136,21 @@ def readable_name(name: str) -> str:
     return name.split(".", 1)[-1].replace("_", " ")
 
 
-def _table(path: Path, kind: type, columns: int = 1) -> dict[int, object]:
-    """Reads lines of an id and one or more values."""
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"A file of CUB-200-2011 is missing: {path}. `root` must be the folder "
-            "`CUB_200_2011` of the archive."
-        )
-    table = {}
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
-        parts = line.split()
-        if not parts:
+def read_list(
+    path: Path, kinds: Sequence[type], separator: str | None = None
+) -> list[tuple[Any, ...]]:
+    """Reads the values of each line of a text file that is not empty."""
+    found = []
+    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
+        if not line.strip():
             continue
         try:
-            key, *values = int(parts[0]), *map(kind, parts[1:])
-            if len(values) != columns:
-                raise ValueError
+            pairs = zip(kinds, line.split(separator), strict=True)
+            found.append(tuple(kind(text.strip()) for kind, text in pairs))
         except ValueError as error:
+            types = ", ".join(kind.__name__ for kind in kinds)
             raise ValueError(
-                f"{path}, line {number}: expected an id and {columns} value(s). "
+                f"{path}, line {number}: must have the values {types}. "
                 f"Received: {line!r}."
             ) from error
-        table[key] = values if columns > 1 else values[0]
-    return table
+    return found

@@ -1,6 +1,5 @@
 """Folders of images."""
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,19 +25,12 @@ def image_files(root: str | Path, *, verify: bool | str | Path = True) -> ImageD
         verify: As in `image_folder`.
 
     Returns:
-        The images, sorted by path, all of the class `"unknown"`, without boxes; JPEG
-        files upright by their EXIF tag.
-
-    Raises:
-        FileNotFoundError: `root` is no folder.
-        ValueError: There is no image, or none that can be read.
+        The images, sorted by path, upright, all of the class `"unknown"`.
     """
     root = existing_folder(root)
     paths = images_below(root)
     if not paths:
-        raise ValueError(
-            f"{root} must hold images ({', '.join(EXTENSIONS)}). It has none."
-        )
+        raise ValueError(f"{root} must hold images ({', '.join(EXTENSIONS)}).")
     ids = np.zeros(len(paths), "int32")
     return verified(_dataset(root, paths, ids, ("unknown",)), verify)
 
@@ -55,14 +47,12 @@ def image_folder(
     """Opens a folder that holds one folder of images for each class.
 
     Args:
-        root: Path of the folder. `root/cat/1.jpg` is of class `cat`; deeper folders
-            belong to the class, too. JPEG, PNG, BMP, GIF and WebP files count, but for
-            names that start with a dot.
+        root: Path of the folder. `root/cat/1.jpg` and what lies deeper is of class
+            `cat`. JPEG, PNG, BMP, GIF and WebP files count; hidden ones do not.
         split: String. `"all"`, or `"train"` and `"val"`: a split of each class by seed.
         val_share: Float in [0, 1). Share of each class in `"val"`. Default 0.2.
         seed: Integer. Fixes the split. Default 0.
-        class_names: Sequence of the classes by class id. Default `None`: the names of
-            the folders, sorted.
+        class_names: Sequence of strings by class id. Default: the folders, sorted.
         verify: Boolean, or path. Whether to open every file once; those that cannot be
             read are in `left_out`, and in no batch. A path keeps the verdicts in a
             file, so that unchanged files are not opened again. Default `True`.
@@ -71,24 +61,26 @@ def image_folder(
         The split, without boxes; JPEG files upright by their EXIF tag.
 
     Raises:
-        FileNotFoundError: `root` is no folder.
-        ValueError: There is no image, a folder is no known class, a class has no
-            image, a name stands twice in `class_names`, or an argument is out of
-            range.
+        ValueError: A folder is no known class or has no image, a name stands twice in
+            `class_names`, or an argument is out of range.
     """
     check_choice("split", split, _FOLDER_SPLITS)
     if not 0 <= val_share < 1:
         raise ValueError(f"`val_share` must be in [0, 1). Received: {val_share!r}.")
     root = existing_folder(root)
     folders = sorted(p.name for p in root.iterdir() if p.is_dir() and p.name[0] != ".")
-    names = tuple(folders if class_names is None else class_names)
-    _check_names(root, folders, names)
     files = {name: images_below(root / name) for name in folders}
     empty = [name for name in folders if not files[name]]
     if empty or not folders:
         raise ValueError(
             f"{root} must hold a folder of images ({', '.join(EXTENSIONS)}) for each "
             f"class. Folders found: {folders[:20]}; without an image: {empty[:20]}."
+        )
+    names = tuple(folders if class_names is None else class_names)
+    if len(set(names)) < len(names) or not set(folders) <= set(names):
+        raise ValueError(
+            f"`class_names` must name the class of each folder in {root} once. "
+            f"Missing: {sorted(set(folders) - set(names))}. Received: {names[:20]}."
         )
     paths = [path for name in folders for path in files[name]]
     ids = [names.index(name) for name in folders for _ in files[name]]
@@ -97,19 +89,6 @@ def image_folder(
         val = share_a_class(whole.class_ids, val_share, seed)
         whole = whole.take(val if split == "val" else ~val, split)
     return verified(whole, verify)
-
-
-def _check_names(root: Path, folders: list[str], names: tuple[str, ...]) -> None:
-    twice = sorted(name for name, count in Counter(names).items() if count > 1)
-    if twice:
-        raise ValueError(
-            f"`class_names` must name each class once. Received twice: {twice[:8]}."
-        )
-    unknown = sorted(set(folders) - set(names))
-    if unknown:
-        raise ValueError(
-            f"`class_names` lacks the classes of these folders in {root}: {unknown}."
-        )
 
 
 def _dataset(

@@ -1,16 +1,12 @@
-"""Segmentations of objects, as CUB-200-2011 and OpenImages-30k store them, for PxAP.
-
-OpenImages-30k is the part of Open Images that wsolevaluation chose (Choe et al., 2020):
-one PNG an object, and one of the region to be ignored. CUB has one grey PNG an image,
-whose value says how many of five annotators took a pixel for the bird.
-"""
+"""Segmentations of objects, as CUB-200-2011 and OpenImages-30k store them, for PxAP."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from keras_wsol.data.cub200 import read_list
 from keras_wsol.data.dataset import existing_folder
 from keras_wsol.data.images import BROKEN, PILLOW_FORMATS
 
@@ -30,7 +26,7 @@ class Segmentation:
 def cub200_segmentations(
     root: str | Path, paths: Iterable[str | Path], threshold: float = 127.5
 ) -> list[Segmentation]:
-    """Finds the segmentations of images of CUB-200-2011.
+    """Finds the segmentations of images of CUB-200-2011, one grey PNG an image.
 
     Args:
         root: Path of the unpacked folder `segmentations`, or of the one it lies in.
@@ -41,9 +37,6 @@ def cub200_segmentations(
 
     Returns:
         One segmentation an image, with nothing to be ignored.
-
-    Raises:
-        FileNotFoundError: The folder or a file is missing; the message names it.
     """
     root = existing_folder(root)
     if (root / "segmentations").is_dir():
@@ -64,45 +57,26 @@ def openimages_segmentations(
 
     Args:
         root: Path of the folder in which the paths of the list begin.
-        lists: Path of the file `localization.txt` of a split, in lines of
-            `<image>,<object>,<ignore>`. An image with several objects has a line for
-            each, of which only the first names the region to be ignored.
+        lists: Path of the file `localization.txt` of a split, a line an object:
+            `<image>,<object>,<ignore>`, the last, the region to be ignored, in the
+            first line of an image alone [Choe et al., 2020].
 
     Returns:
         Name of the image (`val/0bt_c3/1cd9ac0169ec7df0.jpg`) to its segmentation, in
         the order of the list. Files are looked for when they are read.
-
-    Raises:
-        FileNotFoundError: The folder or the list is missing.
-        ValueError: A line has other parts; the message gives its number.
     """
     root, lists = existing_folder(root), Path(lists)
-    if not lists.is_file():
-        raise FileNotFoundError(f"The list of segmentations is missing: {lists}.")
-    objects: dict[str, list[Path]] = {}
-    ignored: dict[str, Path | None] = {}
-    for number, line in enumerate(lists.read_text().splitlines(), start=1):
-        if not line.strip():
-            continue
-        parts = [part.strip() for part in line.split(",")]
-        if len(parts) != 3 or not parts[0] or not parts[1]:
+    found: dict[str, Segmentation] = {}
+    for image, file, ignore in read_list(lists, (str, str, str), ","):
+        new = Segmentation((), root / ignore if ignore else None)
+        if not image or not file or (ignore and image in found):
             raise ValueError(
-                f"{lists}, line {number}: expected `<image>,<object>,<ignore or "
-                f"nothing>`. Received: {line!r}."
+                f"{lists} must have lines <image>,<object>,<ignore>, the last empty "
+                f"but in the first of an image. Received: {image},{file},{ignore}."
             )
-        image, file, ignore = parts
-        if ignore and image in objects:
-            raise ValueError(
-                f"{lists}, line {number}: only the first line of an image names the "
-                f"region to be ignored. Received: {line!r}."
-            )
-        if image not in objects:
-            ignored[image] = root / ignore if ignore else None
-        objects.setdefault(image, []).append(root / file)
-    return {
-        image: Segmentation(tuple(paths), ignored[image])
-        for image, paths in objects.items()
-    }
+        old = found.get(image, new)
+        found[image] = replace(old, object_paths=(*old.object_paths, root / file))
+    return found
 
 
 def read_segmentation(
@@ -115,8 +89,6 @@ def read_segmentation(
     and what belongs to an object is not ignored. Without `image_size`, files keep
     their size, which must be one.
     """
-    if not segmentation.object_paths:
-        raise ValueError("A segmentation must have at least one file. Received: none.")
     paths = [*segmentation.object_paths]
     if segmentation.ignore_path is not None:
         paths.append(segmentation.ignore_path)

@@ -1,8 +1,5 @@
 """Data sets of TensorFlow Datasets, unpacked: TFRecord has no random access."""
 
-# `tensorflow_datasets.data_source` reads ArrayRecord files alone, and a data set is
-# prepared as TFRecord unless its builder is told otherwise.
-
 import io
 import json
 from contextlib import suppress
@@ -22,8 +19,6 @@ from keras_wsol.data.images import read_size
 _LIST = "list.json"
 _NAME_FEATURES = ("image/filename", "file_name", "id")  # by builder
 _SUFFIXES = {b"\xff\xd8": ".jpg", b"\x89P": ".png", b"GI": ".gif", b"BM": ".bmp"}
-# The test images of ILSVRC have no public labels.
-_TEST_SPLITS = {"imagenet2012": "validation"}
 
 
 def tfds(
@@ -39,36 +34,35 @@ def tfds(
     """Opens a split of a data set that TensorFlow Datasets has prepared on disk.
 
     Each image is written once to a file, byte by byte as the record has it, which takes
-    the space of the images a second time. An interrupted unpacking begins anew.
+    the space of the images a second time.
 
     Args:
         name: String. Builder: `caltech_birds2011`, `cars196`, `imagenet2012`, or any
             with the features `image` and `label`, and `bbox` for boxes.
-        split: String. `"train"`: the training images. `"train-fullsup"`: 5 of them a
-            class, drawn with `seed`, whose boxes may choose thresholds and checkpoints.
-            `"train-weaksup"`: the rest, to train on. `"test"`: the test images; of
-            `imagenet2012`, the validation images.
+        split: String, as in `data.cub200`. `"train-fullsup"` are 5 images a class;
+            `"test"` of `imagenet2012` is its validation split.
         data_dir: Path where TensorFlow Datasets keeps its data. Default: its own.
         files: Path of the folder to unpack to. Default: `files/` beside the records.
-        boxes: Path of XML files with the boxes of `imagenet2012`, read as by
-            `data.ilsvrc2012`. Default: none.
+        boxes: Path of XML files for `imagenet2012`, as in `data.ilsvrc2012`.
         seed: Integer. Draws `"train-fullsup"`. Default 0.
         verify: As in `data.image_folder`.
 
     Returns:
         The split, in the order of the records, with boxes if there are some. Those of
-        `cars196` are moved to begin at 0, see `data.stanford_cars`.
+        `cars196` are moved to begin at 0, as in `data.stanford_cars`.
 
     Raises:
         FileNotFoundError: The data set is not prepared.
-        ValueError: `split` is unknown, or the builder lacks a feature.
+        ValueError: `split` is unknown, or the builder lacks `image` or `label`.
 
     Example:
         # Once, which downloads: tensorflow_datasets.load("caltech_birds2011")
         train = data.tfds("caltech_birds2011", "train-weaksup")
     """
     check_choice("split", split, WEAK_SPLITS)
-    part = _TEST_SPLITS.get(name, "test") if split == "test" else "train"
+    part = "test" if split == "test" else "train"
+    if (name, part) == ("imagenet2012", "test"):
+        part = "validation"  # the test images have no public labels
     builder = _builder(name, part, data_dir)
     beside = Path(builder.data_dir) / "files" if files is None else Path(files)
     rows = _unpacked(builder, part, beside / part)
@@ -86,7 +80,7 @@ def tfds(
         boxes=found,
         notes={"records": f"{name}:{builder.info.version}, {part}"},
     )
-    some = verified(whole if split == "test" else part_of(whole, split, seed), verify)
+    some = verified(part_of(whole, split, seed), verify)
     return some if boxes is None else with_annotations(some, boxes)
 
 
@@ -96,16 +90,14 @@ def _builder(name: str, part: str, data_dir: str | Path | None) -> Any:
     builder = tensorflow_datasets.builder(name, data_dir=data_dir)
     if part not in builder.info.splits:
         raise FileNotFoundError(
-            f"{name} must be prepared, with a split {part!r}, at {builder.data_dir}. "
-            f"Found the splits: {sorted(builder.info.splits)}. Prepare it with "
-            f"`tensorflow_datasets.builder({name!r}).download_and_prepare()`."
+            f"{name} must be prepared, with a split {part!r}, at {builder.data_dir}, "
+            f"by `tensorflow_datasets.builder({name!r}).download_and_prepare()`. "
+            f"Received the splits: {sorted(builder.info.splits)}."
         )
-    features = builder.info.features
-    missing = [key for key in ("image", "label") if key not in features]
-    if missing:
+    features = sorted(builder.info.features)
+    if not {"image", "label"} <= set(features):
         raise ValueError(
-            f"{name} must have the features `image` and `label`. Missing: {missing}. "
-            f"Received: {sorted(features)}."
+            f"{name} must have the features `image` and `label`. Received: {features}."
         )
     return builder
 
@@ -117,7 +109,6 @@ def _unpacked(builder: Any, part: str, folder: Path) -> list[dict[str, Any]]:
             suppress(FileExistsError),  # another process was faster
             whole_files.replaced(folder, overwrite=False) as temporary,
         ):
-            temporary.mkdir()
             rows = _write(builder, part, temporary)
             (temporary / _LIST).write_text(json.dumps(rows), "utf-8")
     return json.loads((folder / _LIST).read_text("utf-8"))
@@ -132,9 +123,10 @@ def _write(builder: Any, part: str, folder: Path) -> list[dict[str, Any]]:
         decoders={"image": tensorflow_datasets.decode.SkipDecoding()},
     )
     records = builder.as_dataset(split=part, shuffle_files=False, decoders=decoders)
-    shown = int(keras.config.is_interactive_logging_enabled())
     total = builder.info.splits[part].num_examples
-    bar = keras.utils.Progbar(total, unit_name="image", verbose=shown * (total > 5000))
+    shown = int(total > 5000 and keras.config.is_interactive_logging_enabled())
+    bar = keras.utils.Progbar(total, unit_name="image", verbose=shown)
+    folder.mkdir()
     rows: list[dict[str, Any]] = []
     for record in records.as_numpy_iterator():
         rows.append(_write_one(record, folder, len(rows)))
@@ -157,18 +149,17 @@ def _write_one(record: dict[str, Any], folder: Path, number: int) -> dict[str, A
     name = path.relative_to(folder).as_posix()
     # CUB's name of a class is in lower letters; that of its folder is not.
     label = PurePosixPath(name).parent.name
-    if not label.partition(".")[0].isdecimal():
+    if not _is_numbered(label):
         label = record.get("label_name", b"").decode()
     return {"name": name, "class_id": int(record["label"]), "label": label, "box": box}
 
 
 def _file_name(record: dict[str, Any], content: bytes, number: int) -> str:
-    key = next((key for key in _NAME_FEATURES if key in record), None)
-    given = record[key].decode() if key else f"{number:08d}"
-    parts = PurePosixPath(given.replace("\\", "/")).parts
+    given = next((record[key] for key in _NAME_FEATURES if key in record), b"")
+    parts = PurePosixPath(given.decode().replace("\\", "/")).parts
     # A name is a place below the folder, whatever a record says.
     name = "/".join(part for part in parts if part not in ("/", "..", "."))
-    if not name or name == _LIST:
+    if name in ("", _LIST):
         name = f"{number:08d}"
     known = PurePosixPath(name).suffix.lower() in (".jpg", ".jpeg", ".png")
     return name if known else name + _SUFFIXES.get(content[:2], "")
@@ -176,9 +167,12 @@ def _file_name(record: dict[str, Any], content: bytes, number: int) -> str:
 
 def _class_names(feature: Any, seen: dict[int, str]) -> tuple[str, ...]:
     """Names of the feature, or where these are numbers, those in the records."""
-    names = []
-    for class_id, name in enumerate(feature.names):
-        name = seen.get(class_id, name) if name == str(class_id) else name
-        numbered = name.partition(".")[0].isdecimal()  # CUB's
-        names.append(readable_name(name) if numbered else name)
-    return tuple(names)
+    names = [
+        seen.get(class_id, name) if name == str(class_id) else name
+        for class_id, name in enumerate(feature.names)
+    ]
+    return tuple(readable_name(name) if _is_numbered(name) else name for name in names)
+
+
+def _is_numbered(name: str) -> bool:
+    return name.partition(".")[0].isdecimal()  # as CUB's

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from keras_wsol.arguments import check_choice
-from keras_wsol.data.cub200 import readable_name
+from keras_wsol.data.cub200 import read_list, readable_name
 from keras_wsol.data.dataset import (
     ImageDataset,
     existing_folder,
@@ -32,14 +32,11 @@ def wsolevaluation(
     `convention="wsolevaluation"` of the metrics gives the figures of the published
     evaluator. As boxes whose far edge is exclusive they are right for CUB, but for what
     was cut at the image's last pixel, and a pixel short on the right and at the bottom
-    for ImageNet (`data.ilsvrc2012` adds it) and ImageNetV2. `release/CUBV2_boxes.txt`
-    of its repository is another thing: x, y, width, height under a header that says
-    x0, y0, x1, y1.
+    for ImageNet (`data.ilsvrc2012` adds it) and ImageNetV2.
 
     Args:
         metadata: Path of `metadata/CUB`, `metadata/ILSVRC` or `metadata/OpenImages`,
-            with `image_ids.txt`, `class_labels.txt` and, where there are boxes,
-            `localization.txt` in `train/`, `val/` and `test/`.
+            with the lists in `train/`, `val/` and `test/`.
         images: Path of the folder in which the names of images begin, such as
             `dataset/ILSVRC`, which holds `val/` and `val2/`.
         split: String. `"train-weaksup"`, to train on; `"train-fullsup"` (CUBV2,
@@ -56,9 +53,7 @@ def wsolevaluation(
         has segmentations: see `data.openimages_segmentations`.
 
     Raises:
-        FileNotFoundError: A folder or a list is missing; the message names it.
-        ValueError: `split` is unknown, a line is wrong, the lists do not fit
-            together, or a class has no name.
+        ValueError: A line is wrong, lists do not fit together, or a class has no name.
 
     Reference:
         - [Choe et al., 2020](https://arxiv.org/abs/2001.07437)
@@ -66,68 +61,30 @@ def wsolevaluation(
     check_choice("split", split, list(_FOLDERS))
     metadata, images = existing_folder(metadata), existing_folder(images)
     lists = existing_folder(metadata / _FOLDERS[split])
-    ids = [image for image, *_ in _lines(lists / "image_ids.txt", 0)]
-    labels = _labels(lists / "class_labels.txt")
+    ids = [image for (image,) in read_list(lists / "image_ids.txt", (str,), ",")]
+    labels = dict(read_list(lists / "class_labels.txt", (str, int), ","))
     missing = [image for image in ids if image not in labels]
     if missing or not ids:
         raise ValueError(
-            f"{lists / 'class_labels.txt'} must have a line for each image of "
-            f"image_ids.txt. Received: {len(ids)} images, of which {len(missing)} have "
-            f"none: {missing[:4]}."
+            f"{lists / 'class_labels.txt'} must have the images of image_ids.txt. "
+            f"Received: {len(ids)} images, of which {len(missing)} lack: {missing[:4]}."
         )
     names = _class_names(metadata, labels) if class_names is None else class_names
-    class_ids = np.array([labels[image] for image in ids], "int32")
-    unnamed = np.setdiff1d(class_ids, np.arange(len(names)))
-    if unnamed.size:
-        raise ValueError(
-            f"`class_names` must have a name for each class of {lists}. Received: "
-            f"{len(names)} names, for classes such as {unnamed[-1]}."
-        )
     whole = ImageDataset(
         name=metadata.resolve().name,
         split=split,
         class_names=tuple(names),
-        class_ids=class_ids,
+        class_ids=np.array([labels[image] for image in ids], "int32"),
         paths=np.array([str(images / image) for image in ids]),
         boxes=_boxes(lists / "localization.txt", ids),
     )
     return verified(whole, verify)
 
 
-def _lines(path: Path, values: int) -> list[tuple[str, ...]]:
-    """Lines of a name and so many values."""
-    if not path.is_file():
-        raise FileNotFoundError(f"A list of wsolevaluation is missing: {path}.")
-    found = []
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
-        parts = tuple(part.strip() for part in line.split(","))
-        if parts == ("",):
-            continue
-        if len(parts) != 1 + values:
-            raise ValueError(
-                f"{path}, line {number}: expected a name and {values} value(s), "
-                f"separated by commas. Received: {line!r}."
-            )
-        found.append(parts)
-    return found
-
-
-def _labels(path: Path) -> dict[str, int]:
-    labels = {}
-    for image, label in _lines(path, 1):
-        if not label.isdecimal():
-            raise ValueError(
-                f"{path}: a class must be an integer from 0 on. Received: {label!r} "
-                f"for {image}."
-            )
-        labels[image] = int(label)
-    return labels
-
-
 def _class_names(metadata: Path, labels: dict[str, int]) -> tuple[str, ...]:
     """Names that are the same for all splits."""
     path = metadata / "test" / "class_labels.txt"
-    of_test = _labels(path) if path.is_file() else labels
+    of_test = dict(read_list(path, (str, int), ",")) if path.is_file() else labels
     folders: dict[int, set[str]] = defaultdict(set)
     for image, label in of_test.items():
         folders[label].add(PurePosixPath(image).parent.name)
@@ -144,18 +101,9 @@ def _boxes(path: Path, ids: list[str]) -> np.ndarray | None:
     # Lines of segmentations have two commas.
     if not path.is_file() or path.read_text("utf-8").partition("\n")[0].count(",") == 2:
         return None
-    boxes: dict[str, list[list[int]]] = defaultdict(list)
-    for image, *corners in _lines(path, 4):
-        try:
-            boxes[image].append([int(corner) for corner in corners])
-        except ValueError as error:
-            raise ValueError(
-                f"{path}: a box must be four integers. Received: {corners} for {image}."
-            ) from error
-    unknown = sorted(set(boxes) - set(ids))
-    if unknown:
-        raise ValueError(
-            f"{path} must have boxes of images in image_ids.txt. Received: "
-            f"{len(unknown)} others, such as {unknown[0]!r}."
-        )
-    return padded_boxes([boxes.get(image, []) for image in ids])
+    boxes: dict[str, list[list[int]]] = {image: [] for image in ids}
+    for image, *corners in read_list(path, (str, int, int, int, int), ","):
+        if image not in boxes:
+            raise ValueError(f"{path} has boxes of {image!r}, not in image_ids.txt.")
+        boxes[image].append(corners)
+    return padded_boxes([boxes[image] for image in ids])

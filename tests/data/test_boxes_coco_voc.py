@@ -132,7 +132,7 @@ def test_a_turned_photograph_was_annotated_as_stored(read, pets, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     image.save(pets.paths[0], exif=exif)
-    message = "size, 40 wide and 24 high. Received: 24 wide and 40 high, .*'exif'"
+    message = r"height and width, \(24, 40\). Received: \(40, 24\), .*'exif'"
     for verify in (False, True):
         turned = data.image_folder(tmp_path / "pets", verify=verify)
         with pytest.raises(ValueError, match=message):
@@ -149,7 +149,7 @@ def test_path_that_several_images_fit(pets, tmp_path):
 def test_file_that_no_image_fits(pets, tmp_path):
     folder = voc(tmp_path) / "Annotations" / "cat"
     (folder / "1.xml").rename(folder / "7.xml")
-    with pytest.raises(ValueError, match=r"7.xml: .* but no image fits 'cat/7'"):
+    with pytest.raises(ValueError, match=r"7.xml: .* but no image fits 'cat/7.xml'"):
         data.boxes_from_voc(pets, tmp_path / "voc")
 
 
@@ -158,7 +158,7 @@ def test_images_that_differ_in_their_ending_alone(pets, tmp_path):
         pets.paths[0].replace(".jpg", ".png")
     )
     both = data.image_folder(tmp_path / "pets")
-    with pytest.raises(ValueError, match="but 2 images fit 'cat/1'"):
+    with pytest.raises(ValueError, match=r"but 2 images fit 'cat/1\.xml'"):
         data.boxes_from_voc(both, voc(tmp_path))
     assert len(data.boxes_from_coco(both, coco(tmp_path))) == 2
 
@@ -192,7 +192,7 @@ def test_no_json(pets, tmp_path):
     message = re.escape(f"{tmp_path / 'x.json'} must be JSON of COCO's")
     with pytest.raises(ValueError, match=message):
         data.boxes_from_coco(pets, tmp_path / "x.json")
-    with pytest.raises(FileNotFoundError, match="Nothing is at"):
+    with pytest.raises(FileNotFoundError, match=r"y\.json"):
         data.boxes_from_coco(pets, tmp_path / "y.json")
 
 

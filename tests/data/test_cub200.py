@@ -136,14 +136,14 @@ def test_list_that_lacks_images_is_named(tmp_path, file):
     }[file]
     short = {key: value for key, value in table.items() if key not in (5, 20)}
     write_lists(tmp_path, **{file: short})
-    message = rf"{file}.txt lacks 2 images of images.txt, the first with id 5 \(001"
+    message = rf"{file}.txt must have all images of .* Missing: 2, the first of id 5\."
     with pytest.raises(ValueError, match=message):
         cub200(tmp_path)
 
 
 def test_label_without_a_class(tmp_path):
     write_lists(tmp_path, image_class_labels={**cub_layout.LABELS, 4: 77})
-    message = r"image_class_labels.txt names classes that classes.txt does .* \[77\]"
+    message = r"classes.txt lacks the classes \[77\]"
     with pytest.raises(ValueError, match=message):
         cub200(tmp_path)
 
@@ -158,7 +158,7 @@ def test_flag_of_neither_split(tmp_path, flag):
 
 def test_listed_id_of_the_test_split(folder):
     (folder / "train_fullsup.txt").write_text("3\n7\n")
-    message = r"train_fullsup.txt lists images of the test split, such as id 7\."
+    message = r"train_fullsup.txt must have ids of training images. Received: \[7\]"
     with pytest.raises(ValueError, match=message):
         cub200(folder, "train-fullsup")
 

@@ -181,7 +181,7 @@ def test_no_boxes_where_there_are_no_annotations(root):
 
 
 def test_split_of_another_data_set(root):
-    message = r"for 'train-fullsup', open ImageNetV2 with `data.wsolevaluation`"
+    message = "`split` must be one of .* Received: split='train-fullsup'"
     with pytest.raises(ValueError, match=message):
         data.ilsvrc2012(root, "train-fullsup")
 
@@ -196,6 +196,13 @@ def test_kit_that_is_missing(root):
 def test_images_that_are_missing(root):
     (root / "val" / f"{name(2)}.JPEG").unlink()
     with pytest.raises(ValueError, match="Received: 4 lines for 3 images"):
+        data.ilsvrc2012(root, "test")
+
+
+def test_number_that_is_no_class(root):
+    truth = "data/ILSVRC2012_validation_ground_truth.txt"
+    (root / "ILSVRC2012_devkit_t12" / truth).write_text("2\n77\n2\n1001\n")
+    with pytest.raises(ValueError, match=r"Received others: \['1001', '77'\]"):
         data.ilsvrc2012(root, "test")
 
 

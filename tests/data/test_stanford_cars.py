@@ -134,7 +134,7 @@ def test_test_list_without_classes(root):
 
 def test_class_without_a_name(root):
     savemat(root / "devkit" / "cars_meta.mat", {"class_names": cell(NAMES[:2])})
-    message = r"must have classes from 1 to 2, .* Received: \[3\]"
+    message = r"`class_ids` must be in \[0, 2\), .* Received: \[2\]"
     with pytest.raises(ValueError, match=message):
         stanford_cars(root, "test")
 

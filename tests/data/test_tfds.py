@@ -262,7 +262,7 @@ def test_builder_without_labels(tmp_path):
     features = {"image": F.Image()}
     rows = [{"image": io.BytesIO(jpeg(1))}]
     prepare(tmp_path, "pictures", "1.0.0", features, train=rows)
-    with pytest.raises(ValueError, match=r"`image` and `label`. Missing: \['label'\]"):
+    with pytest.raises(ValueError, match=r"`image` and `label`. Received: \['image'\]"):
         data.tfds("pictures", "train", tmp_path)
 
 

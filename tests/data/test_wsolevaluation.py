@@ -159,13 +159,12 @@ def test_missing_folders_are_named(cub, tmp_path):
 @pytest.mark.parametrize(
     ("file", "line", "message"),
     [
-        ("class_labels", "x.jpg", r"class_labels.txt, line 4: expected a name and 1"),
-        ("class_labels", "x.jpg,one", r"must be an integer from 0 on. .*'one' for x"),
-        ("class_labels", "x.jpg,-1", r"must be an integer from 0 on. .*'-1' for x"),
-        ("image_ids", "x.jpg", r"3 images, of which 1 have none: \['x.jpg'\]"),
-        ("localization", "x.jpg,1,2,3,4", r"Received: 1 others, such as 'x.jpg'"),
-        ("localization", "x.jpg,1,2,3", r"localization.txt, line 4: .* 4 value"),
-        ("localization", "x.jpg,1,2,3,4.5", r"must be four integers.* for x.jpg"),
+        ("class_labels", "x.jpg", r"labels.txt, line 4: .* str, int. .*'x.jpg'"),
+        ("class_labels", "x.jpg,one", r"labels.txt, line 4: .* str, int. .*'x.jpg,one"),
+        ("image_ids", "x.jpg", r"3 images, of which 1 lack: \['x.jpg'\]"),
+        ("localization", "x.jpg,1,2,3,4", r"boxes of 'x.jpg', not in image_ids.txt"),
+        ("localization", "x.jpg,1,2,3", r"localization.txt, line 4: .* int, int. "),
+        ("localization", "x.jpg,1,2,3,4.5", r"localization.txt, line 4: .*,4.5'"),
     ],
 )
 def test_wrong_line(cub, file, line, message):
@@ -176,8 +175,15 @@ def test_wrong_line(cub, file, line, message):
         wsolevaluation(*cub, "train-fullsup")
 
 
+def test_class_below_zero(cub):
+    path = cub[0] / "val" / "class_labels.txt"
+    path.write_text(path.read_text().replace(",0\n", ",-1\n"))
+    with pytest.raises(ValueError, match=r"in \[0, 2\), .* Received: \[-1\]"):
+        wsolevaluation(*cub, "train-fullsup")
+
+
 def test_class_without_a_name(cub):
-    message = r"Received: 1 names, for classes such as 1"
+    message = r"`class_ids` must be in \[0, 1\), the number of `class_names`"
     with pytest.raises(ValueError, match=message):
         wsolevaluation(*cub, "test", class_names=["albatross"])
 

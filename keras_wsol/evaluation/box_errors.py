@@ -20,7 +20,8 @@ Loc. The words from the fourth on are said of the box alone, whatever the top cl
 import numpy as np
 
 from keras_wsol.boxes.iou import pairwise_iou
-from keras_wsol.metrics.functional import IOU_THRESHOLD, best_iou, is_right
+from keras_wsol.metrics.functional import best_iou, is_right
+from keras_wsol.models.tune import IOU_THRESHOLD
 
 INSIDE = 0.9  # share of an area from which on it lies inside, ours
 

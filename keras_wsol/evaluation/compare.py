@@ -17,7 +17,7 @@ from keras_wsol.arguments import check_integer
 from keras_wsol.evaluation.intervals import difference_interval
 from keras_wsol.evaluation.report import Report, written
 from keras_wsol.evaluation.tables import csv_text, markdown_lines, rounded
-from keras_wsol.metrics.functional import IOU_THRESHOLD
+from keras_wsol.models.tune import IOU_THRESHOLD
 
 _COMPARED = {
     "top1_cls": "Top-1 Cls",

@@ -17,13 +17,12 @@ from keras_wsol.evaluation.page import EvenSample
 from keras_wsol.evaluation.report import Report
 from keras_wsol.metrics import PxAP
 from keras_wsol.metrics.functional import (
-    IOU_THRESHOLD,
     V2_IOU_THRESHOLDS,
-    best_index,
     best_iou,
     threshold_grid,
 )
 from keras_wsol.models import Localizer, SecondLook, class_names_of
+from keras_wsol.models.tune import IOU_THRESHOLD, best_index
 
 TUNED_ON_TEST = (
     "A threshold that is tuned on test images makes the figure worthless: `tune_on` "

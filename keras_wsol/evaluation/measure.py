@@ -16,7 +16,6 @@ from keras_wsol.data import ImageDataset
 from keras_wsol.data.images import boxes_in_view, view_geometry
 from keras_wsol.evaluation.box_errors import box_errors, enclosing_boxes
 from keras_wsol.metrics.functional import (
-    IOU_THRESHOLD,
     V2_IOU_THRESHOLDS,
     check_true_boxes,
     class_ranks,
@@ -24,6 +23,7 @@ from keras_wsol.metrics.functional import (
     largest_boxes_and_iou,
 )
 from keras_wsol.models.localizer_batches import measured_with
+from keras_wsol.models.tune import IOU_THRESHOLD
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

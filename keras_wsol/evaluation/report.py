@@ -16,7 +16,8 @@ from keras_wsol.evaluation.box_errors import ERRORS
 from keras_wsol.evaluation.intervals import mean_interval, share_interval
 from keras_wsol.evaluation.measure import ImageTable
 from keras_wsol.files import replaced
-from keras_wsol.metrics.functional import IOU_THRESHOLD, V2_IOU_THRESHOLDS, best_index
+from keras_wsol.metrics.functional import V2_IOU_THRESHOLDS
+from keras_wsol.models.tune import IOU_THRESHOLD, best_index
 
 
 @dataclass(frozen=True, kw_only=True)

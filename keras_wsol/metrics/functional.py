@@ -16,10 +16,7 @@ from keras_wsol.boxes import sweep_largest_boxes
 from keras_wsol.boxes.contours import inclusive_iou, whole_boxes
 from keras_wsol.boxes.iou import pairwise_iou
 
-# Rank of a class that is not there, or whose logits are not finite.
-NO_RANK = 2**31 - 1
-
-IOU_THRESHOLD = 0.5  # from which on a box is right [Russakovsky et al., 2015]
+NO_RANK = 2**31 - 1  # of a class that is not there, or whose logits are not finite
 V2_IOU_THRESHOLDS = (0.3, 0.5, 0.7)  # [Choe et al., 2020]
 
 
@@ -46,9 +43,8 @@ def ranks_of(batch: dict[str, Any], out: dict[str, Any], top_k: int) -> Any:
     count = out["class_ids"].shape[1]
     if count is not None and count < top_k:
         raise ValueError(
-            f"`out` must hold logits, or {top_k} classes an image, best first: use "
-            f"`Localizer(model, top_k={top_k})`, or another `top_k` here. "
-            f"Received: {count}."
+            f"`out` must hold logits, or {top_k} classes an image: use "
+            f"`Localizer(model, top_k={top_k})`. Received: {count}."
         )
     same = is_true_class(batch, out)
     first = ops.argmax(ops.cast(same, "int32"), axis=1)
@@ -108,23 +104,19 @@ def check_true_boxes(
     wrong = np.argwhere(~(in_order & np.isfinite(true_boxes).all(axis=-1)))
     if len(wrong):
         image, place = wrong[0].tolist()
+        name = f"image {image}" if names is None else names[image]
         raise ValueError(
             "True boxes must be finite x0, y0, x1, y1 with x0 <= x1 and y0 <= y1, or "
-            f"padding of -1. Received: {true_boxes[image, place].tolist()} for "
-            f"{f'image {image}' if names is None else names[image]}, and "
-            f"{len(wrong) - 1} more such boxes."
+            f"padding of -1. Received: {true_boxes[image, place].tolist()} for {name}, "
+            f"and {len(wrong) - 1} more such boxes."
         )
 
 
 def checked_maps(true_boxes: Any, score_maps: Any) -> tuple[np.ndarray, np.ndarray]:
     """Turns true boxes and score maps into arrays, and checks shapes and values."""
     true_boxes, score_maps = concrete(true_boxes, score_maps)
-    if (
-        true_boxes.ndim != 3
-        or true_boxes.shape[2] != 4
-        or score_maps.ndim != 3
-        or len(true_boxes) != len(score_maps)
-    ):
+    fits = true_boxes.ndim == score_maps.ndim == 3 and true_boxes.shape[2] == 4
+    if not fits or len(true_boxes) != len(score_maps):
         raise ValueError(
             "`true_boxes` must have shape (B, M, 4) and `score_maps` (B, H, W). "
             f"Received: {true_boxes.shape} and {score_maps.shape}."
@@ -133,10 +125,10 @@ def checked_maps(true_boxes: Any, score_maps: Any) -> tuple[np.ndarray, np.ndarr
     outside = ((score_maps < 0) | (score_maps > 1)).any(axis=(1, 2))
     if outside.any():
         row = int(outside.argmax())
+        low, high = np.nanmin(score_maps[row]), np.nanmax(score_maps[row])
         raise ValueError(
             "`score_maps` must be in [0, 1]. Received: values from "
-            f"{float(np.nanmin(score_maps[row]))} to "
-            f"{float(np.nanmax(score_maps[row]))} in score_maps[{row}]."
+            f"{low} to {high} in score_maps[{row}]."
         )
     return true_boxes, score_maps
 
@@ -159,38 +151,13 @@ def threshold_grid(
     ascends = grid.ndim == 1 and len(grid) and not np.any(np.diff(grid) < 0)
     if not ascends or not np.all((grid >= 0) & (grid < 1)):
         raise ValueError(
-            "`thresholds` must be one number or more that ascend in [0, 1). Received: "
-            f"thresholds={thresholds!r}."
+            "`thresholds` must be one number or more that ascend in [0, 1). "
+            f"Received: thresholds={thresholds!r}."
         )
     return grid
 
 
-def best_index(accuracy: np.ndarray) -> int:
-    """Returns where a curve `(T,)` is highest; of equal places the middle one."""
-    best = np.flatnonzero(accuracy == accuracy.max())
-    return int(best[len(best) // 2])
-
-
-# Pixels
-
-
-def pixel_counts(
-    thresholds: np.ndarray, scores: np.ndarray, counted: np.ndarray
-) -> np.ndarray:
-    """Counts pixels by the last threshold that their score reaches, int64 `(T,)`."""
-    # 0 thresholds reached is outside of every bin.
-    reached = np.searchsorted(thresholds, scores[counted], side="right")
-    return np.bincount(reached, minlength=len(thresholds) + 1)[1:]
-
-
 # States of metrics
-
-
-def concrete(*values: Any) -> list[np.ndarray]:
-    """Turns tensors and arrays into NumPy arrays; raises for those of a graph."""
-    if any(keras.utils.is_keras_tensor(value) for value in values):
-        raise ValueError(_ADVICE)
-    return [_concrete(value) for value in values]
 
 
 _ADVICE = (
@@ -200,29 +167,34 @@ _ADVICE = (
 )
 
 
-def _concrete(value: Any) -> np.ndarray:
-    try:
-        return np.asarray(ops.convert_to_numpy(value))
-    except (NotImplementedError, TypeError, AttributeError) as error:
-        # What the backends raise for a tensor of a graph. Any other error says more.
-        if not ops.is_tensor(value):
-            raise
-        raise ValueError(_ADVICE) from error
+def concrete(*values: Any) -> list[np.ndarray]:
+    """Turns tensors and arrays into NumPy arrays; raises for those of a graph."""
+    arrays = []
+    for value in values:
+        if keras.utils.is_keras_tensor(value):
+            raise ValueError(_ADVICE)
+        try:
+            arrays.append(np.asarray(ops.convert_to_numpy(value)))
+        except (NotImplementedError, TypeError, AttributeError) as error:
+            # What the backends raise for a tensor of a graph. Others say more.
+            if not ops.is_tensor(value):
+                raise
+            raise ValueError(_ADVICE) from error
+    return arrays
 
 
 def check_same_kind(metric: Any, others: Iterable[Any]) -> list[Any]:
     """Returns the others as a list, if their states may be added to a metric's."""
-    others, mine = list(others), metric.get_config()
+    others, mine, own = list(others), metric.get_config(), {"name", "dtype"}
     for other in others:
         if other is metric or type(other) is not type(metric):
+            itself = ", the metric itself" if other is metric else ""
             raise ValueError(
                 "Metrics to merge must be others of one class, here "
-                f"{type(metric).__name__}. Received: {type(other).__name__}"
-                f"{', the metric itself' if other is metric else ''}."
+                f"{type(metric).__name__}. Received: {type(other).__name__}{itself}."
             )
         theirs = other.get_config()
-        named = {"name", "dtype"}
-        differing = [x for x in mine if x not in named and mine[x] != theirs[x]]
+        differing = [x for x in mine if x not in own and mine[x] != theirs[x]]
         if differing:
             raise ValueError(
                 "Metrics to merge must have the same arguments. These differ: "

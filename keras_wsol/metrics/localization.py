@@ -1,4 +1,11 @@
-"""Classification and localization at one threshold, as Keras metrics."""
+"""Classification and localization at one threshold, as Keras metrics.
+
+`update_state(batch, out, sample_weight=None)` takes a batch with true `"class_ids"`
+`(B,)` and `"boxes"` `(B, M, 4)` in pixels of the images, padded with -1, and the output
+of a `Localizer` for its images and true classes. Where that has no `"logits"`, its
+`"class_ids"` `(B, K)` are taken for the best classes. A true class that the model does
+not have is wrong.
+"""
 
 from collections.abc import Iterable
 from typing import Any
@@ -8,60 +15,39 @@ from keras import ops
 
 from keras_wsol.arguments import check_integer, check_number
 from keras_wsol.metrics.functional import (
-    IOU_THRESHOLD,
     iou_of_true_class,
     is_right,
     merge_variables,
     ranks_of,
 )
-
-# Keras' own accuracies take logits or probabilities of every class. These take what a
-# `Localizer` gives, so that they stand beside `Top1Loc` and `Top5Loc`.
+from keras_wsol.models.tune import IOU_THRESHOLD
 
 
 class MeanOverImages(keras.metrics.Mean):
-    """Base of the metrics that take a batch and the output of a `Localizer`.
+    """Base: the mean of a value of each image, by default whether it is right."""
 
-    Works in a graph, on any backend, and with `Localizer.compile(metrics=[...])`. A
-    true class that the model does not have is wrong.
-    """
-
-    top_k = 1
+    top_k = 0  # if not 0, the true class has to be among so many best ones
+    iou_threshold: float | None = None  # if given, the box has to be right
 
     def update_state(
         self, batch: dict[str, Any], out: dict[str, Any], sample_weight: Any = None
     ) -> None:
-        """Adds a batch.
-
-        Args:
-            batch: True `"class_ids"` `(B,)` and, for boxes, `"boxes"` `(B, M, 4)` in
-                pixels of the images, padded with -1.
-            out: Output of a `Localizer` for the images and their true `class_ids`:
-                `"class_ids"` and `"boxes"` of these, and `"logits"`. Without
-                `"logits"`, its `"class_ids"` `(B, K)` are taken for the best classes.
-            sample_weight: Optional `(B,)`.
-
-        Raises:
-            ValueError: There are neither logits nor enough classes.
-        """
+        """Adds a batch and the output of a localizer for it."""
         values = ops.cast(self.of_images(batch, out), "float32")
         super().update_state(values, sample_weight)
 
     def of_images(self, batch: dict[str, Any], out: dict[str, Any]) -> Any:
         """Value of each image `(B,)`."""
-        raise NotImplementedError
+        right = True
+        if self.top_k:
+            right = ranks_of(batch, out, self.top_k) < self.top_k
+        if self.iou_threshold is not None:
+            right &= is_right(iou_of_true_class(batch, out), self.iou_threshold)
+        return right
 
     def merge_state(self, metrics: Iterable[keras.metrics.Metric]) -> None:
         """Adds the images that other metrics with the same arguments have seen."""
         merge_variables(self, metrics)
-
-    def in_top_k(self, batch: dict[str, Any], out: dict[str, Any]) -> Any:
-        """Says whether the true class is among the best `top_k`."""
-        return ranks_of(batch, out, self.top_k) < self.top_k
-
-    def right_box(self, batch: dict[str, Any], out: dict[str, Any]) -> Any:
-        """Says whether the box of the true class is right."""
-        return is_right(iou_of_true_class(batch, out), self.iou_threshold)
 
     def get_config(self) -> dict[str, Any]:
         names = [name for name in ("iou_threshold", "top_k") if name in vars(self)]
@@ -73,23 +59,13 @@ class Top1Cls(MeanOverImages):
     """Share of images whose top class is the true one.
 
     Args:
-        name: String. Name of the metric.
-        **kwargs: Passed on to `keras.metrics.Mean` (`dtype`).
-
-    Example:
-    >>> import numpy as np
-    >>> metric = Top1Cls()
-    >>> metric.update_state({"class_ids": np.array([1, 2])},
-    ...                     {"class_ids": np.array([[1], [0]])})
-    >>> float(metric.result())
-    0.5
+        name, **kwargs: Passed on to `keras.metrics.Mean`.
     """
+
+    top_k = 1
 
     def __init__(self, name: str = "top1_cls", **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
-
-    def of_images(self, batch: dict[str, Any], out: dict[str, Any]) -> Any:
-        return self.in_top_k(batch, out)
 
 
 @keras.saving.register_keras_serializable(package="keras_wsol")
@@ -98,8 +74,7 @@ class Top5Cls(MeanOverImages):
 
     Args:
         top_k: Integer. How many of the best classes are looked at. Default 5.
-        name: String. Name of the metric.
-        **kwargs: Passed on to `keras.metrics.Mean` (`dtype`).
+        name, **kwargs: Passed on to `keras.metrics.Mean`.
 
     Example:
     >>> import numpy as np
@@ -114,9 +89,6 @@ class Top5Cls(MeanOverImages):
         super().__init__(name=name, **kwargs)
         self.top_k = check_integer("top_k", top_k)
 
-    def of_images(self, batch: dict[str, Any], out: dict[str, Any]) -> Any:
-        return self.in_top_k(batch, out)
-
 
 @keras.saving.register_keras_serializable(package="keras_wsol")
 class GTKnownLoc(MeanOverImages):
@@ -127,8 +99,7 @@ class GTKnownLoc(MeanOverImages):
 
     Args:
         iou_threshold: Float in [0, 1]. Default 0.5 [Russakovsky et al., 2015].
-        name: String. Name of the metric.
-        **kwargs: Passed on to `keras.metrics.Mean` (`dtype`).
+        name, **kwargs: Passed on to `keras.metrics.Mean`.
 
     Example:
     >>> import numpy as np
@@ -150,9 +121,6 @@ class GTKnownLoc(MeanOverImages):
         super().__init__(name=name, **kwargs)
         self.iou_threshold = check_number("iou_threshold", iou_threshold)
 
-    def of_images(self, batch: dict[str, Any], out: dict[str, Any]) -> Any:
-        return self.right_box(batch, out)
-
 
 @keras.saving.register_keras_serializable(package="keras_wsol")
 class Top1Loc(MeanOverImages):
@@ -160,9 +128,10 @@ class Top1Loc(MeanOverImages):
 
     Args:
         iou_threshold: Float in [0, 1]. See `GTKnownLoc`.
-        name: String. Name of the metric.
-        **kwargs: Passed on to `keras.metrics.Mean` (`dtype`).
+        name, **kwargs: Passed on to `keras.metrics.Mean`.
     """
+
+    top_k = 1
 
     def __init__(
         self,
@@ -173,9 +142,6 @@ class Top1Loc(MeanOverImages):
         super().__init__(name=name, **kwargs)
         self.iou_threshold = check_number("iou_threshold", iou_threshold)
 
-    def of_images(self, batch: dict[str, Any], out: dict[str, Any]) -> Any:
-        return self.in_top_k(batch, out) & self.right_box(batch, out)
-
 
 @keras.saving.register_keras_serializable(package="keras_wsol")
 class Top5Loc(MeanOverImages):
@@ -184,8 +150,7 @@ class Top5Loc(MeanOverImages):
     Args:
         iou_threshold: Float in [0, 1]. See `GTKnownLoc`.
         top_k: Integer. How many of the best classes are looked at. Default 5.
-        name: String. Name of the metric.
-        **kwargs: Passed on to `keras.metrics.Mean` (`dtype`).
+        name, **kwargs: Passed on to `keras.metrics.Mean`.
     """
 
     def __init__(
@@ -199,9 +164,6 @@ class Top5Loc(MeanOverImages):
         self.iou_threshold = check_number("iou_threshold", iou_threshold)
         self.top_k = check_integer("top_k", top_k)
 
-    def of_images(self, batch: dict[str, Any], out: dict[str, Any]) -> Any:
-        return self.in_top_k(batch, out) & self.right_box(batch, out)
-
 
 @keras.saving.register_keras_serializable(package="keras_wsol")
 class MeanBoxIoU(MeanOverImages):
@@ -210,8 +172,7 @@ class MeanBoxIoU(MeanOverImages):
     An image without a box of its true class counts as 0.
 
     Args:
-        name: String. Name of the metric.
-        **kwargs: Passed on to `keras.metrics.Mean` (`dtype`).
+        name, **kwargs: Passed on to `keras.metrics.Mean`.
     """
 
     def __init__(self, name: str = "mean_box_iou", **kwargs: Any) -> None:

@@ -10,7 +10,6 @@ from keras_wsol.arguments import check_choice, check_number
 from keras_wsol.boxes import sweep_best_iou
 from keras_wsol.boxes.contours import CONVENTIONS
 from keras_wsol.metrics.functional import (
-    IOU_THRESHOLD,
     V2_IOU_THRESHOLDS,
     check_same_kind,
     checked_maps,
@@ -18,9 +17,9 @@ from keras_wsol.metrics.functional import (
     is_right,
     largest_boxes_and_iou,
     merge_variables,
-    pixel_counts,
     threshold_grid,
 )
+from keras_wsol.models.tune import IOU_THRESHOLD
 
 
 class OverThresholds(keras.metrics.Metric):
@@ -59,17 +58,7 @@ class BoxAccuracy(OverThresholds):
         self.count = self.add_weight(shape=(), initializer="zeros", name="count")
 
     def update_state(self, true_boxes: Any, score_maps: Any) -> None:
-        """Adds a batch.
-
-        Args:
-            true_boxes: `(B, M, 4)` in cells of the maps, padded with -1. An image
-                without a box counts as wrong.
-            score_maps: `(B, H, W)` in [0, 1]. A map with a NaN has no box.
-
-        Raises:
-            ValueError: A shape, a true box or a score is not as it must be (a NaN, too,
-                if `convention` is `"wsolevaluation"`), or tensors are symbolic.
-        """
+        """Adds true boxes `(B, M, 4)`, padded with -1, and score maps `(B, H, W)`."""
         true_boxes, score_maps = checked_maps(true_boxes, score_maps)
         overlap = self.overlap(true_boxes, score_maps)  # (T, B)
         right = is_right(overlap, self._levels)
@@ -88,8 +77,7 @@ class BoxAccuracy(OverThresholds):
 
     def curve(self) -> np.ndarray:
         """Returns the accuracy at each of `self.thresholds`, by IoU if several."""
-        tensors = map(keras.ops.convert_to_tensor, (self.correct, self.count))
-        correct, count = concrete(*tensors)
+        correct, count = concrete(self.correct.value, self.count.value)
         return correct.astype(np.float64) / max(float(count), 1.0)
 
     def result(self) -> float:
@@ -103,19 +91,17 @@ class MaxBoxAcc(BoxAccuracy):
     For each threshold, the share of images whose box (of the largest component) has
     an IoU of at least `iou_threshold`, and above 0, with a true box; then the maximum
     over thresholds. With the maps of the true classes it is GT-known Loc at the oracle
-    threshold. Memory does not grow with the data set.
+    threshold. An image without a true box counts as wrong, a map with a NaN has no box.
+    Memory does not grow with the data set.
 
     Args:
         iou_threshold: Float in [0, 1]. Default 0.5.
-        num_thresholds: Integer. Size of the grid in [0, 1). Default 1000 [the
-            published evaluator].
+        num_thresholds: Integer. Size of the grid in [0, 1). Default 1000 [published].
         convention: `"default"`: exact boxes of 8-connected components, the largest by
             cells, far edges exclusive. `"wsolevaluation"`: the published evaluator to
-            the last digit, from maps in [0, 1] on; see `boxes.sweep_best_iou`.
-        thresholds: Optional sequence of ascending floats in [0, 1), instead of the
-            grid.
-        name: String. Name of the metric.
-        **kwargs: Passed on to `keras.metrics.Metric` (`dtype`).
+            the last digit, from maps in [0, 1] without NaN on.
+        thresholds: Optional ascending floats in [0, 1), instead of the grid.
+        name, **kwargs: Passed on to `keras.metrics.Metric`.
 
     Example:
     >>> metric = MaxBoxAcc(num_thresholds=10)
@@ -136,12 +122,12 @@ class MaxBoxAcc(BoxAccuracy):
         **kwargs: Any,
     ) -> None:
         self.iou_threshold = check_number("iou_threshold", iou_threshold)
-        levels, grid = (self.iou_threshold,), (num_thresholds, convention, thresholds)
-        super().__init__(levels, *grid, name=name, **kwargs)
+        grid = (num_thresholds, convention, thresholds)
+        super().__init__((self.iou_threshold,), *grid, name=name, **kwargs)
 
     def overlap(self, true_boxes: np.ndarray, score_maps: np.ndarray) -> np.ndarray:
-        arguments = (true_boxes, score_maps, self.thresholds, self.convention)
-        return largest_boxes_and_iou(*arguments)[1].T
+        grid = (self.thresholds, self.convention)
+        return largest_boxes_and_iou(true_boxes, score_maps, *grid)[1].T
 
     def curve(self) -> np.ndarray:
         return super().curve()[0]
@@ -155,16 +141,15 @@ class MaxBoxAccV2(BoxAccuracy):
     """MaxBoxAcc averaged over IoU 0.3, 0.5 and 0.7 (Choe et al., 2020).
 
     Each IoU has a best threshold of its own, and an image is right at a threshold if
-    the best of *all* its components is. Memory does not grow with the data set.
+    the best of *all* its components is.
 
     Args:
         iou_thresholds: Sequence of floats in [0, 1]. Default 0.3, 0.5, 0.7.
         num_thresholds: Integer. See `MaxBoxAcc`.
-        convention: See `MaxBoxAcc`. By the published evaluator's rules the boxes are
-            those of all contours, also of those around holes.
+        convention: See `MaxBoxAcc`. The published evaluator's boxes are those of all
+            contours, also of those around holes.
         thresholds: See `MaxBoxAcc`.
-        name: String. Name of the metric.
-        **kwargs: Passed on to `keras.metrics.Metric` (`dtype`).
+        name, **kwargs: Passed on to `keras.metrics.Metric`.
     """
 
     def __init__(
@@ -184,8 +169,8 @@ class MaxBoxAccV2(BoxAccuracy):
         super().__init__(levels, *grid, name=name, **kwargs)
 
     def overlap(self, true_boxes: np.ndarray, score_maps: np.ndarray) -> np.ndarray:
-        arguments = (score_maps, self.thresholds, true_boxes, self.convention)
-        return sweep_best_iou(*arguments)
+        grid = (score_maps, self.thresholds)
+        return sweep_best_iou(*grid, true_boxes, self.convention)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "iou_thresholds": self.iou_thresholds}
@@ -201,14 +186,12 @@ class PxAP(OverThresholds):
     recall. Memory does not grow with the data set, and counts are exact.
 
     Args:
-        num_thresholds: Integer. Size of the grid in [0, 1). Default 1000 [the
-            published evaluator].
+        num_thresholds: Integer. See `MaxBoxAcc`.
         convention: `"default"`: scores and thresholds in float32, so that a score
             equal to a threshold reaches it. `"wsolevaluation"`: in float64, as
             published; a score that was rounded down to float32 does not.
         thresholds: See `MaxBoxAcc`. Scores below the first are found nowhere.
-        name: String. Name of the metric.
-        **kwargs: Passed on to `keras.metrics.Metric` (`dtype`).
+        name, **kwargs: Passed on to `keras.metrics.Metric`.
 
     Example:
     >>> metric = PxAP(num_thresholds=10)
@@ -231,10 +214,9 @@ class PxAP(OverThresholds):
         self.reset_state()
 
     def reset_state(self) -> None:
-        # Not variables of Keras: their floats are exact up to 2**24 only, their
-        # integers up to 2**31, and a data set has more pixels.
-        self._object, self._background = np.zeros((2, len(self.thresholds)), np.int64)
-        self._total = 0
+        # Pixels of objects and of the background, by how many thresholds they reach. No
+        # variable of Keras: its floats are exact up to 2**24, its integers to 2**31.
+        self._counts = np.zeros((2, len(self.thresholds) + 1), np.int64)
 
     def update_state(
         self, segmentations: Any, score_maps: Any, ignored: Any = None
@@ -242,23 +224,19 @@ class PxAP(OverThresholds):
         """Adds a batch.
 
         Args:
-            segmentations: Booleans, or numbers of which those above 0.5 count as true:
-                `(B, H, W)`, or `(B, M, H, W)` for M objects an image, whose union is
-                taken.
+            segmentations: `(B, H, W)`, or `(B, M, H, W)` for the union of M objects.
+                Booleans, or numbers of which those above 0.5 count as true.
             score_maps: `(B, H, W)` in [0, 1].
-            ignored: Optional `(B, H, W)` like `segmentations`: pixels that are left
-                out, unless they are of an object.
+            ignored: Optional `(B, H, W)`. Pixels left out unless they are of an object.
 
         Raises:
             ValueError: A shape or a score is not as above, or tensors are symbolic.
         """
         true, scores = concrete(segmentations, score_maps)
         scores, true = scores.astype(self.thresholds.dtype), true > 0.5
-        if true.ndim == 4:
-            true = true.any(axis=1)
-        left_out = (
-            np.zeros_like(true) if ignored is None else concrete(ignored)[0] > 0.5
-        )
+        true = true.any(axis=1) if true.ndim == 4 else true
+        ignored = np.zeros_like(true) if ignored is None else ignored
+        left_out = concrete(ignored)[0] > 0.5
         if scores.ndim != 3 or not scores.shape == true.shape == left_out.shape:
             raise ValueError(
                 "`score_maps` must have shape (B, H, W), `segmentations` (B, H, W) or "
@@ -267,24 +245,22 @@ class PxAP(OverThresholds):
             )
         if not np.all((scores >= 0) & (scores <= 1)):
             raise ValueError("`score_maps` must be in [0, 1] and hold no NaN.")
-        self._object += pixel_counts(self.thresholds, scores, true)
-        self._background += pixel_counts(self.thresholds, scores, ~true & ~left_out)
-        self._total += int(true.sum())
+        reached = np.searchsorted(self.thresholds, scores, side="right")
+        kinds = (true, ~true & ~left_out)
+        for counts, pixels in zip(self._counts, kinds, strict=True):
+            counts += np.bincount(reached[pixels], minlength=len(counts))
 
     def merge_state(self, metrics: Iterable[keras.metrics.Metric]) -> None:
         """Adds the pixels that other metrics with the same arguments have seen."""
         for other in check_same_kind(self, metrics):
-            self._object += other._object
-            self._background += other._background
-            self._total += other._total
+            self._counts += other._counts
 
     def curve(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns precision (NaN where no pixel is found) and recall by threshold."""
-        right = self._object[::-1].cumsum()[::-1].astype(np.float64)
-        wrong = self._background[::-1].cumsum()[::-1]
+        right, wrong = self._counts[:, :0:-1].cumsum(axis=1)[:, ::-1].astype(np.float64)
         precision = np.full(len(right), np.nan)
         np.divide(right, right + wrong, out=precision, where=right + wrong > 0)
-        return precision, right / max(self._total, 1)
+        return precision, right / max(self._counts[0].sum(), 1)
 
     def result(self) -> float:
         precision, recall = (values[::-1] for values in self.curve())

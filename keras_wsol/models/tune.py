@@ -16,7 +16,7 @@ from keras_wsol.data import ImageDataset
 from keras_wsol.data.images import boxes_in_view
 from keras_wsol.models.localizer_batches import measured_with
 
-_RIGHT = 0.5  # IoU from which on a box is right
+IOU_THRESHOLD = 0.5  # from which on a box is right [Russakovsky et al., 2015]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -133,7 +133,8 @@ def ious_by_image(
 def _tuned(
     ious: np.ndarray, thresholds: np.ndarray, criterion: str, draws: int, seed: int
 ) -> TunedThreshold:
-    figures = {"mean_iou": ious, "gt_known_loc": (ious >= _RIGHT).astype(ious.dtype)}
+    right = (ious >= IOU_THRESHOLD).astype(ious.dtype)
+    figures = {"mean_iou": ious, "gt_known_loc": right}
     curves = {name: values.mean(axis=0) for name, values in figures.items()}
     best = best_index(curves[criterion])
     # How often each image is drawn, (draws, images).

@@ -3,11 +3,8 @@ import numpy as np
 import pytest
 
 from keras_wsol.metrics import MaxBoxAcc, MaxBoxAccV2
-from keras_wsol.metrics.functional import (
-    best_index,
-    largest_boxes_and_iou,
-    threshold_grid,
-)
+from keras_wsol.metrics.functional import largest_boxes_and_iou, threshold_grid
+from keras_wsol.models.tune import best_index
 from tests.boxes.hard_maps import noise_maps, smooth_maps
 from tests.reference import max_box_acc_numpy
 

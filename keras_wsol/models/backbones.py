@@ -43,13 +43,7 @@ METHODS: Mapping[str, type[keras.layers.Layer] | None] = {
     "cutout": Cutout,
 }
 
-# Options that a method has on every backbone, on top of the layer's defaults.
-# The rate is ours: Keras has no default, and the papers name none for this use.
-_METHOD_PRESETS: Mapping[str, Mapping[str, Any]] = {"spatial_dropout": {"rate": 0.2}}
-
-# Places that a method has on every backbone. Cutout's default fill, 0, is the mean
-# colour of a normalized image (mid-grey where images are scaled to [-1, 1]).
-_METHOD_PLACES: Mapping[str, tuple[str, ...]] = {"cutout": (NORMALIZATION,)}
+Options = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,10 +59,9 @@ class BackboneSpec:
         features: Name of the layer whose output the head reads.
         drop_after: Layers after which a method's layer is inserted.
         source: Where places and options come from, in one line.
-        map_sizes: Side of the last map at 224 pixels to the configuration entries that
-            give it, by layer. The first is the default.
-        inserted_blocks: Name of a block that belongs to the backbone to the layer that
-            it follows.
+        map_sizes: Side of the last map at 224 pixels to the changed configuration
+            entries by layer. The first is the default.
+        inserted_blocks: Name of a block of the backbone to the layer that it follows.
         block: Function of `name` and `seed` that makes these blocks.
         head_convolutions: Default number of 3x3x1024 ReLU convolutions after
             `features`, named `head_conv1`, ...
@@ -84,33 +77,34 @@ class BackboneSpec:
     features: str
     drop_after: tuple[str, ...]
     source: str
-    map_sizes: Mapping[int, Mapping[str, Mapping[str, Any]]] = field(
-        default_factory=dict
-    )
+    map_sizes: Mapping[int, Mapping[str, Options]] = field(default_factory=dict)
     inserted_blocks: Mapping[str, str] = field(default_factory=dict)
     block: Callable[..., keras.layers.Layer] | None = None
     head_convolutions: int = 0
     method_drop_after: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    method_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    place_options: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(
-        default_factory=dict
-    )
-    options: Mapping[str, Any] = field(default_factory=dict)
+    method_options: Mapping[str, Options] = field(default_factory=dict)
+    place_options: Mapping[str, Mapping[str, Options]] = field(default_factory=dict)
+    options: Options = field(default_factory=dict)
     extra: str | None = None
 
     def places(self, method: str) -> tuple[str, ...]:
         """Returns the layers after which `method` inserts its layer."""
-        places = self.method_drop_after.get(method, self.drop_after)
-        return _METHOD_PLACES.get(method, places)
+        # Cutout's default fill, 0, is the mean colour of a normalized image (mid-grey
+        # where images are scaled to [-1, 1]).
+        own = {"cutout": (NORMALIZATION,), **self.method_drop_after}
+        return own.get(method, self.drop_after)
 
     def preset(
         self, method: str, place: str, input_shape: Sequence[int]
     ) -> dict[str, Any]:
         """Returns the options of `method` at `place` that the tables set."""
-        cutout = {"size": min(input_shape[:2]) // 2} if method == "cutout" else {}
+        # The rate is ours: Keras has no default, and the papers name none.
+        everywhere = {
+            "spatial_dropout": {"rate": 0.2},
+            "cutout": {"size": min(input_shape[:2]) // 2},
+        }
         return {
-            **_METHOD_PRESETS.get(method, {}),
-            **cutout,
+            **everywhere.get(method, {}),
             **self.method_options.get(method, {}),
             **self.place_options.get(method, {}).get(place, {}),
         }
@@ -119,7 +113,7 @@ class BackboneSpec:
 def keras_cv_resnet(
     *,
     blocks: Sequence[int],
-    include_top: bool = False,
+    include_top: bool,
     weights: str | Path | None = None,
     input_shape: tuple[int | None, int | None, int] = (224, 224, 3),
 ) -> keras.Model:
@@ -132,7 +126,14 @@ def keras_cv_resnet(
             f"`weights` of {name!r} must be None (random) or the path of a file: "
             "KerasCV has published none for it. Received: weights='imagenet'."
         )
-    backbone = _constructor(name)(
+    try:
+        from keras_cv.models import ResNetBackbone
+    except ImportError as error:
+        raise ImportError(
+            f'The backbone {name!r} needs KerasCV: pip install "keras-wsol[keras-cv]". '
+            f"(Importing it failed: {error}.)"
+        ) from error
+    backbone = ResNetBackbone(
         stackwise_filters=[64, 128, 256, 512],
         stackwise_blocks=list(blocks),
         stackwise_strides=[1, 2, 2, 2],
@@ -146,17 +147,6 @@ def keras_cv_resnet(
     return keras.Model(backbone.inputs[0], backbone.output, name=name)
 
 
-def _constructor(name: str) -> Any:
-    try:
-        from keras_cv.models import ResNetBackbone
-    except ImportError as error:
-        raise ImportError(
-            f'The backbone {name!r} needs KerasCV: pip install "keras-wsol[keras-cv]". '
-            f"(Importing it failed: {error}.)"
-        ) from error
-    return ResNetBackbone
-
-
 _STRIDE_1 = {"strides": (1, 1)}
 _SAME = {"padding": "same"}
 _SAME_STRIDE_1 = {**_SAME, **_STRIDE_1}
@@ -164,56 +154,61 @@ _SAME_STRIDE_1 = {**_SAME, **_STRIDE_1}
 _SAME_SIZE_PAD = {"padding": ((1, 1), (1, 1))}
 
 
-def _background_options(*middle_places: str) -> dict[str, Any]:
-    """SAGD's background share in the middle of a network."""
-    options = {place: {"low_threshold": 0.2} for place in middle_places}
-    return {"sagd": options, "dgdm": options}
+def _row(
+    build: Callable[..., keras.Model],
+    *,
+    adl: float,
+    drop_after: tuple[str, ...],
+    **entries: Any,
+) -> BackboneSpec:
+    """A row with ADL's threshold, and SAGD's background share in the middle."""
+    background = {place: {"low_threshold": 0.2} for place in drop_after[:-1]}
+    return BackboneSpec(
+        build=build,
+        drop_after=drop_after,
+        method_options={"adl": {"drop_threshold": adl}},
+        place_options={"sagd": background, "dgdm": background},
+        **entries,
+    )
 
 
-def _map_sizes(last: Mapping[str, Any], before: Mapping[str, Any]) -> dict[int, Any]:
+def _map_sizes(last: Options, before: Options) -> dict[int, Mapping[str, Options]]:
     """Maps of 14, 28 and, as Keras has them, 7 cells a side."""
     return {14: last, 28: {**before, **last}, 7: {}}
 
 
 def _resnet(
-    build: Callable[..., keras.Model], source: str, **entries: Any
+    build: Callable[..., keras.Model],
+    stages: tuple[str, str] = ("conv4", "conv5"),
+    last_block: int = 3,
+    normalization: str = "caffe",
+    **entries: Any,
 ) -> BackboneSpec:
-    """A ResNet with bottleneck blocks: stages and layers have the same names."""
-    last, before = (
-        dict.fromkeys([f"conv{stage}_block1_{n}_conv" for n in (0, 1)], _STRIDE_1)
-        for stage in (5, 4)
+    """A ResNet, whose last two stages stride in their first convolutions."""
+    before, last = (
+        dict.fromkeys([f"{stage}_block1_{n}_conv" for n in (0, 1)], _STRIDE_1)
+        for stage in stages
     )
-    return BackboneSpec(
-        build=build,
-        normalization="caffe",
-        features="conv5_block3_out",
+    middle = [f"{stage}_block1_out" for stage in stages]
+    features = f"{stages[-1]}_block{last_block}_out"
+    return _row(
+        build,
+        adl=0.9,
+        drop_after=(*middle, features),
+        normalization=normalization,
+        features=features,
         map_sizes=_map_sizes(last, before),
-        drop_after=("conv4_block1_out", "conv5_block1_out", "conv5_block3_out"),
-        method_drop_after={"dfm": ("conv4_block1_out", "conv5_block3_out")},
-        method_options={"adl": {"drop_threshold": 0.9}},
-        place_options=_background_options("conv4_block1_out", "conv5_block1_out"),
-        source=source,
+        method_drop_after={"dfm": (middle[0], features)},
         **entries,
     )
 
 
-def _basic_resnet(blocks: tuple[int, ...]) -> BackboneSpec:
-    """A ResNet of basic blocks, which stride in their first convolution."""
-    last, before = (
-        dict.fromkeys([f"v2_stack_{stage}_block1_{n}_conv" for n in (0, 1)], _STRIDE_1)
-        for stage in (3, 2)
-    )
-    features = f"v2_stack_3_block{blocks[-1]}_out"
-    middle = ("v2_stack_2_block1_out", "v2_stack_3_block1_out")
-    return BackboneSpec(
-        build=partial(keras_cv_resnet, blocks=blocks),
+def _basic_resnet(*blocks: int) -> BackboneSpec:
+    return _resnet(
+        partial(keras_cv_resnet, blocks=blocks),
+        stages=("v2_stack_2", "v2_stack_3"),
+        last_block=blocks[-1],
         normalization="torch",
-        features=features,
-        map_sizes=_map_sizes(last, before),
-        drop_after=(*middle, features),
-        method_drop_after={"dfm": (middle[0], features)},
-        method_options={"adl": {"drop_threshold": 0.9}},
-        place_options=_background_options(*middle),
         extra="keras-cv",
         source="After resnet50 [ours]. KerasCV has no weights for it.",
     )
@@ -230,60 +225,45 @@ _RESNET_BLOCKS = [
 _INCEPTION_STEM = dict.fromkeys(
     ["conv2d_1", "conv2d_2", "max_pooling2d_1", "conv2d_5", "max_pooling2d_2"], _SAME
 )
-_INCEPTION_MIXED3 = ["conv2d_29", "conv2d_30", "max_pooling2d_3"]
-
-_MOBILENET = _map_sizes(
-    {"conv_dw_12": _STRIDE_1, "conv_pad_12": _SAME_SIZE_PAD},
-    {"conv_dw_6": _STRIDE_1, "conv_pad_6": _SAME_SIZE_PAD},
-)
-_MOBILENET_V2 = _map_sizes(
-    {"block_13_depthwise": _STRIDE_1, "block_13_pad": _SAME_SIZE_PAD},
-    {"block_6_depthwise": _STRIDE_1, "block_6_pad": _SAME_SIZE_PAD},
-)
-_EFFICIENTNET = _map_sizes(
-    {"block6a_dwconv2": _STRIDE_1}, {"block4a_dwconv2": _STRIDE_1}
-)
-# Keras' convolutions between the stages are 2x2, so that stride 1 needs padding.
-_CONVNEXT = _map_sizes(
-    {"convnext_tiny_downsampling_conv_2": _SAME_STRIDE_1},
-    {"convnext_tiny_downsampling_conv_1": _SAME_STRIDE_1},
-)
-
+_MIXED3 = ["conv2d_29", "conv2d_30", "max_pooling2d_3"]
 
 BACKBONES: Mapping[str, BackboneSpec] = {
-    "mobilenet": BackboneSpec(
-        build=keras.applications.MobileNet,
-        normalization="tf",
-        features="conv_pw_13_relu",
-        map_sizes=_MOBILENET,
+    "mobilenet": _row(
+        keras.applications.MobileNet,
+        adl=0.95,
         drop_after=("conv_pw_12_relu", "conv_pw_13_relu"),
         method_drop_after={"dgdm": ("conv_pw_13_relu",)},
-        method_options={"adl": {"drop_threshold": 0.95}},
-        place_options=_background_options("conv_pw_12_relu"),
+        normalization="tf",
+        features="conv_pw_13_relu",
+        map_sizes=_map_sizes(
+            {"conv_dw_12": _STRIDE_1, "conv_pad_12": _SAME_SIZE_PAD},
+            {"conv_dw_6": _STRIDE_1, "conv_pad_6": _SAME_SIZE_PAD},
+        ),
         options={"alpha": 1.0},
         source="Stride and 0.95: Choe and Shim, 2019. Places [ours]: never published.",
     ),
-    "mobilenet_v2": BackboneSpec(
-        build=keras.applications.MobileNetV2,
+    "mobilenet_v2": _row(
+        keras.applications.MobileNetV2,
+        adl=0.95,
+        drop_after=("block_13_depthwise_relu", "out_relu"),
         normalization="tf",
         features="out_relu",
-        map_sizes=_MOBILENET_V2,
-        drop_after=("block_13_depthwise_relu", "out_relu"),
-        method_options={"adl": {"drop_threshold": 0.95}},
-        place_options=_background_options("block_13_depthwise_relu"),
+        map_sizes=_map_sizes(
+            {"block_13_depthwise": _STRIDE_1, "block_13_pad": _SAME_SIZE_PAD},
+            {"block_6_depthwise": _STRIDE_1, "block_6_pad": _SAME_SIZE_PAD},
+        ),
         options={"alpha": 1.0},
         source="After mobilenet [ours].",
     ),
-    "vgg16": BackboneSpec(
-        build=keras.applications.VGG16,
+    "vgg16": _row(
+        keras.applications.VGG16,
+        adl=0.8,
+        drop_after=("block3_pool", "block4_pool", "block5_conv3"),
         normalization="caffe",
         features="block5_conv3",
         # A pool of one cell is none: Choe et al., 2020, leave it out for 28.
         map_sizes={14: {}, 28: {"block4_pool": {"pool_size": (1, 1), **_STRIDE_1}}},
         head_convolutions=1,
-        drop_after=("block3_pool", "block4_pool", "block5_conv3"),
-        method_options={"adl": {"drop_threshold": 0.8}},
-        place_options=_background_options("block3_pool", "block4_pool"),
         source="VGG-GAP, places and 0.8: Choe and Shim, 2019.",
     ),
     "resnet50": _resnet(
@@ -297,49 +277,48 @@ BACKBONES: Mapping[str, BackboneSpec] = {
         source="As resnet50; blocks: Hu et al., 2018, Figure 3, ratio 16.",
     ),
     "resnet101": _resnet(
-        keras.applications.ResNet101,
-        source="As resnet50; DFM: Zhou et al., 2019.",
+        keras.applications.ResNet101, source="As resnet50; DFM: Zhou et al., 2019."
     ),
-    "resnet18": _basic_resnet((2, 2, 2, 2)),
-    "resnet34": _basic_resnet((3, 4, 6, 3)),
-    "inception_v3": BackboneSpec(
-        build=keras.applications.InceptionV3,
+    "resnet18": _basic_resnet(2, 2, 2, 2),
+    "resnet34": _basic_resnet(3, 4, 6, 3),
+    "inception_v3": _row(
+        keras.applications.InceptionV3,
+        adl=0.8,
+        drop_after=("mixed2", "mixed7", "head_conv2"),
         normalization="tf",
         features="mixed7",
         map_sizes={
-            14: {**_INCEPTION_STEM, **dict.fromkeys(_INCEPTION_MIXED3, _SAME)},
-            28: {
-                **_INCEPTION_STEM,
-                **dict.fromkeys(_INCEPTION_MIXED3, _SAME_STRIDE_1),
-            },
+            14: {**_INCEPTION_STEM, **dict.fromkeys(_MIXED3, _SAME)},
+            28: {**_INCEPTION_STEM, **dict.fromkeys(_MIXED3, _SAME_STRIDE_1)},
             12: {},
         },
         head_convolutions=2,
-        drop_after=("mixed2", "mixed7", "head_conv2"),
-        method_options={"adl": {"drop_threshold": 0.8}},
-        place_options=_background_options("mixed2", "mixed7"),
         source="Head: SPG, 2018; places and 0.8: Choe and Shim, 2019.",
     ),
-    "efficientnet_v2_b0": BackboneSpec(
-        build=partial(keras.applications.EfficientNetV2B0, include_preprocessing=False),
+    "efficientnet_v2_b0": _row(
+        partial(keras.applications.EfficientNetV2B0, include_preprocessing=False),
+        adl=0.9,
+        drop_after=("block6a_activation", "top_activation"),
         normalization="torch",
         features="top_activation",
-        map_sizes=_EFFICIENTNET,
-        drop_after=("block6a_activation", "top_activation"),
-        method_options={"adl": {"drop_threshold": 0.9}},
-        place_options=_background_options("block6a_activation"),
+        map_sizes=_map_sizes(
+            {"block6a_dwconv2": _STRIDE_1}, {"block4a_dwconv2": _STRIDE_1}
+        ),
         source="After mobilenet_v2 [ours, untried].",
     ),
-    "convnext_tiny": BackboneSpec(
-        build=partial(keras.applications.ConvNeXtTiny, include_preprocessing=False),
-        normalization="torch",
-        features="layer_normalization_1",
-        map_sizes=_CONVNEXT,
+    "convnext_tiny": _row(
+        partial(keras.applications.ConvNeXtTiny, include_preprocessing=False),
+        adl=0.9,
         # Not after the normalization that follows `add_18`: there the channel mean,
         # which the modules attend to, is the same in every cell.
         drop_after=("convnext_tiny_downsampling_conv_2", "add_18"),
-        method_options={"adl": {"drop_threshold": 0.9}},
-        place_options=_background_options("convnext_tiny_downsampling_conv_2"),
+        normalization="torch",
+        features="layer_normalization_1",
+        # Convolutions between the stages are 2x2, so that stride 1 needs padding.
+        map_sizes=_map_sizes(
+            {"convnext_tiny_downsampling_conv_2": _SAME_STRIDE_1},
+            {"convnext_tiny_downsampling_conv_1": _SAME_STRIDE_1},
+        ),
         source="Last strided convolution and last sum [ours, untried].",
     ),
 }

@@ -3,13 +3,14 @@
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import keras
 
 from keras_wsol.arguments import check_integer
-from keras_wsol.models.backbones import METHODS, NORMALIZATION, BackboneSpec
+from keras_wsol.models.backbones import METHODS, NORMALIZATION
 from keras_wsol.models.parts import ImageNetNormalization, Logits
 from keras_wsol.models.splice import CallAndInsert, copy_graph, derive_seed
 from keras_wsol.models.weights import (
@@ -24,22 +25,17 @@ from keras_wsol.models.weights import (
 
 _HEAD_FILTERS = 1024
 
-_MIRRORED = "Use `tf.distribute.MirroredStrategy` for the GPUs of one machine"
-_HOSTS = "the JAX backend with `keras.distribution.DataParallel` for several machines"
-
+_WAY_OUT = (
+    "On TensorFlow, use `tf.distribute.MirroredStrategy` on one machine; for several, "
+    "the JAX backend with `keras.distribution.DataParallel`."
+)
 # By name in `tf.distribute`, as seen with Keras 3.15 and TensorFlow 2.21.
 _STRATEGIES = {
-    "MultiWorkerMirroredStrategy": (
-        "Keras' `fit` fails on the first batch, which it takes for one tensor "
-        "(keras-team/keras#20585)"
-    ),
-    "ParameterServerStrategy": (
-        "Keras' `fit` has no coordinator that hands data to the workers"
-    ),
-    "experimental.CentralStorageStrategy": (
-        "it cannot update the statistics and seeds of Keras' layers, whose variables "
-        "do not say how to join the devices' values"
-    ),
+    "MultiWorkerMirroredStrategy": "`fit` fails on the first batch "
+    "(keras-team/keras#20585)",
+    "ParameterServerStrategy": "`fit` has no coordinator that hands data to workers",
+    "experimental.CentralStorageStrategy": "it cannot update the statistics and seeds "
+    "of Keras' layers",
 }
 
 
@@ -70,35 +66,30 @@ def build_classifier(
             `"vgg16"` (VGG16-GAP), `"resnet50"`, `"resnet50_se"`, `"resnet101"`,
             `"resnet18"`, `"resnet34"` (both need `keras-wsol[keras-cv]`, and have no
             weights), `"inception_v3"`, `"efficientnet_v2_b0"`, `"convnext_tiny"`. Or
-            your functional model of images in [0, 255]; a copy is cut after
-            `features`.
+            your functional model of images in [0, 255], cut after `features`.
         method: A row of `models.METHODS`, with the presets of the backbone: `"cam"`
             (plain), `"adl"`, `"dfm"`, `"dgdm"`, `"cagd"`, `"sagd"`, `"se"`, `"cbam"`,
             `"spatial_dropout"`, `"dropblock"`, `"maxdrop"`, `"targeted_dropout"`,
             `"cutout"`. Or a layer, such as `DGDM(block_size=5)`, without presets:
             each place gets a copy with a seed derived from the layer's, else `seed`.
         num_classes: Integer, number of classes.
-        weights: `None` (random), `"imagenet"` (downloaded; of your model, those that
-            it has), or a path: an `.h5` file for `keras.applications` without top, or
-            a `.keras` file of a classifier or `Localizer` on the same backbone. Its
-            head carries over too, if shape and class names are the same. Inserted
-            layers that have no weights there start at random.
+        weights: `None` (random), `"imagenet"` (of your model, those that it has), or a
+            path: an `.h5` file for `keras.applications` without top, or a `.keras`
+            file of a classifier or `Localizer` on the same backbone. Its head carries
+            over too if shape and class names are the same. The rest starts at random.
         input_shape: Height, width and 3. Default (224, 224, 3), or your model's.
         features: Only for your model: name of the layer whose output, a map, is
             pooled. Default: the last map on the way to its output.
-        drop_after: Names of the layers after which the method's layers go.
-            `"normalization"` is the image as the backbone takes it. Default: the
-            places of the row, or after the features of your model.
+        drop_after: Names of the layers after which the method's layers go;
+            `"normalization"` is the normalized image. Default: the places of the row,
+            or after the features of your model.
         backbone_options: `{"alpha": 0.75}` for the MobileNets,
             `{"head_convolutions": 2}` for `"vgg16"` and `"inception_v3"`,
-            `{"map_size": 28}` for the side of the last map at 224 pixels (14, 28, and
-            for most that of `keras.applications`). For your model
-            `{"normalization": "tf"}`, `"caffe"` or `"torch"`, if its preprocessing is
-            not inside.
-        class_names: Optional names by class id. They stay with the model when it
-            is saved and exported.
+            `{"map_size": 28}` for the side of the last map at 224 pixels. For your
+            model `{"normalization": "tf"}`, `"caffe"` or `"torch"`.
+        class_names: Optional names by class id, saved and exported with the model.
         freeze: What is not trained: `"batch_norm"` (statistics stay, too),
-            `"backbone"` (up to the features, but for inserted layers that start at
+            `"backbone"` (up to the features, without inserted layers that start at
             random beside carried weights), the name of a layer (it and all before
             it), or a sequence of these. Layers of your model go by its own names.
         batch_norm_momentum: Number in [0, 1]: share of its old statistics that each
@@ -108,17 +99,12 @@ def build_classifier(
 
     Returns:
         A functional `keras.Model` named `"{backbone}_{method}"`: images
-        `(B, height, width, 3)` in [0, 255] to logits `(B, num_classes)`, float32
-        under every dtype policy.
+        `(B, height, width, 3)` in [0, 255] to float32 logits `(B, num_classes)`.
 
     Raises:
-        ImportError: The row needs KerasCV, which is missing.
-        TypeError: `backbone` is a model without a graph, `method` neither a name
-            nor a layer, or a number is of the wrong type.
-        ValueError: An unknown backbone, method, layer or option, each with the
-            list of what exists, a wrong shape, a model that has models inside, or
-            a way of using several devices that Keras cannot train with.
-        FileNotFoundError: `weights` is a path that does not exist.
+        TypeError: An argument is of the wrong type.
+        ValueError: An unknown backbone, method, layer or option, or a way of using
+            several devices that Keras cannot train with.
 
     Example:
     >>> from keras_wsol.layers import DGDM
@@ -131,18 +117,16 @@ def build_classifier(
     check_devices()
     method_name = _method_name(method)
     num_classes = check_integer("num_classes", num_classes)
-    base = _base(backbone, features, weights, input_shape, backbone_options)
+    make_base = base_of_model if isinstance(backbone, keras.Model) else base_of_row
+    base = make_base(backbone, features, weights, input_shape, backbone_options or {})
     places = _places(base, method, drop_after)
-    inserted = {
-        place: partial(_method_layer, base, method, place, seed) for place in places
-    }
-    call = CallAndInsert(_following(_backbone_blocks(base.spec, seed), inserted))
+    call = CallAndInsert(_following(base, method, places, seed))
     images = keras.Input(base.input_shape, name="images")
     normalized = call(_normalization(base.spec.normalization), images)
     copy_graph(base.source, images, normalized, call, base.changes, seed)
     maps = call.outputs[base.spec.features]
-    for layer in _head_convolutions(base.head_convolutions, seed):
-        maps = call(layer, maps)
+    for number in range(1, base.head_convolutions + 1):
+        maps = call(_head_convolution(f"head_conv{number}", seed), maps)
     pool = keras.layers.GlobalAveragePooling2D(name="head_pool", dtype="float32")
     logits = Logits(
         num_classes,
@@ -177,19 +161,6 @@ def _method_name(method: Any) -> str:
     )
 
 
-def _base(
-    backbone: Any, features: Any, weights: Any, input_shape: Any, options: Any
-) -> Base:
-    if isinstance(backbone, keras.Model):
-        return base_of_model(backbone, features, weights, input_shape, options)
-    if features is not None:
-        raise ValueError(
-            "`features` can only be given for your own model. Received: "
-            f"features={features!r} with backbone={backbone!r}."
-        )
-    return base_of_row(backbone, weights, input_shape, options)
-
-
 def _places(base: Base, method: Any, drop_after: Any) -> tuple[str, ...]:
     """Stable names of the layers after which the method's layers go."""
     if isinstance(method, str) and METHODS[method] is None:
@@ -200,7 +171,8 @@ def _places(base: Base, method: Any, drop_after: Any) -> tuple[str, ...]:
             )
         return ()
     if drop_after is None:
-        places = base.spec.places(_row_of(method))
+        rows = [x for x, kind in METHODS.items() if method == x or type(method) is kind]
+        places = base.spec.places(rows[0]) if rows else base.spec.drop_after
         last = f"head_conv{base.head_convolutions}"
         return tuple(last if x.startswith("head_conv") else x for x in places)
     if isinstance(drop_after, str) or not drop_after:
@@ -211,14 +183,6 @@ def _places(base: Base, method: Any, drop_after: Any) -> tuple[str, ...]:
     if base.names:
         return own_places(base.source, drop_after, "drop_after")
     return tuple(drop_after)
-
-
-def _row_of(method: str | keras.layers.Layer) -> str | None:
-    """The row of `METHODS` whose places a method takes."""
-    if isinstance(method, str):
-        return method
-    rows = [name for name, kind in METHODS.items() if type(method) is kind]
-    return rows[0] if rows else None
 
 
 def _method_layer(
@@ -237,18 +201,18 @@ def _method_layer(
     return type(method).from_config(config)
 
 
-def _backbone_blocks(spec: BackboneSpec, seed: int) -> dict[str, Any]:
-    """Place to what makes the row's own block that follows it."""
-    return {
-        place: partial(spec.block, name=name, seed=derive_seed(seed, name))
-        for name, place in spec.inserted_blocks.items()
-    }
-
-
-def _following(*tables: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Joins tables of what follows a place; the first table goes first."""
-    places = {place for table in tables for place in table}
-    return {at: [table[at] for table in tables if at in table] for at in places}
+def _following(
+    base: Base, method: Any, places: Sequence[str], seed: int
+) -> dict[str, list[Any]]:
+    """Place to what makes the layers that follow it; the backbone's blocks go first."""
+    following: dict[str, list[Any]] = {}
+    for name, place in base.spec.inserted_blocks.items():
+        block = partial(base.spec.block, name=name, seed=derive_seed(seed, name))
+        following.setdefault(place, []).append(block)
+    for place in places:
+        layer = partial(_method_layer, base, method, place, seed)
+        following.setdefault(place, []).append(layer)
+    return following
 
 
 def _normalization(mode: str | None) -> keras.layers.Layer:
@@ -274,19 +238,15 @@ def _check_inserted(
         )
 
 
-def _head_convolutions(count: int, seed: int) -> list[keras.layers.Layer]:
-    names = [f"head_conv{index + 1}" for index in range(count)]
-    return [
-        keras.layers.Conv2D(
-            _HEAD_FILTERS,
-            3,
-            padding="same",
-            activation="relu",
-            kernel_initializer=keras.initializers.HeNormal(derive_seed(seed, name)),
-            name=name,
-        )
-        for name in names
-    ]
+def _head_convolution(name: str, seed: int) -> keras.layers.Layer:
+    return keras.layers.Conv2D(
+        _HEAD_FILTERS,
+        3,
+        padding="same",
+        activation="relu",
+        kernel_initializer=keras.initializers.HeNormal(derive_seed(seed, name)),
+        name=name,
+    )
 
 
 def check_devices(strategy: Any = None) -> None:
@@ -295,23 +255,16 @@ def check_devices(strategy: Any = None) -> None:
     if layout is not None and backend != "jax":
         raise ValueError(
             f"`keras.distribution` works on the JAX backend alone: on {backend} Keras "
-            "ignores it, and one device does all the work. "
-            f"{_MIRRORED} on TensorFlow, or {_HOSTS}. Received: {layout}."
+            f"ignores it, and one device does all the work. {_WAY_OUT} "
+            f"Received: {layout}."
         )
     if backend != "tensorflow":
         return
     tf = sys.modules["tensorflow"]  # Keras has loaded it
     strategy = tf.distribute.get_strategy() if strategy is None else strategy
     for name, reason in _STRATEGIES.items():
-        if isinstance(strategy, _named(tf, name)):
+        if isinstance(strategy, attrgetter(name)(tf.distribute)):
             raise ValueError(
                 f"A model cannot be trained under `tf.distribute.{name}`: {reason}. "
-                f"{_MIRRORED}, {_HOSTS}."
+                f"{_WAY_OUT}"
             )
-
-
-def _named(tf: Any, name: str) -> Any:
-    found = tf.distribute
-    for part in name.split("."):
-        found = getattr(found, part)
-    return found

@@ -26,16 +26,14 @@ def inserted_layers(model: keras.Model) -> tuple[keras.layers.Layer, ...]:
             it are not searched.
 
     Returns:
-        The layers, in the order of the model. Empty if there are none.
+        A tuple of the layers, in the order of the model.
 
     Raises:
-        ValueError: The model is not functional, so that it has no fixed order.
+        ValueError: The model is not functional.
 
     Example:
     >>> images = keras.Input((8, 6, 3))
-    >>> x = keras.layers.Conv2D(4, 3, activation="relu")(images)
-    >>> x = layers.ADL(name="middle")(x)
-    >>> x = layers.DGDM(name="last")(keras.layers.Conv2D(5, 3)(x))
+    >>> x = layers.DGDM(name="last")(layers.ADL(name="middle")(images))
     >>> [layer.name for layer in inserted_layers(keras.Model(images, x))]
     ['middle', 'last']
     """
@@ -51,9 +49,9 @@ def probe_inserted(model: keras.Model, images: Any) -> dict[str, Any]:
         raise ValueError(
             f"`model` must have one input. Received: {len(model.inputs)} inputs."
         )
-    images = _resized(images, tuple(model.inputs[0].shape))
     if not found:
         return {}
+    images = _resized(images, tuple(model.inputs[0].shape))
     probe = keras.Model(model.inputs, {layer.name: layer.input for layer in found})
     return probe(images, training=False)
 
@@ -61,18 +59,16 @@ def probe_inserted(model: keras.Model, images: Any) -> dict[str, Any]:
 def drop_shares(model: keras.Model, images: Any) -> dict[str, dict[str, float]]:
     """Measures what share of cells and channels each inserted layer drops.
 
-    It is one forward pass in inference mode, without random numbers: the next
-    training step is what it would have been.
+    It is one forward pass in inference mode, and uses up no random numbers.
 
     Args:
         model: A functional Keras model with one input, or a `Localizer`.
         images: Batch `(B, H, W, C)`; resized to the model's input size.
 
     Returns:
-        Name of each ADL, CAGD, SAGD, DGDM, DFM and TargetedDropout in the model to
-        the means over the images of what its `drop_shares` gives, in [0, 1]:
-        `"cells"`, in a call that uses the mask of cells, and `"channels"`: for DFM
-        in a call that uses the mask of channels, for the others the expected share.
+        Name of each layer with `drop_shares` (ADL, CAGD, SAGD, DGDM, DFM,
+        TargetedDropout) to the means of its shares over the images: `"cells"`,
+        `"channels"` or both, in [0, 1].
 
     Raises:
         ValueError: The model is not functional, has several inputs, or the images
@@ -99,31 +95,26 @@ def drop_shares(model: keras.Model, images: Any) -> dict[str, dict[str, float]]:
 def multiply_adds(model: keras.Model) -> int:
     """Counts the multiply-adds of a model for one image, from its shapes.
 
-    Counted are the products of convolutions and dense layers with their kernels, a
-    product and the addition that follows as one, zero padding included. By the
-    convention of the papers, whose tables call this number FLOPs, nothing else
-    counts. `2 * multiply_adds(model)` is the number of floating-point operations.
+    Counted are the products of convolutions and dense layers with their kernels, zero
+    padding included, and nothing else. The papers' tables call this number FLOPs; the
+    number of floating-point operations is twice as high.
 
     Args:
         model: A functional or `Sequential` model with inputs of fixed size. Models
-            that are layers of it are counted, and a layer that is called twice is
-            counted twice. A layer without weights counts as zero.
+            inside of it count, and a layer that is called twice counts twice.
 
     Returns:
         Integer: the exact number.
 
     Raises:
-        TypeError: A layer has a kernel and is not of a kind that can be counted, or
-            multiplies matrices without one.
+        TypeError: A layer with a kernel, or a product of matrices, cannot be counted.
         ValueError: The model is not functional, or a size is unknown.
 
     Example:
     >>> images = keras.Input((8, 6, 3))
     >>> x = keras.layers.Conv2D(5, 3)(images)  # 6 x 4 cells of 5 x 27 products
-    >>> x = keras.layers.GlobalAveragePooling2D()(x)
-    >>> model = keras.Model(images, keras.layers.Dense(2)(x))  # 10 products
-    >>> multiply_adds(model)
-    3250
+    >>> multiply_adds(keras.Model(images, x))
+    3240
     """
     if not isinstance(model, keras.Model) or not getattr(model, "outputs", None):
         raise ValueError(
@@ -137,8 +128,7 @@ def describe(model: keras.Model) -> str:
     """Describes a classifier: what is inserted where, and what it costs.
 
     Args:
-        model: A classifier of `build_classifier`, a `Localizer`, or another functional
-            model with one input of fixed size and one output.
+        model: A `Localizer`, or a functional model with one input and one output.
 
     Returns:
         A table, to be printed: a row for each inserted layer, with its arguments that
@@ -179,9 +169,8 @@ def describe(model: keras.Model) -> str:
     size = " x ".join(map(str, model.input_shape[1:]))
     lines = [f"{model.name}: images of {size}, {model.output_shape[-1]} classes"]
     for row in rows:
-        texts = [x.ljust(n) for x, n in zip(row[:3], widths[:3], strict=True)]
-        texts += [x.rjust(n) for x, n in zip(row[3:], widths[3:], strict=True)]
-        lines.append("  ".join(texts))
+        cells = zip(row, "<<<>>", widths, strict=True)
+        lines.append("  ".join(f"{text:{side}{n}}" for text, side, n in cells))
     return "\n".join(lines)
 
 
@@ -221,9 +210,8 @@ def _functional(model: Any) -> keras.Model:
 def _resized(images: Any, shape: tuple[int | None, ...]) -> Any:
     """Images as float32, of the size that an input of this shape takes."""
     images = ops.cast(ops.convert_to_tensor(images), "float32")
-    channels = shape[-1] if shape else None
-    given = tuple(images.shape)
-    if len(given) != 4 or (channels is not None and given[-1] != channels):
+    given, channels = tuple(images.shape), shape[-1]
+    if len(given) != 4 or channels not in (None, given[-1]):
         raise ValueError(
             f"`images` must have shape (B, H, W, {channels or 'C'}). Received: "
             f"images.shape={given}. For one image, use images[None]."
@@ -233,7 +221,7 @@ def _resized(images: Any, shape: tuple[int | None, ...]) -> Any:
 
 
 # Layers whose kernels meet every cell of the output, or of the input.
-_CONVOLUTIONS = (
+_PER_OUTPUT_CELL = (
     keras.layers.Conv1D,
     keras.layers.Conv2D,
     keras.layers.Conv3D,
@@ -242,7 +230,8 @@ _CONVOLUTIONS = (
     keras.layers.SeparableConv1D,
     keras.layers.SeparableConv2D,
 )
-_TRANSPOSED = (
+_PER_INPUT_CELL = (
+    keras.layers.Dense,
     keras.layers.Conv1DTranspose,
     keras.layers.Conv2DTranspose,
     keras.layers.Conv3DTranspose,
@@ -264,11 +253,9 @@ def _count(operation: Any, given: tuple, made: tuple) -> int:
     kernels = [weight for weight in weights if len(weight.shape) > 1]
     # A kernel of `groups` holds the input channels of one group only.
     products = sum(math.prod(kernel.shape) for kernel in kernels)
-    if isinstance(operation, _CONVOLUTIONS):
+    if isinstance(operation, _PER_OUTPUT_CELL):
         return products * _cells(operation, made)
-    if isinstance(operation, _TRANSPOSED):
-        return products * _cells(operation, given)
-    if isinstance(operation, keras.layers.Dense):
+    if isinstance(operation, _PER_INPUT_CELL):
         return products * _cells(operation, given)
     if isinstance(operation, SqueezeExcite):
         return products

@@ -13,20 +13,11 @@ MODES = ("tf", "caffe", "torch")
 
 @keras.saving.register_keras_serializable(package="keras_wsol")
 class ImageNetNormalization(keras.layers.Layer):
-    """Turns images in [0, 255] into what a backbone of `keras.applications` takes.
-
-    It is `keras.applications`' own preprocessing as a layer, so that it travels
-    inside the model. It works in float32 under every dtype policy: float16 cannot
-    tell 200.1 from 200.0.
+    """Preprocesses images in [0, 255] as `keras.applications` does, inside the model.
 
     The modes: `"tf"` gives [-1, 1]; `"caffe"` BGR less the mean colour; `"torch"` what
-    is in [0, 1] less the mean, over the deviation.
-
-    Example:
-    >>> layer = ImageNetNormalization("tf")
-    >>> images = keras.ops.full((1, 1, 1, 3), 255.0)
-    >>> keras.ops.convert_to_numpy(layer(images)).ravel().tolist()
-    [1.0, 1.0, 1.0]
+    is in [0, 1] less the mean, over the deviation. It works in float32 under every
+    dtype policy: float16 cannot tell 200.1 from 200.0.
     """
 
     def __init__(self, mode: str, **kwargs: Any) -> None:
@@ -47,16 +38,7 @@ class ImageNetNormalization(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="keras_wsol")
 class Logits(keras.layers.Dense):
-    """A `Dense` layer that carries the names of its classes.
-
-    Names that live in the configuration of a layer survive cloning, saving and
-    loading, and so reach the exported model from the data set.
-
-    Example:
-    >>> layer = Logits(2, class_names=["cat", "dog"])
-    >>> Logits.from_config(layer.get_config()).class_names
-    ('cat', 'dog')
-    """
+    """A `Dense` layer that carries class names through cloning, saving and export."""
 
     def __init__(
         self, units: int, class_names: Sequence[str] | None = None, **kwargs: Any
@@ -66,9 +48,8 @@ class Logits(keras.layers.Dense):
             class_names = tuple(str(name) for name in class_names)
             if len(class_names) != units or len(set(class_names)) != units:
                 raise ValueError(
-                    f"`class_names` must be {units} different names, one for each "
-                    f"class. Received {len(class_names)}, "
-                    f"{len(set(class_names))} of them different."
+                    f"`class_names` must be {units} different names. Received "
+                    f"{len(class_names)}, {len(set(class_names))} of them different."
                 )
         self.class_names = class_names
 
@@ -80,8 +61,7 @@ def class_names_of(model: keras.Model) -> tuple[str, ...] | None:
     """Returns the class names that a model carries.
 
     Args:
-        model: A classifier of `build_classifier`, trained or loaded, or any
-            other model.
+        model: A classifier of `build_classifier`, or any other Keras model.
 
     Returns:
         The names by class id, or `None` if the model carries none.
@@ -92,7 +72,5 @@ def class_names_of(model: keras.Model) -> tuple[str, ...] | None:
     >>> class_names_of(keras.Model(inputs, outputs))
     ('cat', 'dog')
     """
-    for layer in reversed(model.layers):
-        if isinstance(layer, Logits):
-            return layer.class_names
-    return None
+    found = (x.class_names for x in reversed(model.layers) if isinstance(x, Logits))
+    return next(found, None)

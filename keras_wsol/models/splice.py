@@ -9,7 +9,7 @@ from zlib import crc32
 import keras
 
 from keras_wsol.arguments import check_integer
-from keras_wsol.cam.split import check_layer_names, node_of
+from keras_wsol.cam.split import check_layer_names, graph_of
 
 LayerFactory = Callable[[], keras.layers.Layer]
 
@@ -21,44 +21,30 @@ def set_layer_weights(layer: keras.layers.Layer, weights: Sequence[Any]) -> None
 
 
 def refresh_normalizations(layer: keras.layers.Layer) -> None:
-    """Makes the constants of every `Normalization` anew, after its weights were set."""
-    for inner in inner_layers(layer):
-        if isinstance(inner, keras.layers.Normalization):
-            inner.finalize_state()
-
-
-def inner_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
-    """Returns a layer and all layers that it holds, however deep."""
-    found: dict[int, keras.layers.Layer] = {}
+    """Makes the constants of every inner `Normalization` anew from its weights."""
+    seen = set()
     waiting: list[Any] = [layer]
     while waiting:
         each = waiting.pop()
-        if isinstance(each, list | tuple):
-            waiting.extend(each)
-        elif isinstance(each, dict):
-            waiting.extend(each.values())
-        elif isinstance(each, keras.layers.Layer) and id(each) not in found:
-            found[id(each)] = each
+        if isinstance(each, list | tuple | dict):
+            waiting.extend(each.values() if isinstance(each, dict) else each)
+        elif isinstance(each, keras.layers.Layer) and id(each) not in seen:
+            seen.add(id(each))
             waiting.extend(vars(each).values())
-    return list(found.values())
+            if isinstance(each, keras.layers.Normalization):
+                each.finalize_state()
 
 
 @dataclass(frozen=True)
 class CallAndInsert:
-    """Calls layers, and after each the layers that are to follow it.
+    """Calls layers, and after each the layers that are to follow it."""
 
-    Attributes:
-        following: Layer name to functions that make the layers that follow it, which
-            may be followed themselves.
-        outputs: Name of each layer that has been called to the output of the last
-            layer that follows it.
-    """
-
+    # Layer name to what makes the layers that follow it, which may be followed, too.
     following: Mapping[str, Sequence[LayerFactory]]
+    # Layer name to the output of the last layer that follows it.
     outputs: dict[str, Any] = field(default_factory=dict)
 
     def __call__(self, layer: Any, *args: Any, **kwargs: Any) -> Any:
-        """Returns the output of the layer and of what follows it."""
         result = layer(*args, **kwargs)
         for make in self.following.get(layer.name, ()):
             result = self(make(), result)
@@ -118,8 +104,7 @@ def insert_after(model: keras.Model, layers: Mapping[str, LayerFactory]) -> kera
     Args:
         model: A functional Keras model. It is not changed. Nothing can be inserted
             inside of a model that is a layer of it.
-        layers: Layer name to a function without arguments that makes the layer to
-            insert after it.
+        layers: Layer name to a function that makes the layer to insert after it.
 
     Returns:
         A new functional model. With layers that are the identity at inference, its
@@ -129,13 +114,12 @@ def insert_after(model: keras.Model, layers: Mapping[str, LayerFactory]) -> kera
         ValueError: The model has no layer of that name.
 
     Example:
-    >>> inputs = keras.Input((8, 6, 3))
-    >>> x = keras.layers.Conv2D(4, 3, activation="relu", name="conv")(inputs)
-    >>> model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
     >>> from keras_wsol.layers import ADL
+    >>> inputs = keras.Input((8, 6, 3))
+    >>> model = keras.Model(inputs, keras.layers.Conv2D(4, 3, name="conv")(inputs))
     >>> spliced = insert_after(model, {"conv": ADL})
     >>> [type(layer).__name__ for layer in spliced.layers]
-    ['InputLayer', 'Conv2D', 'ADL', 'GlobalAveragePooling2D']
+    ['InputLayer', 'Conv2D', 'ADL']
     """
     check_layer_names(model, layers)
 
@@ -199,21 +183,14 @@ def calls_of(model: keras.Model) -> list[tuple[Any, tuple, tuple]]:
     A call is its layer or operation, the shape of the first tensor that it is given,
     and that of the tensor that it makes.
     """
-    done = {id(each) for each in keras.tree.flatten(model.inputs)}
     calls: dict[tuple[int, ...], tuple[Any, tuple, tuple]] = {}
-    waiting = keras.tree.flatten(model.outputs)
-    while waiting:
-        tensor, operation, parents = node_of(waiting[-1])
-        left = [each for each in parents if id(each) not in done]
-        if left and id(tensor) not in done:
-            waiting.extend(left)
-            continue
-        if id(waiting.pop()) not in done:
-            given = tuple(parents[0].shape) if parents else ()
-            # One call may make several tensors.
-            call = (id(operation), *(id(each) for each in parents))
-            calls.setdefault(call, (operation, given, tuple(tensor.shape)))
-        done.add(id(tensor))
+    for output in keras.tree.flatten(model.outputs):
+        for tensor, operation, parents in graph_of(output):
+            if parents:  # not an input
+                # One call may make several tensors.
+                call = (id(operation), *(id(each) for each in parents))
+                shapes = tuple(parents[0].shape), tuple(tensor.shape)
+                calls.setdefault(call, (operation, *shapes))
     return list(calls.values())
 
 
@@ -227,8 +204,8 @@ def with_input_size(model: keras.Model, input_size: Sequence[int]) -> keras.Mode
     Args:
         model: A functional classifier whose weights do not depend on the size, as
             those of `build_classifier`. For a `Localizer`, give its `model`.
-        input_size: Height and width. Take multiples of 32: the copy keeps settings
-            that the backbone took from its own size, such as MobileNetV2's padding.
+        input_size: Height and width, multiples of 32: the copy keeps settings that
+            the backbone took from its own size, such as MobileNetV2's padding.
 
     Returns:
         A new functional model of the same name with copies of the weights, not
@@ -236,16 +213,14 @@ def with_input_size(model: keras.Model, input_size: Sequence[int]) -> keras.Mode
 
     Raises:
         TypeError: `model` is not functional, or a size is no integer.
-        ValueError: `input_size` is not two positive integers, or the model has other
-            inputs than images or cannot take images of this size.
+        ValueError: `input_size` is not two positive integers, or the model cannot
+            take images of this size.
 
     Example:
-    >>> from keras_wsol.models import build_classifier
-    >>> model = build_classifier("mobilenet", "cam", 5, weights=None,
-    ...                          input_shape=(64, 96, 3),
-    ...                          backbone_options={"alpha": 0.25})
-    >>> with_input_size(model, (96, 128)).input_shape
-    (None, 96, 128, 3)
+    >>> inputs = keras.Input((8, 6, 3))
+    >>> model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs))
+    >>> with_input_size(model, (10, 7)).input_shape
+    (None, 10, 7, 3)
     """
     if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
         raise TypeError(
@@ -255,7 +230,7 @@ def with_input_size(model: keras.Model, input_size: Sequence[int]) -> keras.Mode
     if not isinstance(input_size, tuple | list) or len(input_size) != 2:
         raise ValueError(
             "`input_size` must be a tuple or list of height and width. Received: "
-            f"input_size={input_size!r} (of type {type(input_size).__name__})."
+            f"input_size={input_size!r}."
         )
     size = tuple(check_integer("input_size", each) for each in input_size)
     shapes = [tuple(each.shape) for each in model.inputs]
@@ -265,8 +240,7 @@ def with_input_size(model: keras.Model, input_size: Sequence[int]) -> keras.Mode
             f"{shapes}, {len(model.outputs)} output(s)."
         )
     (given,) = model.inputs
-    # Not compiled, and with a tensor for its input: a clone would keep the loss, and a
-    # list around the input.
+    # A clone would keep the loss, and a list or dictionary around the input.
     plain = keras.Model(given, model.outputs[0], name=model.name)
     images = keras.Input(
         batch_shape=(given.shape[0], *size, given.shape[3]),

@@ -36,26 +36,30 @@ class Base:
 
 
 def base_of_row(
-    name: str, weights: Any, input_shape: Any, given: Mapping[str, Any] | None
+    name: str, features: Any, weights: Any, input_shape: Any, given: Mapping[str, Any]
 ) -> Base:
     """Builds the backbone of a row of the table."""
     spec = BACKBONES[check_choice("backbone", name, list(BACKBONES))]
+    if features is not None:
+        raise ValueError(
+            "`features` can only be given for your own model. Received: "
+            f"features={features!r} with backbone={name!r}."
+        )
     options = _checked_options(name, spec, given)
-    input_shape = checked_shape(_DEFAULT_SHAPE if input_shape is None else input_shape)
+    input_shape = _checked_shape(_DEFAULT_SHAPE if input_shape is None else input_shape)
     head_convolutions = options.pop("head_convolutions", 0)
     changes = spec.map_sizes.get(options.pop("map_size", None), {})
-    loaded, trained = weights, None
+    trained = None
     if weights not in (None, "imagenet"):
-        loaded = _existing_file(weights)
+        weights = _existing_file(weights)
         if Path(weights).suffix == ".keras":
-            trained, loaded = _load_classifier(weights), None
-    source = spec.build(
-        include_top=False, weights=loaded, input_shape=input_shape, **options
-    )
+            trained, weights = _load_classifier(weights), None
     return Base(
         name=name,
         spec=spec,
-        source=source,
+        source=spec.build(
+            include_top=False, weights=weights, input_shape=input_shape, **options
+        ),
         trained=trained,
         input_shape=input_shape,
         changes=changes,
@@ -68,24 +72,22 @@ def base_of_model(
     features: str | None,
     weights: Any,
     input_shape: Any,
-    given: Mapping[str, Any] | None,
+    given: Mapping[str, Any],
 ) -> Base:
     """Makes a row of the table for a custom backbone."""
     source = _plain_functional(model)
-    unknown = sorted(set(given or {}) - {"normalization"})
-    mode = (given or {}).get("normalization")
-    if unknown or mode not in (None, *MODES):
+    mode = given.get("normalization")
+    if set(given) - {"normalization"} or mode not in (None, *MODES):
         raise ValueError(
             "`backbone_options` of a custom backbone may have 'normalization', one of "
             f"{[None, *MODES]}. Received: {dict(given)}."
         )
     if weights not in (None, "imagenet") and Path(weights).suffix != ".keras":
         raise ValueError(
-            '`weights` of a custom backbone must be None (random), "imagenet" (those '
-            "that it has), or the path of a .keras file of a classifier. Received: "
+            '`weights` of a custom backbone must be None, "imagenet" (those that it '
+            "has) or the path of a .keras file of a classifier. Received: "
             f"weights={str(weights)!r}."
         )
-    names = stable_names(source)
     features = _last_map(source) if features is None else features
     (features,) = own_places(source, [features], "features")
     if input_shape is None:
@@ -102,13 +104,12 @@ def base_of_model(
         ),
         source=source,
         trained=None if weights in (None, "imagenet") else _load_classifier(weights),
-        input_shape=checked_shape(input_shape),
-        names=names,
+        input_shape=_checked_shape(input_shape),
+        names=stable_names(source),
     )
 
 
-def checked_shape(input_shape: Any) -> tuple[int, int, int]:
-    """Returns a height, a width and 3, or raises."""
+def _checked_shape(input_shape: Any) -> tuple[int, int, int]:
     shape = tuple(input_shape) if isinstance(input_shape, Sequence) else ()
     if len(shape) != 3 or shape[2] != 3 or None in shape:
         raise ValueError(
@@ -135,10 +136,7 @@ def own_places(
 def carry_over(
     source: keras.Model, model: keras.Model, inserted: Collection[str]
 ) -> set[str]:
-    """Copies weights by layer name; returns the inserted layers that found none.
-
-    The weights of the head carry over if they have the same shape and class names.
-    """
+    """Copies weights by layer name; returns the inserted layers that found none."""
     names = stable_names(source)
     saved = {
         names[layer.name]: layer.get_weights()
@@ -209,7 +207,7 @@ def set_batch_norm_momentum(model: keras.Model, momentum: float) -> None:
 
 
 def _checked_options(
-    backbone: str, spec: BackboneSpec, given: Mapping[str, Any] | None
+    backbone: str, spec: BackboneSpec, given: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Returns `backbone_options` with the defaults filled in."""
     known = dict(spec.options)
@@ -217,21 +215,17 @@ def _checked_options(
         known["head_convolutions"] = spec.head_convolutions
     if spec.map_sizes:
         known["map_size"] = next(iter(spec.map_sizes))
-    unknown = sorted(set(given or {}) - set(known))
+    unknown = sorted(set(given) - set(known))
     if unknown:
         raise ValueError(
             f"`backbone_options` of {backbone!r} may have {sorted(known)}. "
             f"Received: {unknown}."
         )
-    options = {**known, **(given or {})}
+    options = {**known, **given}
     if spec.head_convolutions:
         check_integer("head_convolutions", options["head_convolutions"])
-    size = options.get("map_size")
-    if spec.map_sizes and size not in spec.map_sizes:
-        raise ValueError(
-            f"`map_size` of {backbone!r}, the side of its last map at 224 pixels, "
-            f"must be one of {list(spec.map_sizes)}. Received: map_size={size!r}."
-        )
+    if spec.map_sizes:
+        check_choice("map_size", options["map_size"], list(spec.map_sizes))
     return options
 
 
@@ -254,22 +248,22 @@ def _plain_functional(model: keras.Model) -> keras.Model:
     """A functional model of one tensor on the same layers, or raises."""
     if not getattr(model, "inputs", None):
         raise TypeError(
-            "`backbone` must be a functional Keras model, or a Sequential one that "
-            f"has been built. Received: type {type(model).__name__}."
+            "`backbone` must be a functional Keras model, or a built Sequential one. "
+            f"Received: {model.name!r} of type {type(model).__name__}."
         )
     if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4:
         shapes = [tuple(each.shape) for each in model.inputs]
         raise ValueError(
             "`backbone` must have one input, images (batch, height, width, 3). "
-            f"Received: {model.name!r} with the inputs {shapes}."
+            f"Received: inputs {shapes}."
         )
     model = keras.Model(model.inputs[0], model.outputs, name=model.name)
     for layer in flat_layers(model):
         if isinstance(layer, keras.Model):
             raise ValueError(
                 f"`backbone` must have no models as layers: {layer.name!r} of "
-                f"{model.name!r} is one, and nothing can be inserted inside. Pass the "
-                f"inner model: backbone=model.get_layer({layer.name!r})."
+                f"{model.name!r} is one. Pass the inner model: "
+                f"backbone=model.get_layer({layer.name!r})."
             )
     return model
 
@@ -283,6 +277,5 @@ def _last_map(model: keras.Model) -> str:
             return operation.name
     raise ValueError(
         f"`features` must name a layer of {model.name!r} with an output of shape "
-        "(batch, height, width, channels). Received: features=None, and there is none "
-        "on the way to its output."
+        "(batch, height, width, channels): none leads to its output."
     )

@@ -209,10 +209,7 @@ def small_with_maps(backbone, size, method="cam", **arguments):
 
 
 def test_map_sizes_that_a_row_does_not_have():
-    message = (
-        r"`map_size` of 'inception_v3', .* at 224 pixels, must be one of "
-        r"\[14, 28, 12\]. Received: map_size=7"
-    )
+    message = r"`map_size` must be one of \[14, 28, 12\]. Received: map_size=7"
     with pytest.raises(ValueError, match=message):
         small_with_maps("inception_v3", 7)
 

@@ -68,6 +68,3 @@ class ADL(MaskOrImportance):
 
     def drop_mask(self, attention: Any) -> Any:
         return masks.drop_mask(attention, self.drop_threshold)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "drop_threshold": self.drop_threshold}

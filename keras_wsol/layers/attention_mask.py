@@ -1,5 +1,6 @@
 """What the layers that act in training only have in common."""
 
+import inspect
 from typing import Any
 
 import keras
@@ -41,7 +42,13 @@ class AttentionMask(keras.layers.Layer):
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "seed": self.seed}
+        config = super().get_config()
+        # Each argument of a layer, and of its bases, is an attribute of the same name.
+        for kind in type(self).__mro__:
+            if issubclass(kind, AttentionMask):
+                names = inspect.signature(kind.__init__).parameters
+                config |= {n: getattr(self, n) for n in names if hasattr(self, n)}
+        return config
 
     def uniform(self, *shape: Any) -> Any:
         """Draws float32 numbers from [0, 1)."""
@@ -105,12 +112,3 @@ class MaskOrImportance(AttentionMask):
             maps["drop_mask"] if self.use_drop_mask else ones,
             maps["importance_map"] if self.use_importance_map else ones,
         )
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "drop_rate": self.drop_rate,
-            "draw": self.draw,
-            "use_importance_map": self.use_importance_map,
-            "use_drop_mask": self.use_drop_mask,
-        }

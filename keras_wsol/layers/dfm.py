@@ -172,20 +172,3 @@ class DFM(AttentionMask):
             scale = 0.5 if self.rescale else 1.0
             cells, channels = scale * (1.0 + cells), scale * channels
         return ops.cast(features * (cells + channels), inputs.dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "channel_threshold": self.channel_threshold,
-            "position_threshold": self.position_threshold,
-            "focus": self.focus,
-            "position_weight": self.position_weight,
-            "channel_weight": self.channel_weight,
-            "position_rate": self.position_rate,
-            "feedback": self.feedback,
-            "rescale": self.rescale,
-            "inference": self.inference,
-            "accumulate_focus": self.accumulate_focus,
-            "branches": self.branches,
-            "draw": self.draw,
-        }

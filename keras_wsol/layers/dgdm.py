@@ -92,15 +92,6 @@ class CAGD(AttentionMask):
     def factor(self, features: Any) -> Any:
         return self.channel_mask(self.maps(features)["eligible"], self.drop_probability)
 
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "drop_probability": self.drop_probability,
-            "selection": self.selection,
-            "min_multiple": self.min_multiple,
-            "keep_fraction": self.keep_fraction,
-        }
-
 
 @keras.saving.register_keras_serializable(package="keras_wsol")
 class SAGD(MaskOrImportance):
@@ -181,15 +172,6 @@ class SAGD(MaskOrImportance):
         if self.grow_background:
             background = masks.grow_blocks(background, self.block_size)
         return discriminative * background
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "high_threshold": self.high_threshold,
-            "low_threshold": self.low_threshold,
-            "block_size": self.block_size,
-            "grow_background": self.grow_background,
-        }
 
 
 def check_block_size(value: Any) -> int | str:
@@ -318,11 +300,3 @@ class DGDM(AttentionMask):
 
     def factor(self, features: Any) -> Any:
         return self.cagd.factor(features) * self.sagd.factor(features)
-
-    def get_config(self) -> dict[str, Any]:
-        # What the base layer says (name, dtype, seed, ...) is that of the module.
-        return {
-            **self.cagd.get_config(),
-            **self.sagd.get_config(),
-            **super().get_config(),
-        }

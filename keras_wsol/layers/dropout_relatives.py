@@ -77,15 +77,6 @@ class DropBlock2D(AttentionMask):
         mask = masks.random_blocks(uniform, self.rate, self.block_size)
         return masks.rescale(mask) if self.rescale else mask
 
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "rate": self.rate,
-            "block_size": self.block_size,
-            "per_channel": self.per_channel,
-            "rescale": self.rescale,
-        }
-
 
 @keras.saving.register_keras_serializable(package="keras_wsol")
 class MaxDrop(AttentionMask):
@@ -160,15 +151,6 @@ class MaxDrop(AttentionMask):
         kept = masks.grow_blocks(1.0 - ops.cast(dropped, "float32"), self.block_size)
         return masks.rescale(kept) if self.rescale else kept
 
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "rate": self.rate,
-            "variant": self.variant,
-            "block_size": self.block_size,
-            "rescale": self.rescale,
-        }
-
 
 @keras.saving.register_keras_serializable(package="keras_wsol")
 class TargetedDropout(AttentionMask):
@@ -241,14 +223,6 @@ class TargetedDropout(AttentionMask):
     def factor(self, features: Any) -> Any:
         return self.channel_mask(self.maps(features)["eligible"], self.rate)
 
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "target_fraction": self.target_fraction,
-            "rate": self.rate,
-            "magnitude": self.magnitude,
-        }
-
 
 @keras.saving.register_keras_serializable(package="keras_wsol")
 class Cutout(AttentionMask):
@@ -311,13 +285,6 @@ class Cutout(AttentionMask):
         fill = ops.convert_to_tensor(self.fill_value, dtype="float32")
         # Not a product: what is hidden may be NaN, and images may be integers.
         return ops.where(mask > 0, inputs, ops.cast(fill, inputs.dtype))
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "size": self.size,
-            "fill_value": self.fill_value,
-        }
 
 
 def _check_fill_value(value: Any) -> float | list[float]:

@@ -49,8 +49,7 @@ def boxes_from_csv(dataset: ImageDataset, path: str | Path) -> ImageDataset:
         The images with boxes, in the order of `dataset`; `split` is `"boxes"`.
 
     Raises:
-        ValueError: A column is missing, there is no box, or a line is wrong; the
-            message names it.
+        ValueError: A column is missing, a line is wrong, or there is no box.
 
     Example:
         pets = data.image_folder("pets")
@@ -95,8 +94,7 @@ def boxes_from_coco(dataset: ImageDataset, path: str | Path) -> ImageDataset:
         The images with boxes, as `boxes_from_csv`.
 
     Raises:
-        ValueError: It is no such JSON, has no box, or an image does not fit by its
-            path, its class or its size; the message names it.
+        ValueError: It is no such JSON, or an image does not fit by path, class or size.
 
     Reference:
         - [Format](https://cocodataset.org/#format-data)
@@ -279,14 +277,12 @@ def _find(path: str, wanted: Parts, places: list[tuple[int | None, Parts]]) -> A
     found = [place for place in found if place[1] == wanted] or found
     if len(found) != 1:
         fit = f"{len(found)} images fit" if found else "no image fits"
-        raise ValueError(
-            f"`path` must name one image of the data set, but {fit} {path!r}."
-        )
+        raise ValueError(f"`path` must name one image, but {fit} {path!r}.")
     return found[0][0]
 
 
 def _parts(path: str, by_stem: bool) -> Parts:
     # Letters may be composed or not, and Windows has its own separator.
     plain = unicodedata.normalize("NFC", path.strip()).replace("\\", "/")
-    pure = PurePosixPath(plain)
-    return (pure.with_suffix("") if by_stem else pure).parts
+    whole = PurePosixPath(plain)
+    return whole.with_suffix("").parts if by_stem else whole.parts

@@ -98,11 +98,8 @@ def _tables(root: Path) -> tuple[dict, ...]:
     is_train = dict(read_list(root / "train_test_split.txt", (int, int)))
     lines = read_list(root / "bounding_boxes.txt", (int, float, float, float, float))
     corners = {i: values for i, *values in lines}
-    for file, table in (
-        ("image_class_labels.txt", labels),
-        ("train_test_split.txt", is_train),
-        ("bounding_boxes.txt", corners),
-    ):
+    files = ("image_class_labels.txt", "train_test_split.txt", "bounding_boxes.txt")
+    for file, table in zip(files, (labels, is_train, corners), strict=True):
         missing = sorted(names.keys() - table.keys())
         if missing:
             raise ValueError(

@@ -65,9 +65,7 @@ def ilsvrc2012(
         The split, sorted by path; class names are WordNet ids.
 
     Raises:
-        FileNotFoundError: A folder or a list is missing.
-        ValueError: The lists and folders do not fit together, or an annotation cannot
-            be read.
+        ValueError: Lists and folders do not fit together, or XML cannot be read.
 
     Reference:
         - Russakovsky et al., 2015, ImageNet Large Scale Visual Recognition Challenge

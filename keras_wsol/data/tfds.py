@@ -37,7 +37,7 @@ def tfds(
     the space of the images a second time.
 
     Args:
-        name: String. Builder: `caltech_birds2011`, `cars196`, `imagenet2012`, or any
+        name: String. `caltech_birds2011`, `cars196`, `imagenet2012`, or any builder
             with the features `image` and `label`, and `bbox` for boxes.
         split: String, as in `data.cub200`. `"train-fullsup"` are 5 images a class;
             `"test"` of `imagenet2012` is its validation split.
@@ -53,7 +53,6 @@ def tfds(
 
     Raises:
         FileNotFoundError: The data set is not prepared.
-        ValueError: `split` is unknown, or the builder lacks `image` or `label`.
 
     Example:
         # Once, which downloads: tensorflow_datasets.load("caltech_birds2011")
@@ -94,7 +93,7 @@ def _builder(name: str, part: str, data_dir: str | Path | None) -> Any:
             f"by `tensorflow_datasets.builder({name!r}).download_and_prepare()`. "
             f"Received the splits: {sorted(builder.info.splits)}."
         )
-    features = sorted(builder.info.features)
+    features = list(builder.info.features)
     if not {"image", "label"} <= set(features):
         raise ValueError(
             f"{name} must have the features `image` and `label`. Received: {features}."

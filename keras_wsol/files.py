@@ -1,12 +1,11 @@
 """Writing files so that a reader sees the old or the new one, whole."""
 
-import contextlib
 import glob
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -36,7 +35,9 @@ def replaced(path: str | Path, overwrite: bool = True) -> Iterator[Path]:
     except FileExistsError:
         raise
     except OSError as error:
-        reason = (error.strerror or error) if _is_ours(error, folder) else error
+        # Where another file is at fault, the error has to name it.
+        ours = None in (folder, error.filename) or str(folder) in str(error.filename)
+        reason = (error.strerror or error) if ours else error
         raise OSError(f"Cannot write {path}: {reason}.") from error
     finally:
         if folder is not None:
@@ -63,8 +64,7 @@ def make_folder(folder: str | Path) -> None:
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        reason = error.strerror or error
-        raise OSError(f"Cannot make the folder {folder}: {reason}.") from error
+        raise OSError(f"Cannot make the folder {folder}: {error.strerror}.") from error
 
 
 def delete(path: Path) -> None:
@@ -72,7 +72,7 @@ def delete(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             path.unlink()
 
 
@@ -93,19 +93,14 @@ def _put_where_nothing_is(temporary: Path, path: Path) -> None:
             path.touch(exist_ok=False)  # from here on the name is this job's
             temporary.replace(path)
     except OSError as error:
-        if os.path.lexists(path):
-            raise FileExistsError(
-                f"{path} exists: another job has written it meanwhile."
-            ) from error
-        raise
+        if not os.path.lexists(path):
+            raise
+        message = f"{path} exists: another job has written it meanwhile."
+        raise FileExistsError(message) from error
 
 
 def _old(path: Path) -> Path:
     return path.with_name(f".{path.name}.old")
-
-
-def _is_ours(error: OSError, folder: Path | None) -> bool:
-    return None in (folder, error.filename) or str(folder) in str(error.filename)
 
 
 def _sync(path: Path) -> None:

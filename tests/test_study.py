@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from study_ablations import ABLATION_RUNS, ABLATIONS
 from study_runs import STUDY
-from study_training import best_before, with_options
+from study_training import with_options
 
 from keras_wsol import models
 
@@ -135,11 +135,3 @@ def test_options_come_on_top_of_the_rows_and_weights_stay():
     assert shares[0] != shares[1]
     for before, after in zip(model.get_weights(), copy.get_weights(), strict=True):
         np.testing.assert_array_equal(after, before)
-
-
-def test_the_best_epoch_before_a_restart_is_the_one_to_beat(tmp_path):
-    log = tmp_path / "log.csv"
-    assert best_before(log, 0) is None
-    log.write_text("epoch,val_top1_loc\n0,0.2\n1,NA\n2,0.5\n3,0.9\n")
-    assert best_before(log, 0) is None
-    assert best_before(log, 3) == 0.5

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-from study_results import read_rows
 from study_runs import Run
 
 from keras_wsol import data, evaluation, models, training
@@ -131,7 +130,8 @@ def fit(
     """
     checkpoint = training.Checkpoint(folder / "checkpoint.npz", every_seconds=600)
     done = checkpoint.restore(model)
-    train, log = splits["train-weaksup"], folder / "log.csv"
+    log = training.EpochLog(folder / "log.csv", done)
+    train = splits["train-weaksup"]
     steps = train.steps_per_epoch(BATCH_SIZE)
     look = evaluation.LocalizationEvaluation(
         splits["train-fullsup"], every=EVERY, num_thresholds=100
@@ -141,7 +141,7 @@ def fit(
         monitor="val_top1_loc",
         mode="max",
         save_best_only=True,
-        initial_value_threshold=best_before(log, done),
+        initial_value_threshold=log.best("val_top1_loc"),
     )
     model.fit(
         training_batches(train, run, done.start_step(steps)),
@@ -152,19 +152,12 @@ def fit(
             keras.callbacks.TerminateOnNaN(raise_error=True),
             look,
             keep,
-            training.EpochLog(log, done),
+            log,
             checkpoint,
         ],
         shuffle=False,  # the batches are shuffled already
         verbose=2,
     )
-
-
-def best_before(log: Path, epochs_done: int) -> float | None:
-    """Returns the best Top-1 Loc in the log of the epochs that are done."""
-    rows = read_rows(log)[:epochs_done]
-    found = [row["val_top1_loc"] for row in rows]
-    return max((float(value) for value in found if value != "NA"), default=None)
 
 
 def training_batches(train: data.ImageDataset, run: Run, start_step: int) -> Any:

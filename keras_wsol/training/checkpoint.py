@@ -1,12 +1,13 @@
 """A checkpoint from which training resumes; Keras' has epochs alone, not atomic."""
 
-# keras.callbacks.BackupAndRestore goes on at the beginning of an epoch, writes weights
-# and epoch in two files, takes any model whose shapes fit, and deletes them at the end.
+# keras.callbacks.BackupAndRestore writes weights and epoch in two files, takes any
+# model whose shapes fit, and deletes the files at the end.
 
 import re
 import shutil
 import time
 import warnings
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +33,11 @@ class Progress(int):
 
     def start_step(self, steps_per_epoch: int) -> int:
         """Returns how many steps are done in all: where the batches go on."""
-        steps_per_epoch = check_integer("steps_per_epoch", steps_per_epoch)
-        if self.steps and self.steps >= steps_per_epoch:
-            raise ValueError(
-                f"{self.steps} steps of the epoch are done; `steps_per_epoch` must be "
-                f"larger. Received: steps_per_epoch={steps_per_epoch}. Was the run "
-                "begun with another batch size, or with other images?"
-            )
-        return self * steps_per_epoch + self.steps
+        expected = f"an integer > {self.steps}, the steps of the epoch that are done"
+        steps = check_integer(
+            "steps_per_epoch", steps_per_epoch, self.steps + 1, expected=expected
+        )
+        return self * steps + self.steps
 
     def __bool__(self) -> bool:
         return (int(self), self.steps) != (0, 0)
@@ -57,33 +55,25 @@ class Checkpoint(keras.callbacks.Callback):
     epochs and steps. It is replaced whole, and never by a state with a NaN or infinite
     loss or weight. A resumed run ends with the same weights, to the bit, as one that
     was never interrupted, if its batches go on where the other's were (see Example).
+    A begun epoch is finished, with the metrics of the rest of it.
 
-    A run that resumes within an epoch does the rest of it, whose metrics are those of
-    the rest. The batches must be repeated, and `fit` be given `steps_per_epoch`. Put
-    loggers before this callback, and what ends training (`EarlyStopping`) after it.
-
-    A folder that cannot be written, or a full disk, is an error before the first step.
-    A save that fails later is a warning. One process may write to a path.
+    Put loggers before this callback, and what ends training (`EarlyStopping`) after it.
+    What cannot be written is an `OSError` before the first step, later a warning. One
+    process may write to a path.
 
     Args:
         path: Path of the checkpoint, `.npz`. Its folder is made.
         every_steps: Integer. Steps of an epoch between two saves. Default `None`: after
-            epochs only.
-        every_seconds: Float. Seconds of training between two saves within an epoch.
-            Default `None`.
-
-    Raises:
-        ValueError: The path does not end in `.npz`, or a number is out of range.
-        OSError: The folder cannot be made.
+            epochs only. Else `fit` needs `steps_per_epoch`.
+        every_seconds: Float. Seconds between two saves within an epoch. Default `None`.
 
     Example:
         steps = train.steps_per_epoch(32)
         checkpoint = Checkpoint("runs/birds/checkpoint.npz", every_seconds=600)
         done = checkpoint.restore(model)  # after compile; nothing without a file
+        start = done.start_step(steps)
         model.fit(
-            train.batches(
-                32, training=True, start_step=done.start_step(steps)
-            ).repeat(),
+            train.batches(32, training=True, start_step=start).repeat(),
             steps_per_epoch=steps,
             epochs=12, initial_epoch=done, callbacks=[checkpoint],
         )
@@ -106,7 +96,7 @@ class Checkpoint(keras.callbacks.Callback):
             check_number("every_seconds", every_seconds, high=None)
         self.every_steps, self.every_seconds = every_steps, every_seconds
         files.make_folder(self.path.parent)
-        self._resumed: Progress | None = None  # what `fit` has to go on from
+        self._resumed = Progress()  # what `fit` has to go on from
         self._steps_per_epoch = 0  # of the run that was restored
         self._epoch = self._steps_before = self._saved_step = 0
         self._saved_at = 0.0
@@ -116,22 +106,18 @@ class Checkpoint(keras.callbacks.Callback):
     def async_safe(self) -> bool:
         """Whether Keras may go on training while this callback runs."""
         within = (self.every_steps, self.every_seconds) != (None, None)
-        return not within and not (self._resumed and self._resumed.steps)
+        return not within and not self._resumed.steps
 
     def restore(self, model: keras.Model) -> Progress:
-        """Puts the saved state into a compiled model.
-
-        Args:
-            model: The model, built like the saved one and compiled.
+        """Puts the saved state into a compiled model, built like the saved one.
 
         Returns:
-            How much is done, an integer: whole epochs, 0 without a file. Its `steps`
+            An integer, the whole epochs that are done, 0 without a file. Its `steps`
             are those of the next epoch, its `start_step(steps_per_epoch)` is where
             `ImageDataset.batches` goes on.
 
         Raises:
-            ValueError: The model is not compiled, or the file is of another model or
-                optimizer.
+            ValueError: The model is not compiled, or the file is of another one.
         """
         if not self.path.is_file():
             return Progress()
@@ -139,33 +125,22 @@ class Checkpoint(keras.callbacks.Callback):
         with np.load(self.path) as saved:
             arrays = [saved[str(index)] for index in range(len(saved["names"]))]
             names = saved["names"].tolist()
-            progress = Progress(int(saved["epochs_done"]), int(saved["steps_done"]))
-            self._steps_per_epoch = int(saved["steps_per_epoch"])
-        self._check_same(names, arrays, model, variables)
+            epochs, steps, self._steps_per_epoch = saved["progress"].tolist()
+        for found, own in zip_longest(names, _names(model), fillvalue="nothing"):
+            if found != own:
+                raise ValueError(
+                    f"The checkpoint {self.path} is of another model or optimizer: it "
+                    f"has {found} where this one has {own}. Train into another folder, "
+                    "or delete it."
+                )
         with scope_of(model):
             for variable, array in zip(variables, arrays, strict=True):
                 # NumPy reads bfloat16 back as two bytes without a type.
                 raw = array.dtype.kind == "V"
                 variable.assign(array.view(variable.dtype) if raw else array)
         refresh_normalizations(model)
-        self._resumed = progress
-        return progress
-
-    def _check_same(
-        self, names: list, arrays: list, model: keras.Model, variables: list
-    ) -> None:
-        other = f"The checkpoint {self.path} is of another model or optimizer: it has "
-        way_out = "Train into another folder, or delete it."
-        if [array.shape for array in arrays] != [tuple(v.shape) for v in variables]:
-            raise ValueError(
-                f"{other}{len(arrays)} variables, this one {len(variables)}, or their "
-                f"shapes differ. {way_out}"
-            )
-        for saved, own in zip(names, _names(model, variables), strict=True):
-            if saved != own:
-                raise ValueError(
-                    f"{other}{saved!r} where this one has {own!r}. {way_out}"
-                )
+        self._resumed = Progress(epochs, steps)
+        return self._resumed
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Checks what can go wrong before the first step."""
@@ -180,7 +155,7 @@ class Checkpoint(keras.callbacks.Callback):
         if free < needed:
             raise OSError(
                 f"The disk is too full to keep {self.path}: {needed:,} bytes are "
-                f"needed, {free:,} are free. Make room, or choose another folder."
+                f"needed, {free:,} are free."
             )
         with files.replaced(self.path) as trial:  # a quota or a permission may say no
             np.savez(trial, **contents)
@@ -189,15 +164,13 @@ class Checkpoint(keras.callbacks.Callback):
     def _check_steps(self, steps: int | None, at_once: int) -> None:
         if steps is None:
             raise ValueError(
-                "To save or to go on within an epoch, its number of steps must be "
-                "known: give `fit` its `steps_per_epoch`."
+                "To save or go on within an epoch, give `fit` its `steps_per_epoch`."
             )
-        done = self._resumed.steps if self._resumed else 0
+        done = self._resumed.steps
         if done and steps != self._steps_per_epoch:
             raise ValueError(
                 f"The checkpoint {self.path} is of an epoch of "
-                f"{self._steps_per_epoch} steps. Received: steps_per_epoch={steps}. "
-                "Was the run begun with another batch size, or with other images?"
+                f"{self._steps_per_epoch} steps. Received: steps_per_epoch={steps}."
             )
         if (steps - done) % at_once:
             raise ValueError(
@@ -206,7 +179,7 @@ class Checkpoint(keras.callbacks.Callback):
             )
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        resumed, self._resumed = self._resumed or Progress(), None
+        resumed, self._resumed = self._resumed, Progress()
         if resumed.steps and epoch != resumed:
             raise ValueError(
                 f"The restored state is of epoch {resumed}, which must be the "
@@ -235,16 +208,13 @@ class Checkpoint(keras.callbacks.Callback):
         return every is not None and done // every > self._saved_step // every
 
     def on_test_begin(self, logs: Any = None) -> None:
-        self._go_on()
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self._go_on()
-        self._save(epoch + 1, 0, logs)
-
-    def _go_on(self) -> None:
         """Takes back what ended the epoch early, once it has."""
         if self._ends_epoch:
             self.model.stop_training = self._ends_epoch = False
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.on_test_begin()  # which came already if there is validation
+        self._save(epoch + 1, 0, logs)
 
     def _save(self, epochs: int, steps: int, logs: Any) -> None:
         """Saves, or warns that it did not."""
@@ -267,15 +237,13 @@ class Checkpoint(keras.callbacks.Callback):
 
     def _contents(self, epochs: int, steps: int) -> dict[str, np.ndarray]:
         average_replicas(self.model)  # the file holds what the first replica has
-        variables = _state(self.model)
-        tensors = [keras.ops.convert_to_tensor(variable) for variable in variables]
+        tensors = [keras.ops.convert_to_tensor(each) for each in _state(self.model)]
         arrays = [np.array(keras.ops.convert_to_numpy(tensor)) for tensor in tensors]
+        steps_per_epoch = (self.params or {}).get("steps") or 0
         return {
             **{str(index): array for index, array in enumerate(arrays)},
-            "names": np.array(_names(self.model, variables)),
-            "epochs_done": np.array(epochs),
-            "steps_done": np.array(steps),
-            "steps_per_epoch": np.array((self.params or {}).get("steps") or 0),
+            "names": np.array(_names(self.model)),
+            "progress": np.array([epochs, steps, steps_per_epoch]),
         }
 
 
@@ -283,9 +251,7 @@ def _state(model: keras.Model) -> list[Any]:
     """All variables that training changes, but for the metrics'."""
     optimizer = getattr(model, "optimizer", None)
     if optimizer is None:
-        raise ValueError(
-            "A checkpoint holds the optimizer, too: compile the model before `restore`."
-        )
+        raise ValueError("The model must be compiled: its optimizer is saved, too.")
     if not optimizer.built:
         with scope_of(model):
             optimizer.build(model.trainable_variables)
@@ -294,19 +260,19 @@ def _state(model: keras.Model) -> list[Any]:
     return [*state, *optimizer.variables]
 
 
-def _names(model: keras.Model, variables: list[Any]) -> list[str]:
-    """Names of variables, without the numbers that Keras counts up in a process."""
+def _names(model: keras.Model) -> list[str]:
+    """Names and shapes of the state, without the numbers that Keras counts up."""
     layers = {model.name: "model", **stable_names(model)}
     optimizer = type(model.optimizer).__name__
     slots = {id(variable) for variable in model.optimizer.variables}
     names = []
-    for variable in variables:
+    for variable in _state(model):
         *parts, last = variable.path.split("/")
         if id(variable) in slots:  # in the order of the weights, whose names they hold
-            names.append(f"{optimizer}/{re.sub(r'_[0-9]+(?=_|$)', '', last)}")
+            parts, last = [optimizer], re.sub(r"_[0-9]+(?=_|$)", "", last)
         else:
             parts = [layers.get(part, _SEEDS.sub("", part)) for part in parts]
-            names.append("/".join([*parts, last]))
+        names.append(f"{'/'.join([*parts, last])} {tuple(variable.shape)}")
     return names
 
 

@@ -1,4 +1,4 @@
-"""Mean of the replicas' statistics; `synchronized=True` costs an exchange a layer."""
+"""Training on several devices: the mean of their statistics, and what cannot work."""
 
 # BatchNormalization(synchronized=True) exchanges moments at every layer and step, and
 # keras.applications builds pretrained backbones without it.
@@ -16,12 +16,9 @@ from keras_wsol.models.classifier import check_devices
 class AverageReplicas(keras.callbacks.Callback):
     """Gives the replicas of a `tf.distribute.MirroredStrategy` the same statistics.
 
-    Each replica updates its own moving averages of batch normalization from its share
-    of the batch. This callback replaces them by their mean before each validation and
-    at the end of each epoch. Training does not read them, and a mean of moving averages
-    is the moving average of the means, so the result is that of averaging after each
-    step. It does nothing on one device, and where batch normalization is frozen or
-    made with `synchronized=True`.
+    The moving averages of batch normalization differ, each of a share of the batches.
+    Before each validation and at the end of each epoch they become their mean, which
+    is what averaging after each step gives. On one device nothing is done.
 
     Put it before the callbacks that save or measure the model.
 
@@ -47,10 +44,9 @@ class AverageReplicas(keras.callbacks.Callback):
 
 def average_replicas(model: keras.Model) -> int:
     """Averages what differs between replicas; returns how many variables did."""
-    strategy = _strategy(model)
+    strategy, changed = _strategy(model), 0
     if strategy is None or strategy.num_replicas_in_sync == 1:
         return 0
-    changed = 0
     for variable in model.non_trainable_variables:
         copies = strategy.experimental_local_results(variable.value)
         arrays = [np.asarray(copy) for copy in copies]
@@ -68,23 +64,22 @@ def check_fit(model: keras.Model) -> None:
     replicas = 1 if strategy is None else strategy.num_replicas_in_sync
     if replicas > 1 and model.jit_compile:
         raise ValueError(
-            "`jit_compile=True` does not work on more than one replica: an XLA program "
-            "cannot use variables of two devices. Compile the model with "
-            f"`jit_compile=False`. Received: {replicas} replicas."
+            "`jit_compile=True` does not work on more than one replica: compile the "
+            f"model with `jit_compile=False`. Received: {replicas} replicas."
         )
-    if keras.backend.backend() == "torch":
-        _check_torch(sys.modules["torch"].distributed)
-
-
-def _check_torch(distributed: Any) -> None:
-    begun = distributed.is_available() and distributed.is_initialized()
-    if begun and distributed.get_world_size() > 1:
+    processes = _torch_processes() if keras.backend.backend() == "torch" else 1
+    if processes > 1:
         raise ValueError(
             "`fit` does not exchange gradients between the processes of "
-            f"`torch.distributed`: each of the {distributed.get_world_size()} would "
-            "train another model. Write the loop with `DistributedDataParallel`, or "
-            "use the JAX backend with `keras.distribution.DataParallel`."
+            f"`torch.distributed`: each of the {processes} would train another model. "
+            "Write the loop with `DistributedDataParallel`, or use the JAX backend."
         )
+
+
+def _torch_processes() -> int:
+    distributed = sys.modules["torch"].distributed
+    begun = distributed.is_available() and distributed.is_initialized()
+    return distributed.get_world_size() if begun else 1
 
 
 def scope_of(model: keras.Model) -> Any:

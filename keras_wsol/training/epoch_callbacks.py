@@ -17,13 +17,12 @@ from keras_wsol.models import drop_shares, inserted_layers
 class EpochLog(keras.callbacks.CSVLogger):
     """Writes the logs of each epoch to a CSV file, one row each after any restart.
 
-    As training begins, rows of epochs that are to come, and half a row, are taken out.
     Put it before the `Checkpoint`, so that no epoch is done without its row.
 
     Args:
         path: Path of the file. Its folder exists.
-        epochs_done: Integer. Whole epochs that are done, as `Checkpoint.restore`
-            returns them. Default 0: the file is written anew.
+        epochs_done: Integer. Whole epochs that are done, whose rows stay: what
+            `Checkpoint.restore` returns. Default 0.
 
     Example:
         done = checkpoint.restore(model)
@@ -34,56 +33,35 @@ class EpochLog(keras.callbacks.CSVLogger):
         super().__init__(path, append=True)
         self.epochs_done = epochs_done
 
+    def best(self, name: str) -> float | None:
+        """Returns the highest value of an entry in the epochs that are done."""
+        rows = csv.DictReader(self._kept())
+        values = [(row.get(name) or "NA").replace("NA", "nan") for row in rows]
+        return max(filter(math.isfinite, map(float, values)), default=None)
+
     def on_train_begin(self, logs: Any = None) -> None:
-        path = Path(self.filename)
-        if path.is_file():
-            kept = _rows_before(path, self.epochs_done)
-            with files.replaced(path) as temporary:
+        if Path(self.filename).is_file():
+            kept = "".join(self._kept())
+            with files.replaced(self.filename) as temporary:
                 temporary.write_text(kept, newline="")
         super().on_train_begin(logs)
 
-
-def _rows_before(path: Path, epoch: int) -> str:
-    """The header and the whole rows of the epochs before one."""
-    with path.open(newline="") as file:
-        lines = file.readlines()
-    kept = [
-        line
-        for line, row in zip(lines[1:], csv.DictReader(lines), strict=False)
-        if line.endswith("\n") and int(row["epoch"]) < epoch
-    ]
-    return "".join([lines[0], *kept]) if kept else ""
-
-
-def keep_best(
-    path: str | Path, log: str | Path, epochs_done: int = 0
-) -> keras.callbacks.ModelCheckpoint:
-    """Returns a `ModelCheckpoint` of the best `val_accuracy` that survives restarts.
-
-    The file is replaced whole. `fit` needs `validation_data`.
-
-    Args:
-        path: Path of the model, `.keras`.
-        log: Path of the run's `EpochLog`; it need not be there.
-        epochs_done: Integer. Epochs of the log that are done, the best of which is to
-            be beaten. Default 0.
-
-    Returns:
-        The callback.
-
-    Example:
-        best = keep_best("runs/birds/best.keras", "runs/birds/log.csv", done)
-    """
-    return _ReplaceWhole(
-        path,
-        monitor="val_accuracy",
-        mode="max",
-        save_best_only=True,
-        initial_value_threshold=_best_accuracy(Path(log), int(epochs_done)),
-    )
+    def _kept(self) -> list[str]:
+        """The header and the whole rows of the epochs that are done, if any."""
+        path = Path(self.filename)
+        if not path.is_file():
+            return []
+        with path.open(newline="") as file:
+            lines = file.readlines()
+        kept = [
+            line
+            for line, row in zip(lines[1:], csv.DictReader(lines), strict=False)
+            if line.endswith("\n") and int(row["epoch"]) < self.epochs_done
+        ]
+        return [lines[0], *kept] if kept else []
 
 
-class _ReplaceWhole(keras.callbacks.ModelCheckpoint):
+class WholeCheckpoint(keras.callbacks.ModelCheckpoint):
     """Has Keras write to another path, which takes the place of the file."""
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
@@ -96,26 +74,14 @@ class _ReplaceWhole(keras.callbacks.ModelCheckpoint):
                 self.filepath = path
 
 
-def _best_accuracy(log: Path, epochs: int) -> float | None:
-    if not (epochs and log.is_file()):
-        return None
-    rows = csv.DictReader(_rows_before(log, epochs).splitlines())
-    given = [row.get("val_accuracy") for row in rows]
-    found = [float(value) for value in given if value not in (None, "", "NA")]
-    return max(filter(math.isfinite, found), default=None)
-
-
 class LogDropShares(keras.callbacks.Callback):
     """Adds to the logs of each epoch what the inserted layers drop of fixed images.
 
-    The logs get `"{layer}/cells_dropped"` and `"{layer}/channels_dropped"`, in [0, 1],
-    by one forward pass. Put it before the callbacks that write the logs.
+    The logs get `"{layer}/cells_dropped"` and `"{layer}/channels_dropped"`, in [0, 1].
+    Put it before the callbacks that write the logs.
 
     Args:
         images: `(B, H, W, 3)` in [0, 255], as for `models.drop_shares`; 32 will do.
-
-    Raises:
-        ValueError: Training begins, and the model has no such layer.
 
     Example:
         model.fit(train, callbacks=[LogDropShares(images), CSVLogger("log.csv")])
@@ -129,7 +95,7 @@ class LogDropShares(keras.callbacks.Callback):
         if not any(hasattr(x, "drop_shares") for x in inserted_layers(self.model)):
             raise ValueError(
                 f"`{self.model.name}` has no layer that says what it drops, such as "
-                "ADL or DGDM. Layers inside a model that is a layer are not seen."
+                "ADL, outside of nested models."
             )
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

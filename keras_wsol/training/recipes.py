@@ -14,7 +14,7 @@ from keras_wsol.data import ImageDataset
 from keras_wsol.data.images import check_view
 from keras_wsol.models import build_classifier
 from keras_wsol.training.checkpoint import Checkpoint, Progress
-from keras_wsol.training.epoch_callbacks import EpochLog, keep_best
+from keras_wsol.training.epoch_callbacks import EpochLog, WholeCheckpoint
 from keras_wsol.training.sgd import (
     KERNELS,
     SCHEDULES,
@@ -23,8 +23,6 @@ from keras_wsol.training.sgd import (
     patterns_that_fit,
 )
 
-KEEP = ("last", "lowest_error")
-SAVE_EVERY = 600.0  # seconds that an interruption costs at most
 # What `Recipe.__str__` says apart from the values.
 _DESCRIPTION = ("name", "target", "target_source", "notes", "lacks")
 
@@ -37,13 +35,9 @@ class Recipe:
 
     Attributes:
         name: Key in `training.RECIPES`.
-        dataset: Data set that it was made for.
-        num_classes: Classes of that data set.
-        backbone: Row of `models.BACKBONES`.
-        method: Row of `models.METHODS`, with the presets of the backbone's row.
-        drop_after: Places of the method's layers; `None` for those of the row.
-        backbone_options: Options of the backbone.
-        weights: What training starts from, as in `models.build_classifier`.
+        dataset, num_classes: What it was made for.
+        backbone, method, drop_after, backbone_options, weights: As in
+            `models.build_classifier`, with the presets of the backbone's row.
         image_size: Height and width of the images.
         view: `"whole"` or `"center_crop"`, in evaluation. Training takes a random crop
             of 224/256 of each side, and flips half of the images.
@@ -51,21 +45,15 @@ class Recipe:
         epochs: Number of epochs, as the source counts them.
         images_per_epoch: Images in such an epoch; `None` for each image once.
         rate: First learning rate.
-        schedule: As in `training.learning_rate`.
-        drop_epochs: Epochs after which the rate drops to a tenth.
-        momentum: As `nesterov`, `rate_free_velocity`, `l2_decay`, `l2_weights` and
-            `multipliers`: argument of `LayerwiseSGD`.
+        schedule, drop_epochs: As in `training.learning_rate`.
+        momentum, nesterov, rate_free_velocity, l2_decay, l2_weights, multipliers: As in
+            `LayerwiseSGD`.
         keep: Model that is evaluated: the `"last"`, or the one with the
             `"lowest_error"` in Top-1 classification on the validation images.
-        target: Measure to the published figure in per cent.
-        target_source: Table and column that it stands in.
+        target, target_source: Published figures in per cent, and their table.
         notes: Attribute to where its value comes from, after a mark: `[paper]`,
             `[code]` (released by its authors), or `[ours]`, with the reason.
         lacks: What the source does and this package does not.
-
-    Raises:
-        TypeError: A number has another type than it must have.
-        ValueError: A number is out of range, or a choice unknown.
 
     Example:
         recipe = RECIPES["adl-vgg16-cub"]
@@ -121,33 +109,19 @@ class Recipe:
             check_integer("images_per_epoch", self.images_per_epoch, self.batch_size)
         check_number("rate", self.rate, high=None)
         check_choice("schedule", self.schedule, SCHEDULES)
-        check_choice("keep", self.keep, KEEP)
+        check_choice("keep", self.keep, ("last", "lowest_error"))
         check_view(self.view)
 
     def steps_per_epoch(self, num_images: int) -> int:
-        """Returns the number of full batches in an epoch.
-
-        Args:
-            num_images: Integer. Size of the training split.
-
-        Raises:
-            ValueError: There are fewer images than a batch has.
-
-        Example:
-        >>> from keras_wsol.training import RECIPES
-        >>> RECIPES["adl-resnet50_se-cub"].steps_per_epoch(5994)
-        1000
-        """
+        """Returns the number of full batches in an epoch, of a number of images."""
         num_images = check_integer("num_images", num_images, self.batch_size)
         return (self.images_per_epoch or num_images) // self.batch_size
 
     def build(self, **changes: Any) -> keras.Model:
-        """Builds the classifier; not compiled.
+        """Builds the classifier, not compiled.
 
-        Args:
-            **changes: Arguments of `models.build_classifier` in place of the recipe's
-                (`method=ADL(0.5)`), or besides them (`class_names`, which give the
-                number of classes, too).
+        `changes` are arguments of `models.build_classifier` in place of the recipe's or
+        besides them. `class_names` give the number of classes, too.
         """
         names = changes.get("class_names")
         arguments = {
@@ -159,7 +133,7 @@ class Recipe:
             "drop_after": self.drop_after,
             "backbone_options": dict(self.backbone_options),
         }
-        return build_classifier(**{**arguments, **changes})
+        return build_classifier(**(arguments | changes))
 
     def optimizer(self, num_images: int) -> LayerwiseSGD:
         """Makes the optimizer, with its schedule for a number of training images."""
@@ -183,11 +157,8 @@ class Recipe:
     def compile(self, model: keras.Model, num_images: int, **options: Any) -> None:
         """Compiles a classifier with optimizer, loss and accuracy.
 
-        Args:
-            model: The classifier. Multipliers that fit only its frozen layers are
-                left out.
-            num_images: Integer. Size of the training split.
-            **options: Further arguments of `keras.Model.compile`.
+        Multipliers that fit only frozen layers are left out. `options` are further
+        arguments of `keras.Model.compile`.
         """
         optimizer = self.optimizer(num_images)
         trained = patterns_that_fit(self.multipliers, model.trainable_variables)
@@ -202,20 +173,11 @@ class Recipe:
         )
 
     def batches(
-        self,
-        dataset: ImageDataset,
-        *,
-        seed: int = 0,
-        epochs_done: int = 0,
-        **options: Any,
+        self, dataset: ImageDataset, *, seed: int = 0, epochs_done: int = 0
     ) -> Any:
         """Makes the batches to train on, repeated: an epoch need not be a pass.
 
-        Args:
-            dataset: Training split, an `ImageDataset`.
-            seed: Integer. Fixes order and augmentation. Default 0.
-            epochs_done: What `resume` returned, or whole epochs. Default 0.
-            **options: Further arguments of `ImageDataset.batches`.
+        `seed` fixes order and augmentation. `epochs_done` is what `resume` returned.
         """
         steps = getattr(epochs_done, "steps", 0)
         done = Progress(check_integer("epochs_done", epochs_done, 0), steps)
@@ -225,7 +187,6 @@ class Recipe:
             seed=seed,
             start_step=done.start_step(self.steps_per_epoch(len(dataset))),
             image_size=tuple(self.image_size),
-            **options,
         ).repeat()
 
     def evaluation_options(self) -> dict[str, Any]:
@@ -236,31 +197,28 @@ class Recipe:
     def resume(
         self, model: keras.Model, folder: str | Path
     ) -> tuple[Progress, list[keras.callbacks.Callback]]:
-        """Goes on from what lies in the folder of a run, and makes its callbacks.
-
-        They stop at a NaN loss, keep `best.keras` if the recipe keeps the model with
-        the lowest error (`fit` then needs `validation_data`), write `log.csv`, and save
-        `checkpoint.npz`.
-
-        Args:
-            model: The compiled model.
-            folder: Folder of the run. It is made.
+        """Goes on from the folder of a run, which is made, with a compiled model.
 
         Returns:
-            How much is done (see `Checkpoint.restore`), and the callbacks.
-
-        Raises:
-            ValueError: The folder holds a run of another model.
+            How much is done (see `Checkpoint.restore`), and callbacks that stop at a
+            NaN loss, write `log.csv`, save `checkpoint.npz`, and keep `best.keras` if
+            `keep` is `"lowest_error"`; `fit` then needs `validation_data`.
         """
         folder = Path(folder)
-        checkpoint = Checkpoint(folder / "checkpoint.npz", every_seconds=SAVE_EVERY)
+        checkpoint = Checkpoint(folder / "checkpoint.npz", every_seconds=600)
         done = checkpoint.restore(model)
-        log = folder / "log.csv"
-        callbacks = [keras.callbacks.TerminateOnNaN(raise_error=True)]
-        if self.keep == "lowest_error":
-            callbacks.append(keep_best(folder / "best.keras", log, done))
+        log = EpochLog(folder / "log.csv", done)
+        best = WholeCheckpoint(
+            folder / "best.keras",
+            monitor="val_accuracy",
+            mode="max",
+            save_best_only=True,
+            initial_value_threshold=log.best("val_accuracy"),
+        )
+        kept = [best] if self.keep == "lowest_error" else []
         # Last the checkpoint, which says that all before it is done.
-        return done, [*callbacks, EpochLog(log, done), checkpoint]
+        stop = keras.callbacks.TerminateOnNaN(raise_error=True)
+        return done, [stop, *kept, log, checkpoint]
 
     def to_json(self) -> str:
         """Returns the recipe as JSON."""
@@ -272,19 +230,14 @@ class Recipe:
 
     @classmethod
     def from_json(cls, text: str) -> "Recipe":
-        """Makes the recipe that `to_json` wrote.
-
-        Raises:
-            ValueError: An entry is unknown or missing, or `text` is no JSON object.
-        """
+        """Makes the recipe that `to_json` wrote."""
         values = json.loads(text)
         known = {entry.name for entry in fields(cls)}
         given = set(values) if isinstance(values, dict) else set()
         if given != known:
             raise ValueError(
-                "`text` must be a JSON object with an entry for each attribute of "
-                f"Recipe. Unknown: {sorted(given - known)}. Missing: "
-                f"{sorted(known - given)}."
+                "`text` must be a JSON object of the attributes of Recipe. Unknown: "
+                f"{sorted(given - known)}. Missing: {sorted(known - given)}."
             )
         return cls(**values)
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from itertools import pairwise
 from typing import Any
 
 import keras
@@ -24,21 +23,16 @@ def learning_rate(
     """Makes a schedule that counts in epochs.
 
     Args:
-        schedule: String. `"cosine"`: from `base` to 0 over all epochs. `"step"`: a
-            tenth at each of `drop_epochs`. `"constant"`.
+        schedule: `"cosine"`: from `base` to 0 over all epochs. `"step"`: a tenth at
+            each of `drop_epochs`. `"constant"`.
         base: Float >= 0. First rate.
         epochs: Integer. Length of the training.
         steps_per_epoch: Integer. Batches in an epoch.
-        drop_epochs: Integers that rise. Epochs after which `"step"` drops. Those past
-            the end never come. Default 30, 60, 90 [ADL's code has a fourth at 100].
+        drop_epochs: Integers that rise. Epochs after which `"step"` drops. Default 30,
+            60, 90 [ADL's code has a fourth at 100].
 
     Returns:
         A float, or a schedule of `keras.optimizers.schedules`.
-
-    Raises:
-        TypeError: A number has another type.
-        ValueError: `schedule` is unknown, a number is out of range, or `drop_epochs`
-            do not rise.
 
     Example:
     >>> rate = learning_rate("step", 0.1, epochs=4, steps_per_epoch=10,
@@ -50,26 +44,18 @@ def learning_rate(
     base = check_number("base", base, high=None)
     epochs = check_integer("epochs", epochs)
     steps_per_epoch = check_integer("steps_per_epoch", steps_per_epoch)
-    drop_epochs = _checked_drops(drop_epochs)
+    drops = [check_integer("drop_epochs", epoch) for epoch in drop_epochs]
+    if drops != sorted(set(drops)):
+        raise ValueError(f"`drop_epochs` must rise. Received: {drop_epochs=}.")
     if schedule == "constant":
         return base
     if schedule == "cosine":
         return keras.optimizers.schedules.CosineDecay(base, epochs * steps_per_epoch)
     # Keras' boundaries are the last steps of the old rate.
     return keras.optimizers.schedules.PiecewiseConstantDecay(
-        [epoch * steps_per_epoch - 1 for epoch in drop_epochs],
-        [base * 0.1**drops for drops in range(len(drop_epochs) + 1)],
+        [epoch * steps_per_epoch - 1 for epoch in drops],
+        [base * 0.1**count for count in range(len(drops) + 1)],
     )
-
-
-def _checked_drops(given: Sequence[int]) -> list[int]:
-    drops = [check_integer("drop_epochs", epoch) for epoch in given]
-    if any(one >= other for one, other in pairwise(drops)):
-        raise ValueError(
-            "`drop_epochs` must rise. Received: "
-            f"drop_epochs={tuple(given)}. In order: {tuple(sorted(set(drops)))}."
-        )
-    return drops
 
 
 # What a layer multiplies its input by; not biases, `gamma` and `beta`.
@@ -80,22 +66,10 @@ KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")
 class LayerwiseSGD(keras.optimizers.SGD):
     """SGD with momentum that multiplies the gradients of chosen layers.
 
-    Pretrained layers want a lower rate than a new head. For SGD, multiplying gradients
-    is multiplying the rate [ADL's code], and works on every backend, under loss scaling
-    and with schedules. The order of a step is: decay (`l2_decay`), multiplier,
-    clipping, momentum.
-
-    With its defaults the rest is Keras' SGD, which differs in two ways from the
-    optimizers that the papers' code was written for:
-
-    - *Decay.* `weight_decay` of Keras shrinks every weight by `learning_rate *
-      weight_decay`, whatever its multiplier. A penalty in the loss, `l2_decay / 2 *
-      sum(w ** 2)`, adds `l2_decay * w` to the gradient, before multiplier and momentum.
-      That is `l2_decay`.
-    - *Velocity.* In Keras the rate is in the velocity, so that after a drop of the rate
-      the old velocity still moves the weights at the old rate for some ten steps.
-      TensorFlow 1 and PyTorch keep it out: `v = momentum * v + g`,
-      `w -= rate * (g + momentum * v)`. That is `rate_free_velocity`.
+    Pretrained layers want a lower rate than a new head [ADL's code]. A step is decay
+    (`l2_decay`), multiplier, clipping, momentum. By default the rest is Keras' SGD, and
+    two arguments make it that of TensorFlow 1 and PyTorch: `l2_decay`, a penalty that
+    the multiplier acts on, unlike on `weight_decay`; and `rate_free_velocity`.
 
     Args:
         learning_rate: Float, or a schedule of `keras.optimizers.schedules`.
@@ -104,27 +78,26 @@ class LayerwiseSGD(keras.optimizers.SGD):
         multipliers: Pattern of a layer's name to the factor of its gradients, such as
             `{"head_*": 10.0}`. The first pattern that fits counts; of nested layers,
             the innermost that fits. Layers that fit none have 1.
-        l2_decay: Float >= 0. Default 0 [ADL's code: 5e-4 for VGG, 1e-4 for ResNet].
+        l2_decay: Float >= 0. A loss of `l2_decay / 2 * sum(w ** 2)`. Default 0 [ADL's
+            code: 5e-4 for VGG, 1e-4 for ResNet].
         l2_weights: Names of the weights that decay; `None` for all [PyTorch's SGD].
             Default: kernels [ADL's code].
-        rate_free_velocity: Boolean. Default `False` [Keras].
+        rate_free_velocity: Boolean. Whether `v = momentum * v + g` and the rate is
+            applied to it, so that a drop of the rate acts at once. Default `False`
+            [Keras, where it is in `v`].
         **kwargs: Passed on to `keras.optimizers.SGD`.
 
     Raises:
-        TypeError: An argument is no number or no boolean.
-        ValueError: A multiplier or `l2_decay` is negative, or, when the optimizer is
-            built, a pattern fits no layer.
+        ValueError: As the optimizer is built: a pattern fits no trained layer.
 
     Example:
-    >>> inputs = keras.Input((2,))
-    >>> x = keras.layers.Dense(1, kernel_initializer="ones", name="body")(inputs)
-    >>> head = keras.layers.Dense(1, kernel_initializer="ones", name="head")
-    >>> model = keras.Model(inputs, head(x))
-    >>> optimizer = LayerwiseSGD(0.1, momentum=0.0, nesterov=False,
-    ...                          multipliers={"head": 5.0}, l2_decay=0.2)
-    >>> optimizer.apply([keras.ops.ones_like(w) for w in model.trainable_variables],
-    ...                 model.trainable_variables)
-    >>> [round(float(w.numpy().ravel()[0]), 3) for w in model.trainable_variables]
+    >>> names, ones = ("body", "head"), {"units": 1, "kernel_initializer": "ones"}
+    >>> layers = [keras.layers.Dense(name=name, **ones) for name in names]
+    >>> model = keras.Sequential([keras.Input((2,)), *layers])
+    >>> optimizer = LayerwiseSGD(0.1, 0.0, multipliers={"head": 5.0}, l2_decay=0.2)
+    >>> weights = model.trainable_variables
+    >>> optimizer.apply([keras.ops.ones_like(w) for w in weights], weights)
+    >>> [round(float(keras.ops.max(w)), 3) for w in weights]
     [0.88, -0.1, 0.4, -0.5]
     """
 
@@ -149,20 +122,18 @@ class LayerwiseSGD(keras.optimizers.SGD):
         self.l2_decay = float(check_number("l2_decay", l2_decay, high=None))
         if isinstance(l2_weights, str):
             raise TypeError(
-                "`l2_weights` must be a sequence of names or None. Received: "
-                f"l2_weights={l2_weights!r} (of type str)."
+                f"`l2_weights` must be a sequence or None. Received: {l2_weights=}."
             )
         self.l2_weights = None if l2_weights is None else list(l2_weights)
         self.rate_free_velocity = check_bool("rate_free_velocity", rate_free_velocity)
 
     def build(self, variables: list) -> None:
-        fitting = patterns_that_fit(self.multipliers, variables)
-        unused = [pattern for pattern in self.multipliers if pattern not in fitting]
+        unused = set(self.multipliers) - patterns_that_fit(self.multipliers, variables)
         if unused:
             layers = {name for variable in variables for name in _layers(variable.path)}
             raise ValueError(
-                f"`multipliers` has patterns that fit no trained layer: {unused}. The "
-                f"last trained layers are: {sorted(layers)[-8:]}."
+                "`multipliers` has patterns that fit no trained layer: "
+                f"{sorted(unused)}. The last trained layers are: {sorted(layers)[-8:]}."
             )
         super().build(variables)
 
@@ -173,29 +144,20 @@ class LayerwiseSGD(keras.optimizers.SGD):
                     return factor
         return 1.0
 
-    def _decays(self, path: str) -> bool:
-        names = self.l2_weights
-        return self.l2_decay > 0 and (names is None or path.split("/")[-1] in names)
-
     def apply(self, grads: list, trainable_variables: Any = None) -> None:
-        if trainable_variables is not None:
-            trainable_variables = list(trainable_variables)
-        # Without them they are those that the optimizer was built with.
-        variables = (
-            self._trainable_variables
-            if trainable_variables is None
-            else trainable_variables
-        )
+        if trainable_variables is None:
+            trainable_variables = self._trainable_variables
+        variables = list(trainable_variables)
         changed = [
             None if grad is None else self._decayed_and_multiplied(grad, variable)
             for grad, variable in zip(grads, variables, strict=True)
         ]
-        super().apply(changed, trainable_variables)
+        super().apply(changed, variables)
 
     def _decayed_and_multiplied(self, grad: Any, variable: Any) -> Any:
-        if self._decays(variable.path):
-            # As is done to the loss: Keras divides by this scale later, and sums over
-            # the replicas.
+        decaying, name = self.l2_weights, variable.path.split("/")[-1]
+        if self.l2_decay > 0 and (decaying is None or name in decaying):
+            # Scaled as the loss: Keras divides by this, and sums over the replicas.
             decay = self.l2_decay * (self.loss_scale_factor or 1.0) / _replicas()
             weights = ops.convert_to_tensor(variable)
             grad = ops.cast(grad, weights.dtype) + decay * weights
@@ -210,8 +172,9 @@ class LayerwiseSGD(keras.optimizers.SGD):
         momentum = ops.cast(self.momentum, variable.dtype)
         velocity = self.momentums[self._get_variable_index(variable)]
         self.assign(velocity, ops.add(ops.multiply(velocity, momentum), gradient))
-        step = ops.multiply(velocity, momentum) if self.nesterov else velocity
-        step = ops.add(step, gradient) if self.nesterov else step
+        step = velocity
+        if self.nesterov:
+            step = ops.add(ops.multiply(velocity, momentum), gradient)
         rate = ops.cast(learning_rate, variable.dtype)
         self.assign_sub(variable, ops.multiply(step, rate))
 
@@ -228,15 +191,11 @@ class LayerwiseSGD(keras.optimizers.SGD):
 def patterns_that_fit(patterns: Iterable[str], variables: Iterable[Any]) -> set[str]:
     """Returns those patterns that fit the layer of a variable."""
     layers = {name for variable in variables for name in _layers(variable.path)}
-    return {
-        pattern
-        for pattern in patterns
-        if any(fnmatchcase(layer, pattern) for layer in layers)
-    }
+    return {each for each in patterns if any(fnmatchcase(x, each) for x in layers)}
 
 
 def _replicas() -> int:
-    """How many replicas' gradients are summed: those of `tf.distribute`."""
+    """How many replicas' gradients are summed."""
     if keras.backend.backend() != "tensorflow":
         return 1
     import tensorflow as tf

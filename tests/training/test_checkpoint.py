@@ -199,7 +199,9 @@ def test_what_does_not_fit_is_refused_before_the_first_step(tmp_path):
         begin({"steps": None})
     with pytest.raises(ValueError, match=r"must divide the 2 steps .*execution=3"):
         begin({"steps": 4}, at_once=3)
-    with pytest.raises(ValueError, match=r"larger. Received: steps_per_epoch=2"):
+    with pytest.raises(
+        ValueError, match=r"> 2, the steps .* Received: steps_per_epoch=2"
+    ):
         begin({"steps": 4}).start_step(2)
 
 
@@ -359,7 +361,9 @@ def test_another_optimizer_is_refused(tmp_path, rng):
     checkpoint = save(randomize(make_model(), rng), tmp_path / "a.npz")
     other = make_model()
     other.compile(keras.optimizers.Adam(), "mse")
-    with pytest.raises(ValueError, match=r"it has \d+ variables, this one \d+"):
+    with pytest.raises(
+        ValueError, match=r"it has LayerwiseSGD/.* where this one has Adam/"
+    ):
         checkpoint.restore(other)
 
 
@@ -375,7 +379,7 @@ def test_a_nan_loss_does_not_replace_the_last_good_state(tmp_path, rng):
     with pytest.warns(RuntimeWarning, match="not saved: the loss is nan. .*an earlier"):
         checkpoint.on_epoch_end(1, {"loss": float("nan")})
     model.get_layer("head_dense").bias.assign(np.full(9, np.nan))
-    with pytest.warns(RuntimeWarning, match="head_dense/bias is not finite"):
+    with pytest.warns(RuntimeWarning, match=r"head_dense/bias \(9,\) is not finite"):
         checkpoint.on_epoch_end(1, {"loss": 1.0})
     assert checkpoint.restore(model) == 1
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
@@ -408,8 +412,14 @@ def test_numbers_that_keras_counts_up_do_not_matter(tmp_path, rng):
 @pytest.mark.parametrize(
     ("order", "message"),
     [
-        (("second", "first"), "it has 'first/kernel' where this one has 'second/ker"),
-        (("first", "third"), "it has 'second/kernel' where this one has 'third/ker"),
+        (
+            ("second", "first"),
+            r"it has first/kernel \(4, 4\) where this one has second/ker",
+        ),
+        (
+            ("first", "third"),
+            r"it has second/kernel \(4, 4\) where this one has third/ker",
+        ),
     ],
 )
 def test_same_shapes_under_other_names_are_refused(tmp_path, rng, order, message):
@@ -425,7 +435,7 @@ def test_same_shapes_under_other_names_are_refused(tmp_path, rng, order, message
 def test_numbered_layers_in_another_order_are_refused(tmp_path, rng):
     checkpoint = save(randomize(unnamed(("part_1", "part_2")), rng), tmp_path / "a.npz")
     with pytest.raises(
-        ValueError, match="'part_1/kernel' where this one has 'part_2/k"
+        ValueError, match=r"it has part_1/kernel .* where this one has part_2/k"
     ):
         checkpoint.restore(unnamed(("part_2", "part_1")))
 
@@ -433,5 +443,5 @@ def test_numbered_layers_in_another_order_are_refused(tmp_path, rng):
 def test_an_optimizer_with_the_same_shapes_is_refused(tmp_path, rng):
     checkpoint = save(randomize(unnamed(), rng), tmp_path / "a.npz")
     other = unnamed(optimizer=keras.optimizers.SGD(0.1, momentum=0.9))
-    with pytest.raises(ValueError, match=r"it has 'LayerwiseSGD/.*one has 'SGD/"):
+    with pytest.raises(ValueError, match=r"it has LayerwiseSGD/.*one has SGD/"):
         checkpoint.restore(other)

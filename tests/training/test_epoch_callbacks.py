@@ -9,10 +9,11 @@ import pytest
 
 from keras_wsol.models import drop_shares
 from keras_wsol.training import EpochLog, LogDropShares
-from keras_wsol.training.epoch_callbacks import keep_best
 from keras_wsol.training.checkpoint import Progress
+from keras_wsol.training.epoch_callbacks import WholeCheckpoint
 from tests.training.small_run import IMAGES, fit, make_model
 
+BEST = {"mode": "max", "save_best_only": True}
 SHOWN = IMAGES.images[:2].astype("float32")
 
 
@@ -25,7 +26,7 @@ def run(tmp_path_factory):
         model,
         2,
         LogDropShares(SHOWN),
-        keep_best(folder / "best.keras", folder / "log.csv"),
+        WholeCheckpoint(folder / "best.keras", "val_accuracy", **BEST),
         EpochLog(folder / "log.csv"),
         validation_data=IMAGES.batches(4, image_size=(14, 21)),
     ).history
@@ -107,22 +108,25 @@ def test_the_accuracy_to_beat_is_that_of_whole_epochs(tmp_path, log, done, best)
     # What a run leaves that is killed in its first epoch, or as it writes a row.
     text = f"{HEADER_OF_KERAS}{log}" if log else ""
     (tmp_path / "log.csv").write_text(text, newline="")
-    kept = keep_best(tmp_path / "best.keras", tmp_path / "log.csv", done)
-    assert kept.best == best
+    assert EpochLog(tmp_path / "log.csv", done).best("val_accuracy") == best
 
 
 def test_a_log_without_validation_has_no_accuracy_to_beat(tmp_path):
     (tmp_path / "log.csv").write_text(
         "accuracy,epoch,loss\r\n0.5,0,1.5\r\n", newline=""
     )
-    assert keep_best(tmp_path / "best.keras", tmp_path / "log.csv", 1).best is None
+    assert EpochLog(tmp_path / "log.csv", 1).best("val_accuracy") is None
+
+
+def test_without_a_log_there_is_no_accuracy_to_beat(tmp_path):
+    assert EpochLog(tmp_path / "log.csv", 1).best("val_accuracy") is None
 
 
 def test_the_kept_file_is_whole_at_any_time(tmp_path, monkeypatch):
     path = tmp_path / "best.keras"
     path.write_bytes(b"the last one")
     model = make_model()
-    best = keep_best(path, tmp_path / "log.csv")
+    best = WholeCheckpoint(path, "val_accuracy", **BEST)
     best.set_model(model)
     seen = []
 

@@ -26,7 +26,7 @@ def test_killed_ten_times_ends_as_never_killed(tmp_path):
         assert (begun, code) == (steps, -9)
         if (parts / CHECKPOINT).is_file():
             with np.load(parts / CHECKPOINT) as saved:
-                within.add(int(saved["steps_done"]))
+                within.add(int(saved["progress"][1]))
     begun, code = killed_run.killed(parts, EPOCHS, 99, 10**6, 0)
     assert code == 0
     assert 0 < begun < EPOCHS * killed_run.STEPS

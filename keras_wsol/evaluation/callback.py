@@ -6,11 +6,9 @@ import keras
 
 from keras_wsol.arguments import check_integer
 from keras_wsol.data.images import check_view
-from keras_wsol.evaluation.evaluate import check_classes, thresholds_of
-from keras_wsol.evaluation.measure import check_has_boxes, measure
-from keras_wsol.evaluation.report import Report
+from keras_wsol.evaluation.evaluate import check_classes, evaluate
 from keras_wsol.models import Localizer
-from keras_wsol.models.tune import check_not_test
+from keras_wsol.models.tune import check_has_boxes, check_not_test
 
 
 class LocalizationEvaluation(keras.callbacks.Callback):
@@ -23,29 +21,23 @@ class LocalizationEvaluation(keras.callbacks.Callback):
       split in this epoch, and that threshold, `val_cam_threshold`;
     - `val_max_box_acc_v2` and `val_top1_cls`.
 
-    They are what `evaluate` gives for the split: the last two, and those of
-    `Report.oracle`. Callbacks that come after this one see them: `ModelCheckpoint`
-    with `monitor="val_gt_known_loc"`, `mode="max"` and `save_best_only=True` keeps the
-    best model. The split must share no image with the training images, and figures to
+    Callbacks that come after this one see them: `ModelCheckpoint` with
+    `monitor="val_gt_known_loc"`, `mode="max"` and `save_best_only=True` keeps the best
+    model. The split must share no image with the training images, and figures to
     publish come from another one. Weights, optimizer and seeds stay as they are.
 
     Args:
         held_out: An `ImageDataset` with boxes, such as `"train-fullsup"`, or batches as
-            `evaluate` takes, which can be gone through repeatedly. Batches do not say
-            which split they are of and need `allow_test=True`.
+            `evaluate` takes, again and again; these need `allow_test=True`.
         every: Integer. Epochs from one evaluation to the next. Default 1.
-        view: `"whole"` or `"center_crop"`. Default `"whole"`.
-        batch_size: Integer. Images in a batch of an `ImageDataset`. Default 32.
-        num_thresholds: Integer. Size of the threshold grid in [0, 1). Default 1000.
-        score_map: As in `models.Localizer`. Default `"cam"`.
-        allow_test: Boolean. Whether the split may be called a test split, or have no
-            name. Models are chosen by these figures, which makes those on the split
-            worthless. Default `False`.
+        view, batch_size, num_thresholds: See `evaluate`.
+        score_map: See `models.Localizer`. Default `"cam"`.
+        allow_test: Boolean. Whether the split may be a test split or have no name.
+            Figures that models were chosen by are worthless. Default `False`.
 
     Raises:
-        TypeError: An argument has another type than it must have.
-        ValueError: The split is a test split, has no name or has no boxes, an argument
-            is out of range, or, when training begins, the model knows other classes.
+        ValueError: The split is a test split or has no boxes, an argument is out of
+            range, or, when training begins, the model knows other classes.
 
     Example:
         held_out = data.cub200(root, "train-fullsup")
@@ -66,7 +58,12 @@ class LocalizationEvaluation(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         if not allow_test:
-            _check_named(held_out)
+            if not isinstance(getattr(held_out, "split", None), str):
+                raise ValueError(
+                    "Batches do not say which split they are of: pass an "
+                    "`ImageDataset`, or `allow_test=True` if no result is reported on "
+                    f"these. Received: {type(held_out).__name__}."
+                )
             check_not_test(held_out, "models")
         check_has_boxes(held_out)
         self.held_out = held_out
@@ -78,40 +75,33 @@ class LocalizationEvaluation(keras.callbacks.Callback):
         self._first_epoch: int | None = None
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Finds out whether the model can be measured, before it has cost an epoch."""
+        # Before the model has cost an epoch.
         check_classes(Localizer(self.model, score_map=self.score_map), self.held_out)
         self._first_epoch = None
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Notes which epoch is the first of this training."""
         if self._first_epoch is None:
             self._first_epoch = epoch
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Measures, and adds to the logs."""
+        """Measures and adds to the logs, in the epochs that are asked for."""
         # `CSVLogger` takes its columns from the first epoch.
         ends = (self._first_epoch, (self.params or {}).get("epochs", 0) - 1)
         if logs is not None and (epoch % self.every == 0 or epoch in ends):
             logs.update(self.figures())
 
     def figures(self) -> dict[str, float]:
-        """Measures the model as it is.
-
-        Returns:
-            The five figures by their names in the logs.
-        """
+        """Measures the model as it is: the five figures, as they are logged."""
         # A new one each time: it holds the weights of the head as they are now.
         localizer = Localizer(self.model, score_map=self.score_map)
-        thresholds, on_grid = thresholds_of(localizer, self.num_thresholds)
-        table = measure(
+        report = evaluate(
             localizer,
             self.held_out,
-            self.view,
-            thresholds,
-            on_grid=on_grid,
+            view=self.view,
             batch_size=self.batch_size,
+            num_thresholds=self.num_thresholds,
+            verbose=False,
         )
-        report = Report(model="", dataset="", split="", view=self.view, images=table)
         return {
             "val_gt_known_loc": report.oracle.gt_known_loc,
             "val_top1_loc": report.oracle.top1_loc,
@@ -119,13 +109,3 @@ class LocalizationEvaluation(keras.callbacks.Callback):
             "val_top1_cls": report.top1_cls,
             "val_cam_threshold": report.oracle.cam_threshold,
         }
-
-
-def _check_named(held_out: Any) -> None:
-    if not isinstance(getattr(held_out, "split", None), str):
-        raise ValueError(
-            "Batches do not say which split they are of, and this must not be the "
-            "test split: pass an `ImageDataset`, or `allow_test=True` if these are "
-            "not the images that results are reported on. Received: "
-            f"{type(held_out).__name__}."
-        )

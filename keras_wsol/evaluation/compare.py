@@ -16,7 +16,7 @@ import numpy as np
 from keras_wsol.arguments import check_integer
 from keras_wsol.evaluation.intervals import difference_interval
 from keras_wsol.evaluation.report import Report, written
-from keras_wsol.evaluation.tables import csv_text, markdown_lines, rounded
+from keras_wsol.evaluation.tables import csv_text, markdown, rounded
 from keras_wsol.models.tune import IOU_THRESHOLD
 
 _COMPARED = {
@@ -44,17 +44,15 @@ class Difference:
 class Comparison:
     """Methods on the same images, against the first of them.
 
+    Boxes are those at each report's main threshold; MaxBoxAccV2 has the best thresholds
+    of each report, held fixed in the draws.
+
     Attributes:
-        dataset: Name of the data set.
-        split: Name of the split.
-        view: `"whole"` or `"center_crop"`.
-        num_images: Images measured.
+        dataset, split, view, num_images: What all of them were measured on.
         methods: Names, the one that the others are compared with in front.
         differences: Of each method in turn, one for each measure: `method`, `measure`,
             `num_runs`, `share` (mean over runs), `difference` of it from the first
             method's, its bootstrap 95 % `interval`, and whether that `excludes_zero`.
-            Boxes are those at each report's main threshold; MaxBoxAccV2 has the best
-            thresholds of each report, held fixed in the draws.
     """
 
     dataset: str
@@ -70,13 +68,10 @@ class Comparison:
 
     def to_csv(self, path: str | Path | None = None) -> str:
         """Returns a row for each method and measure, and writes them to a `path`."""
-        rows = []
-        for each in self.differences:
-            low, high = each.interval
-            row = asdict(each) | {"low": low, "high": high}
-            del row["interval"]
-            rows.append(rounded(row))
-        return written(csv_text(rows), path)
+        rows = [asdict(each) for each in self.differences]
+        for row in rows:
+            row["low"], row["high"] = row.pop("interval")
+        return written(csv_text([rounded(row) for row in rows]), path)
 
     def to_markdown(self) -> str:
         """Returns a table in per cent, in which a star marks what is no noise."""
@@ -90,16 +85,13 @@ class Comparison:
             for each in own:
                 row += [f"{100 * each.share:.1f}", _cell(each) if number else "-"]
             rows.append(row)
-        title = (
-            f"{self.dataset}, {self.split}, view {self.view}, {self.num_images} images"
-        )
         note = (
             f"Differences from {self.methods[0]} in points, with bootstrap 95 % "
             "intervals. \\* The interval excludes 0; without a star, the difference "
             "may be noise. MaxBoxAccV2: best thresholds on this split; thresholds held "
             "fixed in the draws."
         )
-        return "\n".join([title, "", *markdown_lines(header, rows), "", note])
+        return markdown(self, self.num_images, header, rows, note)
 
 
 def compare(
@@ -110,27 +102,23 @@ def compare(
 ) -> Comparison:
     """Compares reports on the same images, in the same order and view.
 
-    In each draw of the bootstrap, as many images as there are are drawn with
-    replacement, the same for both methods, and of a method with several runs one fewer
-    than it has [Rao and Wu, 1988]. Of twenty methods that are no better at all, one
-    gets a star all the same.
+    Each draw of the bootstrap takes as many images as there are, with replacement, the
+    same for both methods, and of several runs of a method one fewer than there are
+    [Rao and Wu, 1988]. Of twenty methods that are no better, one gets a star.
 
     Args:
-        reports: At least two reports of `evaluate`, each a method of its own, under
-            the names of their models; the others are compared with the first. Or a
-            dictionary of names and reports, several for a method that was trained
-            several times: `{"CAM": [r1, r2, r3], "ADL": [...]}`.
+        reports: At least two reports, each a method named after its model; the others
+            are compared with the first. Or a dictionary, in which a method may have
+            been trained several times: `{"CAM": [r1, r2, r3], "ADL": r4}`.
         draws: Integer. How often images and runs are drawn. Default 10,000.
         seed: Integer. Fixes the draws. Default 0.
 
     Returns:
-        The comparison.
+        The `Comparison`.
 
     Raises:
-        TypeError: `draws` is no integer.
-        ValueError: There are fewer than two methods, `draws` is below 1, the reports
-            are of different splits, views or images, or only some of them have a tuned
-            threshold.
+        ValueError: There are fewer than two methods, the reports are of different
+            splits, views or images, or only some of them have a tuned threshold.
 
     Example:
         table = evaluation.compare({"CAM": plain_report, "DGDM": dgdm_report})
@@ -146,17 +134,17 @@ def compare(
     for name, own in hits.items():
         for place, measure in enumerate(_COMPARED):
             mine, theirs = own[:, place], first[:, place]
-            low, high = 0.0, 0.0
+            interval = (0.0, 0.0)
             if own is not first:
-                low, high = difference_interval(mine, theirs, draws, seed)
+                interval = difference_interval(mine, theirs, draws, seed)
             difference = Difference(
                 method=name,
                 measure=measure,
                 num_runs=len(own),
                 share=float(mine.mean()),
                 difference=float(mine.mean() - theirs.mean()),
-                interval=(low, high),
-                excludes_zero=low > 0 or high < 0,
+                interval=interval,
+                excludes_zero=interval[0] > 0 or interval[1] < 0,
             )
             differences.append(difference)
     report = every[0]
@@ -182,22 +170,21 @@ def _hits(report: Report) -> np.ndarray:
 def _methods(
     reports: Sequence[Report] | Mapping[str, Report | Sequence[Report]],
 ) -> dict[str, list[Report]]:
+    methods = {}
     if isinstance(reports, Mapping):
-        methods = {
-            name: [runs] if isinstance(runs, Report) else list(runs)
-            for name, runs in reports.items()
-        }
+        for name, runs in reports.items():
+            methods[name] = [runs] if isinstance(runs, Report) else list(runs)
     else:
-        methods, count = {}, Counter()
+        count = Counter()
         for report in reports:
             count[report.model] += 1
             number = f" ({count[report.model]})" if count[report.model] > 1 else ""
             methods[report.model + number] = [report]
-    empty = [name for name, runs in methods.items() if not runs]
-    if len(methods) < 2 or empty:
+    if len(methods) < 2 or not all(methods.values()):
+        counts = {name: len(runs) for name, runs in methods.items()}
         raise ValueError(
             "A comparison needs at least two methods, each with at least one report. "
-            f"Received: {list(methods)}, without a report: {empty}."
+            f"Received: {counts}."
         )
     return methods
 
@@ -208,20 +195,19 @@ def _check_same_images(reports: Sequence[Report]) -> None:
         kinds = [(x.dataset, x.split, x.view) for x in (first, other)]
         if kinds[0] != kinds[1]:
             raise ValueError(
-                "A comparison holds reports on one split in one view. Received: "
-                f"{kinds}."
+                f"A comparison is on one split in one view. Received: {kinds}."
             )
-        if (first.tuned is None) != (other.tuned is None):
-            lacking = other if other.tuned is None else first
+        without = [x.model for x in (first, other) if x.tuned is None]
+        if len(without) == 1:
             raise ValueError(
                 "Either all reports of a comparison have a tuned threshold, or none. "
-                f"Without: {lacking.model!r}."
+                f"Without: {without}."
             )
         names = _names(first), _names(other)
         if names[0] != names[1]:
             same = [one == two for one, two in zip(*names, strict=False)] + [False]
             raise ValueError(
-                "A comparison holds reports on the same images in the same order. "
+                "A comparison is on the same images in the same order. "
                 f"{other.model!r} has {len(names[1])}, {first.model!r} "
                 f"{len(names[0])}; the first that differs is {same.index(False)}."
             )

@@ -29,13 +29,11 @@ TUNED_ON_TEST = (
     "must share no image with `test`. The report's `oracle` shows what the best "
     "threshold on the test split would give."
 )
-
 # Standard deviation in shares of the side. Cuts give the centred boxes with the view's
 # proportions, each at some threshold, so where the threshold is chosen the deviation
 # hardly matters.
 CENTRE_SIGMA = 0.25
-# The mean over so many boxes an image is within 0.1 points of the expected value on
-# 250 images and more.
+# Their mean is within 0.1 points of the expected value on 250 images and more.
 _RANDOM_BOXES = 1000
 
 
@@ -58,12 +56,10 @@ def evaluate(
     by side: that of the localizer, the one that is best on `tune_on`, and the one that
     is best on `test` itself, which is an upper bound and no result.
 
-    An image without a true box counts as wrong, and the notes say how many there are.
-    One whose score map is empty or holds a NaN has no box; one whose logits are not
-    finite has no class. Memory grows by 5 kB an image.
-
-    An image is refused as one of `tune_on` if its file is one of theirs, whatever the
-    spelling of its path, or if its pixels in the view are equal.
+    An image without a true box counts as wrong. One whose score map is empty or holds a
+    NaN has no box; one whose logits are not finite has no class. An image is refused as
+    one of `tune_on` by its file, whatever the spelling of its path, or by its pixels in
+    the view. Memory grows by 5 kB an image.
 
     Args:
         model: A `Localizer`, or a classifier that one can be made of.
@@ -71,24 +67,21 @@ def evaluate(
             `ImageDataset.batches(with_boxes=True)` gives.
         tune_on: The same of a held-out split whose boxes may be used to choose the
             threshold, such as `"train-fullsup"`. Default `None`: no tuned threshold.
-        view: `"whole"`: the image squashed to the input size, as served and as in
-            wsolevaluation. `"center_crop"`: resized to 256/224 of it, and the centre
-            cut out, as in ADL's code. Batches are taken to show the whole image.
+        view: `"whole"`: the image squashed to the input size [wsolevaluation].
+            `"center_crop"`: resized to 256/224 of it, and the centre cut out [ADL's
+            code]. Batches are taken to show the whole image.
         batch_size: Integer. Images in a batch of an `ImageDataset`. Default 32.
         num_thresholds: Integer. Size of the threshold grid in [0, 1). Default 1000.
-        gallery: Integer. Images the report keeps for its page, evenly spread over the
-            split. Default 0.
-        segmentations: For `PxAP`, in the view `"whole"`: in the order of `test`, such
-            as `data.cub200_segmentations(root, test.paths)` gives, or by name, such as
-            `data.openimages_segmentations` gives.
-        verbose: Boolean. Whether to show a progress bar; `"auto"`: in a terminal or
-            notebook.
+        gallery: Integer. Images kept for the page, evenly spread. Default 0.
+        segmentations: For `PxAP`, in the order of `test`, as from
+            `data.cub200_segmentations`, or by name, as from
+            `data.openimages_segmentations`.
+        verbose: Boolean, or `"auto"`: a progress bar in a terminal or notebook.
 
     Returns:
-        The report.
+        The `Report`.
 
     Raises:
-        TypeError: An argument has another type than it must have.
         ValueError: `test` and `tune_on` share an image, a split is empty or has
             no boxes, a true box is inverted, a class is not one of the model's, an
             image has no segmentation, or an argument is out of range.
@@ -105,29 +98,24 @@ def evaluate(
     check_view(view)
     sample = EvenSample(gallery)
     localizer = model if isinstance(model, Localizer) else Localizer(model)
-    size = localizer.input_size
-    pixels = None if segmentations is None else _Pixels(segmentations, view, size)
+    size, pixels = localizer.input_size, None
+    if segmentations is not None:
+        pixels = _Pixels(segmentations, view, size)
     _check_files(test, tune_on)
     check_classes(localizer, test)
     check_classes(localizer, tune_on)
-    thresholds, on_grid = thresholds_of(localizer, num_thresholds)
-    fixed = int(np.searchsorted(thresholds, np.float32(localizer.cam_threshold)))
-    choices, tuned, held_out = {"fixed": fixed}, None, None  # for the Gaussian
+    grid = threshold_grid(num_thresholds)
+    thresholds = np.union1d(grid, np.float32(localizer.cam_threshold))
+    cuts = (thresholds, np.isin(thresholds, grid))
     options = {"batch_size": batch_size, "verbose": verbose}
+    kept = fixed = int(np.searchsorted(thresholds, np.float32(localizer.cam_threshold)))
+    choices, tuned, held_out = {"fixed": fixed}, None, None  # for the Gaussian
     if tune_on is not None:
-        held_out = measure(localizer, tune_on, view, thresholds, **options)
-        tuned = best_index(held_out.right_by_threshold())
+        held_out = measure(localizer, tune_on, view, *cuts, **options)
+        kept = tuned = best_index(held_out.right_by_threshold())
         choices["tuned"] = best_index(count_centre(held_out, size)[0])
-    table = measure(
-        localizer,
-        test,
-        view,
-        thresholds,
-        on_grid=on_grid,
-        kept=fixed if tuned is None else tuned,
-        watchers=[sample] if pixels is None else [sample, pixels],
-        **options,
-    )
+    options["watchers"] = [sample] if pixels is None else [sample, pixels]
+    table = measure(localizer, test, view, *cuts, kept=kept, **options)
     num_repeated = 0 if held_out is None else _check_images(table, held_out)
     centre, count = count_centre(table, size), len(table)
     choices["oracle"] = best_index(centre[0])
@@ -142,7 +130,7 @@ def evaluate(
         tuned_index=tuned,
         centre={
             **{name: float(centre[0, i] / count) for name, i in choices.items()},
-            "max_box_acc_v2": float(centre[1:, on_grid].max(axis=1).mean() / count),
+            "max_box_acc_v2": float(centre[1:, cuts[1]].max(axis=1).mean() / count),
         },
         baselines=baseline_figures(table, size),
         px_ap=None if pixels is None else pixels.metric.result(),
@@ -152,15 +140,6 @@ def evaluate(
         num_left_out=len(getattr(test, "left_out", ())),
         gallery=sample.images(),
     )
-
-
-def thresholds_of(
-    localizer: keras.Model, num_thresholds: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the grid with the localizer's own threshold, and what is of the grid."""
-    grid = threshold_grid(num_thresholds)
-    thresholds = np.union1d(grid, np.float32(localizer.cam_threshold))
-    return thresholds, np.isin(thresholds, grid)
 
 
 # What is refused
@@ -183,12 +162,10 @@ def check_classes(localizer: keras.Model, split: Any) -> None:
 
 def _check_files(test: Any, tune_on: Any) -> None:
     """Refuses a shared file before anything is measured."""
-    same = tune_on is not None and tune_on is test
-    if isinstance(test, ImageDataset) and isinstance(tune_on, ImageDataset):
-        same = same or not _real_paths(test.paths).isdisjoint(
-            _real_paths(tune_on.paths)
-        )
-    if same:
+    splits = [x for x in (test, tune_on) if isinstance(x, ImageDataset)]
+    files = [_real_paths(split.paths) for split in splits]
+    shared = len(files) == 2 and files[0] & files[1]
+    if shared or (tune_on is not None and tune_on is test):
         raise ValueError(TUNED_ON_TEST)
 
 
@@ -228,8 +205,7 @@ def centre_gaussian(size: tuple[int, int], sigma: float = CENTRE_SIGMA) -> np.nd
 
     Args:
         size: Height and width.
-        sigma: Float above 0. Standard deviation in shares of height and width.
-            Default 0.25.
+        sigma: Float above 0. Standard deviation in shares of the sides. Default 0.25.
 
     Returns:
         float32 `(height, width)` in [0, 1], maximum 1.
@@ -255,10 +231,12 @@ def baseline_figures(
     table: ImageTable, size: tuple[int, int]
 ) -> dict[str, dict[str, float]]:
     """GT-known Loc and MaxBoxAccV2 of two boxes that look at no image."""
-    whole, random = np.array([[[0, 0, *size[::-1]]]], "float32"), random_boxes(size)
-    found = {"whole image": lambda count: whole, "random box": random}
+    whole = np.array([[[0, 0, *size[::-1]]]], "float32")
     count, shares = len(table), {}
-    for name, boxes_of in found.items():
+    for name, boxes_of in (
+        ("whole image", lambda count: whole),
+        ("random box", random_boxes(size)),
+    ):
         right = count_right(table, boxes_of).mean(axis=1)
         gt_known, v2 = float(right[0] / count), float(right[1:].mean() / count)
         shares[name] = {"gt_known_loc": gt_known, "max_box_acc_v2": v2}

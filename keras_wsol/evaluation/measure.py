@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,7 +23,12 @@ from keras_wsol.metrics.functional import (
     largest_boxes_and_iou,
 )
 from keras_wsol.models.localizer_batches import measured_with
-from keras_wsol.models.tune import IOU_THRESHOLD
+from keras_wsol.models.tune import (
+    IOU_THRESHOLD,
+    check_class_ids,
+    check_has_boxes,
+    progress_bar,
+)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -75,40 +80,61 @@ def measure(
     source: Any,
     view: str,
     thresholds: np.ndarray,
+    on_grid: np.ndarray,
     *,
-    on_grid: np.ndarray | None = None,
     kept: int = 0,
     batch_size: int = 32,
     watchers: Sequence[Watcher] = (),
     verbose: bool | str = False,
 ) -> ImageTable:
     """Measures each image at every threshold, in one pass."""
-    rows: dict[str, list[np.ndarray]] = {}
-    reader, done = _Reader(localizer), 0
-    progress = _progress(source, verbose)
+    rows: dict[str, list[np.ndarray]] = defaultdict(list)
+    done, largest, progress = 0, 0, progress_bar(source, verbose)
     for batch in view_batches(source, view, localizer.input_size, batch_size):
         count = len(batch["class_ids"])
         if not count:
             continue
-        paths = batch.get("paths", np.arange(done, done + count).astype(str))
-        logits, maps = reader.read(batch["images"], batch["class_ids"])
+        largest = max(largest, count)
+        logits, maps = _logits_and_maps(localizer, batch, largest)
+        numbers = np.arange(done, done + count).astype(str)
+        batch = {"paths": numbers, **batch}
         for name, values in _row_of_each(batch, logits, maps, thresholds, kept).items():
-            rows.setdefault(name, []).append(values)
-        rows.setdefault("paths", []).append(paths)
-        for n, path in enumerate(paths):
+            rows[name].append(values)
+        for n, path in enumerate(batch["paths"]):
             for watch in watchers:
                 watch(done + n, str(path), batch["images"][n], maps[n])
         done += count
         progress.update(done)
     if not done:
         raise ValueError("The split has no image, so there is nothing to measure.")
-    rows["true_boxes"] = _padded_alike(rows["true_boxes"])
+    most = max(boxes.shape[1] for boxes in rows["true_boxes"])
+    rows["true_boxes"] = [
+        np.pad(x, [(0, 0), (0, most - x.shape[1]), (0, 0)], constant_values=-1)
+        for x in rows["true_boxes"]
+    ]
     return ImageTable(
         thresholds=thresholds,
-        on_grid=np.full(len(thresholds), True) if on_grid is None else on_grid,
+        on_grid=on_grid,
         kept=kept,
         **{name: np.concatenate(parts) for name, parts in rows.items()},
     )
+
+
+def _logits_and_maps(
+    localizer: keras.Model, batch: dict[str, np.ndarray], largest: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Logits, and score maps of the true classes."""
+    images, class_ids = batch["images"], batch["class_ids"]
+    check_class_ids(class_ids, localizer.num_classes)
+    # A short batch is filled up to the largest: a new shape would be traced anew.
+    count = len(images)
+    fill = (0, largest - count)
+    inputs = {
+        "images": np.pad(images, [fill] + [(0, 0)] * 3),
+        "class_ids": np.pad(class_ids, [fill]),
+    }
+    out = localizer.predict_on_batch(inputs)
+    return out["logits"][:count], out["score_maps"][:count, 0]
 
 
 def _row_of_each(
@@ -126,7 +152,10 @@ def _row_of_each(
     ranks = class_ranks(logits, class_ids)
     predicted, scores = _top_class(logits)
     enclosing = enclosing_boxes(maps, thresholds[kept])
+    pixels = np.ascontiguousarray(batch["images"], "float32")
+    digests = [hashlib.blake2b(x, digest_size=16).hexdigest() for x in pixels]
     return {
+        "paths": batch["paths"],
         "class_ids": class_ids,
         "ranks": ranks.astype("int32"),
         "predicted_ids": predicted.astype("int32"),
@@ -136,7 +165,7 @@ def _row_of_each(
         "boxes": boxes[:, kept],
         "true_boxes": true_boxes,
         "errors": box_errors(boxes[:, kept], enclosing, true_boxes, ranks == 0),
-        "digests": _digests(batch["images"]),
+        "digests": np.array(digests, "S32"),
     }
 
 
@@ -147,55 +176,6 @@ def _top_class(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
     scores = exponentials.max(axis=1) / exponentials.sum(axis=1)
     return np.where(usable, logits.argmax(axis=1), -1), np.where(usable, scores, np.nan)
-
-
-def _digests(images: np.ndarray) -> np.ndarray:
-    pixels = np.ascontiguousarray(images, "float32")
-    found = [hashlib.blake2b(image, digest_size=16).hexdigest() for image in pixels]
-    return np.array(found, "S32")
-
-
-def _padded_alike(parts: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Pads the boxes of batches to the same number an image."""
-    most = max(boxes.shape[1] for boxes in parts)
-    return [
-        np.pad(x, [(0, 0), (0, most - x.shape[1]), (0, 0)], constant_values=-1)
-        for x in parts
-    ]
-
-
-class _Reader:
-    """Reads logits and score maps of the true classes."""
-
-    def __init__(self, localizer: keras.Model) -> None:
-        self._localizer, self._largest = localizer, 0
-
-    def read(
-        self, images: np.ndarray, class_ids: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        count, num_classes = len(images), self._localizer.num_classes
-        wrong = class_ids[(class_ids < 0) | (class_ids >= num_classes)]
-        if len(wrong):
-            raise ValueError(
-                f"`class_ids` must be in [0, {num_classes}), the classes of the model. "
-                f"Received: {np.unique(wrong)[:8]}."
-            )
-        # A short last batch is filled up: a new shape would be traced anew.
-        self._largest = max(self._largest, count)
-        fill = (0, self._largest - count)
-        inputs = {
-            "images": np.pad(images, [fill] + [(0, 0)] * 3),
-            "class_ids": np.pad(class_ids, [fill]),
-        }
-        out = self._localizer.predict_on_batch(inputs)
-        return out["logits"][:count], out["score_maps"][:count, 0]
-
-
-def _progress(source: Any, verbose: bool | str) -> Any:
-    if verbose == "auto":
-        verbose = sys.stdout.isatty() or "ipykernel" in sys.modules
-    total = len(source) if isinstance(source, ImageDataset) else None
-    return keras.utils.Progbar(total, verbose=int(verbose), unit_name="image")
 
 
 # Batches
@@ -212,22 +192,18 @@ def view_batches(
             batch_size, image_size=image_size, view=view
         )
         return
+    size, (top, left) = view_geometry(view, image_size)
     for batch in source:
         arrays = {key: np.asarray(x) for key, x in measured_with(batch).items()}
         if "paths" in batch:
             texts = np.asarray(batch["paths"]).tolist()
             arrays["paths"] = np.array([os.fsdecode(path) for path in texts])
         _check_batch(arrays)
-        yield _in_view(arrays, view, image_size)
-
-
-def check_has_boxes(dataset: Any) -> None:
-    """Raises for a data set without boxes."""
-    if isinstance(dataset, ImageDataset) and dataset.boxes is None:
-        raise ValueError(
-            f"The split {dataset.split!r} of {dataset.name!r} has no boxes, so "
-            "localization cannot be measured on it."
-        )
+        stored = arrays["images"].shape[1:3]
+        arrays["boxes"] = boxes_in_view(arrays["boxes"], stored, view, image_size)
+        images = keras.ops.convert_to_numpy(resize_to_input(arrays["images"], size))
+        cut = images[:, top : top + image_size[0], left : left + image_size[1]]
+        yield {**arrays, "images": cut}
 
 
 def _check_batch(batch: dict[str, np.ndarray]) -> None:
@@ -246,17 +222,3 @@ def _check_batch(batch: dict[str, np.ndarray]) -> None:
             f"{class_ids.dtype} and {boxes.shape}."
         )
     check_true_boxes(boxes, batch.get("paths"))
-
-
-def _in_view(
-    batch: dict[str, np.ndarray], view: str, image_size: tuple[int, int]
-) -> dict[str, np.ndarray]:
-    images, boxes = batch["images"], batch["boxes"]
-    stored, (size, (top, left)) = images.shape[1:3], view_geometry(view, image_size)
-    images = keras.ops.convert_to_numpy(resize_to_input(images, size))
-    images = images[:, top : top + image_size[0], left : left + image_size[1]]
-    return {
-        **batch,
-        "images": images,
-        "boxes": boxes_in_view(boxes, stored, view, image_size),
-    }

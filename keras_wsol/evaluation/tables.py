@@ -47,23 +47,29 @@ def to_markdown(reports: Sequence[Any]) -> str:
     for name, each in reports[0].baselines.items():
         shares = [each["gt_known_loc"]] * len(columns) + [each["max_box_acc_v2"]]
         rows.append(_baseline_row(name, shares))
-    if any(report.px_ap is not None for report in reports):
+    pixels = [report.px_ap for report in reports]
+    if any(share is not None for share in pixels):
         header += ["PxAP"]
-        cells = [percent(report.px_ap) for report in reports]
-        cells += ["-"] * (len(rows) - len(cells))
-        rows = [[*row, cell] for row, cell in zip(rows, cells, strict=True)]
-    first = reports[0]
+        pixels += [None] * (len(rows) - len(pixels))
+        rows = [[*row, percent(share)] for row, share in zip(rows, pixels, strict=True)]
     counts = sorted({report.num_images for report in reports})
-    count = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    title = f"{first.dataset}, {first.split}, view {first.view}, {count} images"
-    return "\n".join([title, "", *markdown_lines(header, rows), "", REPORT_NOTE])
+    count = " to ".join(map(str, counts[:: max(1, len(counts) - 1)]))
+    return markdown(reports[0], count, header, rows, REPORT_NOTE)
 
 
-def markdown_lines(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    r"""Writes the lines of a Markdown table whose first column is text."""
+def markdown(
+    of: Any,
+    count: int | str,
+    header: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    note: str,
+) -> str:
+    """Writes what was measured, a table whose first column is text, and a note."""
     rule = ["---"] + ["---:"] * (len(header) - 1)
     escaped = [[cell.replace("|", r"\|") for cell in row] for row in rows]
-    return ["| " + " | ".join(line) + " |" for line in (header, rule, *escaped)]
+    lines = ["| " + " | ".join(line) + " |" for line in (header, rule, *escaped)]
+    title = f"{of.dataset}, {of.split}, view {of.view}, {count} images"
+    return "\n".join([title, "", *lines, "", note])
 
 
 def _row_of(report: Any, columns: Sequence[str]) -> list[str]:
@@ -85,11 +91,8 @@ def _centre_rows(reports: Sequence[Any], names: Sequence[str]) -> list[list[str]
     rows: dict[tuple[float | None, ...], str] = {}
     for report in reports:
         rows.setdefault(tuple(report.centre.get(n) for n in names), report.model)
-    one = len(rows) == 1
-    return [
-        _baseline_row("centre Gaussian" + ("" if one else f", as {model}"), shares)
-        for shares, model in rows.items()
-    ]
+    label = "centre Gaussian" + (", as {}" if len(rows) > 1 else "")
+    return [_baseline_row(label.format(x), shares) for shares, x in rows.items()]
 
 
 def _baseline_row(label: str, shares: Sequence[float | None]) -> list[str]:
@@ -137,9 +140,9 @@ def rounded(row: Mapping[str, Any], digits: int = 4) -> dict[str, Any]:
 
 def curve_rows(report: Any) -> list[dict[str, float]]:
     """Returns a row a threshold."""
-    names = ("cam_threshold", "gt_known_loc", "top1_loc")
     columns = (report.thresholds, report.gt_known_curve, report.top1_loc_curve)
-    rows = zip(*(column.tolist() for column in columns), strict=True)
+    names = ("cam_threshold", "gt_known_loc", "top1_loc")
+    rows = np.stack(columns, axis=1).tolist()
     return [rounded(dict(zip(names, row, strict=True)), 6) for row in rows]
 
 
@@ -147,20 +150,19 @@ def image_rows(report: Any) -> list[dict[str, Any]]:
     """Returns a row an image; true boxes stand in one field, parted by semicolons."""
     images, names, rows = report.images, report.class_names, []
     for n, path in enumerate(images.paths):
-        sides = dict(zip(("x0", "y0", "x1", "y1"), images.boxes[n], strict=True))
+        sides = zip(("x0", "y0", "x1", "y1"), images.boxes[n], strict=True)
         true_boxes = images.true_boxes[n][images.true_boxes[n][:, 0] >= 0]
-        rows.append(
-            {
-                "path": path,
-                "class": name_of(images.class_ids[n], names),
-                "predicted": name_of(images.predicted_ids[n], names),
-                "score": _number(images.scores[n]),
-                "iou": _number(images.iou[n, images.kept]),
-                "error": images.errors[n],
-                **{name: _number(side) for name, side in sides.items()},
-                "true_boxes": ";".join(" ".join(map(_number, x)) for x in true_boxes),
-            }
-        )
+        row = {
+            "path": path,
+            "class": name_of(images.class_ids[n], names),
+            "predicted": name_of(images.predicted_ids[n], names),
+            "score": _number(images.scores[n]),
+            "iou": _number(images.iou[n, images.kept]),
+            "error": images.errors[n],
+            **{name: _number(side) for name, side in sides},
+            "true_boxes": ";".join(" ".join(map(_number, x)) for x in true_boxes),
+        }
+        rows.append(row)
     return rows
 
 

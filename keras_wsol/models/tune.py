@@ -78,9 +78,7 @@ def tune_threshold(
     if not allow_test:
         check_not_test(held_out, "thresholds")
     thresholds = np.linspace(0, 1, num_thresholds, endpoint=False, dtype="float32")
-    total = len(held_out) if isinstance(held_out, ImageDataset) else None
-    shown = sys.stdout.isatty() if verbose == "auto" else bool(verbose)
-    bar = keras.utils.Progbar(total, verbose=int(shown), unit_name="image")
+    bar = progress_bar(held_out, verbose)
     found = [np.zeros((0, num_thresholds))]
     for ious in ious_by_image(localizer, held_out, thresholds, view, batch_size):
         found.append(ious)
@@ -104,11 +102,7 @@ def ious_by_image(
     """IoU of the box of the true class at every threshold, batches of `(B, T)`."""
     size = localizer.input_size
     if isinstance(held_out, ImageDataset):
-        if held_out.boxes is None:
-            raise ValueError(
-                f"The split {held_out.split!r} of {held_out.name!r} has no boxes, so "
-                "no threshold can be tuned on it."
-            )
+        check_has_boxes(held_out)
         held_out = held_out.evaluation_batches(batch_size, image_size=size, view=view)
     elif view != "whole":
         raise ValueError(
@@ -117,12 +111,7 @@ def ious_by_image(
         )
     for batch in map(measured_with, held_out):
         images, class_ids, boxes = (np.asarray(value) for value in batch.values())
-        wrong = class_ids[(class_ids < 0) | (class_ids >= localizer.num_classes)]
-        if len(wrong):
-            raise ValueError(
-                f"`class_ids` must be in [0, {localizer.num_classes}), the classes of "
-                f"the model. Received: {np.unique(wrong)[:8]}."
-            )
+        check_class_ids(class_ids, localizer.num_classes)
         inputs = {"images": images, "class_ids": class_ids}
         maps = localizer.predict_on_batch(inputs)["score_maps"][:, 0]
         boxes = boxes_in_view(boxes, images.shape[1:3], "whole", size)
@@ -174,6 +163,33 @@ def _held_out(values: np.ndarray, counts: np.ndarray, chosen: list[int]) -> floa
         if not count.all()
     ]
     return float(np.mean(means)) if means else float("nan")
+
+
+def progress_bar(source: Any, verbose: bool | str) -> keras.utils.Progbar:
+    """Counts images; `"auto"` shows the bar in a terminal or notebook."""
+    if verbose == "auto":
+        verbose = sys.stdout.isatty() or "ipykernel" in sys.modules
+    total = len(source) if isinstance(source, ImageDataset) else None
+    return keras.utils.Progbar(total, verbose=int(verbose), unit_name="image")
+
+
+def check_has_boxes(dataset: Any) -> None:
+    """Raises for a data set without boxes."""
+    if isinstance(dataset, ImageDataset) and dataset.boxes is None:
+        raise ValueError(
+            f"The split {dataset.split!r} of {dataset.name!r} has no boxes, so "
+            "localization cannot be measured on it."
+        )
+
+
+def check_class_ids(class_ids: np.ndarray, num_classes: int) -> None:
+    """Raises for classes that a model does not have."""
+    wrong = class_ids[(class_ids < 0) | (class_ids >= num_classes)]
+    if len(wrong):
+        raise ValueError(
+            f"`class_ids` must be in [0, {num_classes}), the classes of the model. "
+            f"Received: {np.unique(wrong)[:8]}."
+        )
 
 
 def check_not_test(dataset: Any, chosen: str) -> None:

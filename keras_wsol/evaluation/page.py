@@ -2,7 +2,6 @@
 
 import base64
 import io
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import PurePath
@@ -11,17 +10,13 @@ from typing import Any
 import numpy as np
 
 from keras_wsol.arguments import check_integer
-from keras_wsol.evaluation.tables import THRESHOLD_KINDS, name_of, percent
+from keras_wsol.evaluation.tables import name_of, percent
 from keras_wsol.viz import overlay
 
-# Of the curve, in units of its drawing.
-_WIDTH, _HEIGHT = 480, 330
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 58, 44
-_LINE_OF_TEXT = 17
 # A score map is smooth: more cells would make the page larger and show no more.
 _LONGER_SIDE_OF_MAP = 128
-# So many times as many images are kept on the way as are asked for: the last choice
-# among them is the more even, the more there are.
+# So many times as many images are kept on the way as are asked for: the more, the more
+# even is the last choice among them.
 _SPARE_IMAGES = 4
 
 
@@ -39,57 +34,21 @@ def html_of(report: Any) -> str:
         "percent": percent,
         "shortened": lambda number: f"{float(number):.2f}" if number else "",
         "unbroken": lambda x: x.replace("Top-", "Top\u2011").replace("GT-", "GT\u2011"),
+        "x": lambda threshold: round(44 + 424 * float(threshold), 1),
+        "y": lambda share: round(286 - 228 * float(share), 1),
     }
     file = resources.files("keras_wsol.evaluation").joinpath("page.html")
     template = environment.from_string(file.read_text(encoding="utf-8"))
     shown = [_shown(image, report) for image in report.gallery]
-    return template.render(report=report, curve=_curve(report), gallery=shown)
-
-
-def _curve(report: Any) -> dict[str, Any]:
-    """Where lines, marks and texts of the threshold curve stand."""
-    marks = []
-    # Each name has a line of its own, since thresholds may lie close to each other.
-    for line, name in enumerate(reversed(THRESHOLD_KINDS)):
-        at = getattr(report, name)
-        if at is None:
-            continue
-        side, gap = ("end", -5) if at.cam_threshold > 0.5 else ("start", 5)
-        text = f"{name} {at.cam_threshold:.2f}: {percent(at.gt_known_loc)} %"
-        mark = {"x": _x(at.cam_threshold), "y": _y(at.gt_known_loc), "text": text}
-        top = _TOP - 42 + _LINE_OF_TEXT * line
-        marks.append({**mark, "top": top, "side": side, "gap": gap})
-    return {
-        "width": _WIDTH,
-        "height": _HEIGHT,
-        "left": _x(0),
-        "right": _x(1),
-        "bottom": _y(0),
-        "first_line": _TOP - 42,
-        "grid": [(fifth / 5, _x(fifth / 5), _y(fifth / 5)) for fifth in range(6)],
-        "gt_known": _points(report.thresholds, report.gt_known_curve),
-        "top1_loc": _points(report.thresholds, report.top1_loc_curve),
-        "marks": marks,
-    }
-
-
-def _points(thresholds: np.ndarray, shares: np.ndarray) -> str:
-    pairs = zip(thresholds, shares, strict=True)
-    return " ".join(f"{_x(threshold)},{_y(share)}" for threshold, share in pairs)
-
-
-def _x(threshold: float) -> float:
-    return round(_LEFT + (_WIDTH - _LEFT - _RIGHT) * float(threshold), 1)
-
-
-def _y(share: float) -> float:
-    return round(_HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * float(share), 1)
+    return template.render(report=report, gallery=shown)
 
 
 def _shown(image: "GalleryImage", report: Any) -> dict[str, Any]:
     """What the page shows of an image."""
-    images, n = report.images, image.index
-    path, names = str(images.paths[n]), report.class_names
+    images, n, names = report.images, image.index, report.class_names
+    boxes = [("true", box) for box in images.true_boxes[n].tolist()]
+    boxes.append(("found", images.boxes[n].tolist()))
+    path = str(images.paths[n])
     return {
         "path": path,
         "file": PurePath(path).name,
@@ -102,16 +61,11 @@ def _shown(image: "GalleryImage", report: Any) -> dict[str, Any]:
         "photo": _data_url(image.jpeg),
         "heat": _data_url(_heat(image.score_map)),
         "rects": [
-            *_rects("true", images.true_boxes[n]),
-            *_rects("found", images.boxes[n][None]),
+            (kind, x0, y0, x1 - x0, y1 - y0)
+            for kind, (x0, y0, x1, y1) in boxes
+            if x0 >= 0 and x1 > x0 and y1 > y0  # else padding, or no box was found
         ],
     }
-
-
-def _rects(kind: str, boxes: np.ndarray) -> Iterator[tuple[str, *tuple[float, ...]]]:
-    for x0, y0, x1, y1 in np.asarray(boxes, dtype=float).tolist():
-        if x0 >= 0 and x1 > x0 and y1 > y0:  # else padding, or no box was found
-            yield kind, x0, y0, x1 - x0, y1 - y0
 
 
 def _heat(score_map: np.ndarray) -> bytes:

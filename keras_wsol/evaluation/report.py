@@ -17,7 +17,7 @@ from keras_wsol.evaluation.intervals import mean_interval, share_interval
 from keras_wsol.evaluation.measure import ImageTable
 from keras_wsol.files import replaced
 from keras_wsol.metrics.functional import V2_IOU_THRESHOLDS
-from keras_wsol.models.tune import IOU_THRESHOLD, best_index
+from keras_wsol.models.tune import best_index
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,10 +50,7 @@ class Report:
     bootstrap 95 % intervals with the thresholds held fixed.
 
     Attributes:
-        model: Name of the model.
-        dataset: Name of the data set.
-        split: Name of the split the figures are of.
-        view: `"whole"` or `"center_crop"`.
+        model, dataset, split, view: What was measured.
         images: Table with a row an image: `paths`, `class_ids`, `ranks`,
             `predicted_ids`, `scores`, `iou` `(N, T)`, `boxes`, `true_boxes`, `errors`.
         centre: GT-known Loc of a centred Gaussian as every score map, `fixed`,
@@ -61,26 +58,23 @@ class Report:
         baselines: `gt_known_loc` and `max_box_acc_v2` of the `"whole image"` as box,
             and of a `"random box"`.
         px_ap: See `metrics.PxAP`; `None` without segmentations.
-        notes: How splits and thresholds were chosen, and what the localizer reads if it
-            is no plain class activation map.
+        notes: How splits and thresholds were chosen, and which map is no plain CAM.
         class_names: Names by class id; empty where they are not known.
         image_size: Height and width of the view, in whose pixels boxes are.
-        num_left_out: Images of the split that could not be read when it was opened.
-        gallery: Images kept to be looked at, as many as `evaluate` was asked for.
-        num_images: Images measured.
+        num_images, num_left_out: Images measured, and those that could not be read.
+        gallery: Images kept for the page.
         top1_cls, top5_cls: Share of images whose class is right, or in the top five.
-        fixed, tuned, oracle: Figures at the threshold of the localizer, at the one
-            that was best on another split (or `None`), and at the best one on this very
+        fixed, tuned, oracle: Figures at the threshold of the localizer, at the one that
+            was best on another split (or `None`), and at the best one on this very
             split: an upper bound, no result. Each has `cam_threshold`, `gt_known_loc`,
             `top1_loc`, `top5_loc`, `mean_iou`, `gt_known_interval`, `top1_interval`.
-            `main` is `tuned`, or else `fixed`.
+        main: `tuned`, or else `fixed`.
         max_box_acc_v2: See `metrics.MaxBoxAccV2`.
         thresholds, gt_known_curve, top1_loc_curve: `(T,)`, the curves by threshold.
-        errors: Share of the images by what came of their box at the main threshold.
-        errors_by_class: The same, parted by whether the top class is `"right"` or
-            `"wrong"`.
-        class_and_box: Shares by class and box: `["right"]["wrong"]` is that of the
-            images whose class is right and whose box is wrong.
+        errors, errors_by_class: Share of the images by what came of their box at the
+            main threshold, and parted by whether the top class is `"right"`.
+        class_and_box: `["right"]["wrong"]` is the share of the images whose class is
+            right and whose box is wrong.
         per_class: A dictionary for each class that has an image, at the main threshold.
         top1_cls_interval, max_box_acc_v2_interval: Intervals of these figures.
     """
@@ -142,18 +136,15 @@ class Report:
         return self.tuned or self.fixed
 
     def _at(self, index: int) -> AtThreshold:
-        count = self.num_images
-        iou = self.images.iou[:, index]
-        right = iou >= IOU_THRESHOLD
-        shares = [right.sum() / count]
-        shares += [right[self.images.ranks < k].sum() / count for k in (1, 5)]
-        gt_known, top1_loc, top5_loc = map(float, shares)
+        count, curves = self.num_images, (self.gt_known_curve, self.top1_loc_curve)
+        gt_known, top1_loc = (float(curve[index]) for curve in curves)
+        top5_loc = self.images.right_by_threshold(top_k=5)[index] / count
         return AtThreshold(
             cam_threshold=float(self.thresholds[index]),
             gt_known_loc=gt_known,
             top1_loc=top1_loc,
-            top5_loc=top5_loc,
-            mean_iou=float(iou.mean(dtype="float64")),
+            top5_loc=float(top5_loc),
+            mean_iou=float(self.images.iou[:, index].mean(dtype="float64")),
             gt_known_interval=share_interval(gt_known, count),
             top1_interval=share_interval(top1_loc, count),
         )
@@ -179,11 +170,10 @@ class Report:
     @cached_property
     def errors_by_class(self) -> dict[str, dict[str, float]]:
         words, right = self.images.errors, self.images.ranks == 0
-        of_class = {"right": right, "wrong": ~right}
         return {
             name: {
-                word: float(((words == name) & of_word).mean())
-                for word, of_word in of_class.items()
+                "right": float(((words == name) & right).mean()),
+                "wrong": float(((words == name) & ~right).mean()),
             }
             for name in ERRORS
         }
@@ -202,16 +192,15 @@ class Report:
         for class_id in np.unique(images.class_ids).tolist():
             of_class = images.class_ids == class_id
             words = images.errors[of_class]
-            rows.append(
-                {
-                    "class_id": class_id,
-                    "class_name": tables.name_of(class_id, self.class_names),
-                    "num_images": int(of_class.sum()),
-                    "top1_cls": float((images.ranks[of_class] == 0).mean()),
-                    "gt_known_loc": float(np.isin(words, ERRORS[:2]).mean()),
-                    "top1_loc": float((words == ERRORS[0]).mean()),
-                }
-            )
+            row = {
+                "class_id": class_id,
+                "class_name": tables.name_of(class_id, self.class_names),
+                "num_images": int(of_class.sum()),
+                "top1_cls": float((images.ranks[of_class] == 0).mean()),
+                "gt_known_loc": float(np.isin(words, ERRORS[:2]).mean()),
+                "top1_loc": float((words == ERRORS[0]).mean()),
+            }
+            rows.append(row)
         return tuple(rows)
 
     @cached_property
@@ -228,36 +217,22 @@ class Report:
         return json.loads(json.dumps(figures, default=asdict))
 
     def to_json(self, path: str | Path | None = None) -> str:
-        """Returns the figures as JSON, and writes them if a `path` is given."""
+        """Returns the figures as JSON, and writes them to a `path`."""
         return written(json.dumps(self.to_dict(), indent=2) + "\n", path)
 
     def to_csv(self, path: str | Path | None = None, table: str = "figures") -> str:
-        """Returns a table as CSV, and writes it if a path is given.
+        """Returns a table as CSV, and writes it to a `path`.
 
         Args:
             path: Optional path of a file; its folder is made.
-            table: `"figures"` (one row, shares rounded to four digits), `"images"` (a
-                row an image), `"classes"` or `"curve"` (a row a threshold).
-
-        Returns:
-            The text.
+            table: `"figures"` (one row, rounded to four digits), `"images"` (a row an
+                image), `"classes"` or `"curve"` (a row a threshold).
         """
         rows = tables.TABLES[check_choice("table", table, list(tables.TABLES))](self)
         return written(tables.csv_text(rows), path)
 
     def to_markdown(self, *others: "Report") -> str:
-        """Returns a table in per cent: this report, others, and the baselines.
-
-        Args:
-            *others: Reports on the same split and view, a row each.
-
-        Returns:
-            The text, with a line that names split and view and one that says what its
-            figures are.
-
-        Raises:
-            ValueError: The reports are of different splits or views.
-        """
+        """Returns a table in per cent: this report, others on the split, baselines."""
         return tables.to_markdown([self, *others])
 
     def to_html(self, path: str | Path | None = None) -> str:

@@ -8,19 +8,7 @@ from typing import Any
 
 import keras
 
-from keras_wsol.layers import (
-    ADL,
-    CAGD,
-    CBAM,
-    DFM,
-    DGDM,
-    SAGD,
-    Cutout,
-    DropBlock2D,
-    MaxDrop,
-    SqueezeExcite,
-    TargetedDropout,
-)
+from keras_wsol import layers
 
 # The layer that images go through first; a place for layers that hide image parts.
 NORMALIZATION = "normalization"
@@ -29,18 +17,18 @@ NORMALIZATION = "normalization"
 # six, what the papers compare their modules with.
 METHODS: Mapping[str, type[keras.layers.Layer] | None] = {
     "cam": None,
-    "adl": ADL,
-    "dfm": DFM,
-    "dgdm": DGDM,
-    "cagd": CAGD,
-    "sagd": SAGD,
-    "se": SqueezeExcite,
-    "cbam": CBAM,
+    "adl": layers.ADL,
+    "dfm": layers.DFM,
+    "dgdm": layers.DGDM,
+    "cagd": layers.CAGD,
+    "sagd": layers.SAGD,
+    "se": layers.SqueezeExcite,
+    "cbam": layers.CBAM,
     "spatial_dropout": keras.layers.SpatialDropout2D,
-    "dropblock": DropBlock2D,
-    "maxdrop": MaxDrop,
-    "targeted_dropout": TargetedDropout,
-    "cutout": Cutout,
+    "dropblock": layers.DropBlock2D,
+    "maxdrop": layers.MaxDrop,
+    "targeted_dropout": layers.TargetedDropout,
+    "cutout": layers.Cutout,
 }
 
 Options = Mapping[str, Any]
@@ -154,17 +142,10 @@ _SAME_STRIDE_1 = {**_SAME, **_STRIDE_1}
 _SAME_SIZE_PAD = {"padding": ((1, 1), (1, 1))}
 
 
-def _row(
-    build: Callable[..., keras.Model],
-    *,
-    adl: float,
-    drop_after: tuple[str, ...],
-    **entries: Any,
-) -> BackboneSpec:
+def _row(adl: float, drop_after: tuple[str, ...], **entries: Any) -> BackboneSpec:
     """A row with ADL's threshold, and SAGD's background share in the middle."""
     background = {place: {"low_threshold": 0.2} for place in drop_after[:-1]}
     return BackboneSpec(
-        build=build,
         drop_after=drop_after,
         method_options={"adl": {"drop_threshold": adl}},
         place_options={"sagd": background, "dgdm": background},
@@ -178,7 +159,6 @@ def _map_sizes(last: Options, before: Options) -> dict[int, Mapping[str, Options
 
 
 def _resnet(
-    build: Callable[..., keras.Model],
     stages: tuple[str, str] = ("conv4", "conv5"),
     last_block: int = 3,
     normalization: str = "caffe",
@@ -192,7 +172,6 @@ def _resnet(
     middle = [f"{stage}_block1_out" for stage in stages]
     features = f"{stages[-1]}_block{last_block}_out"
     return _row(
-        build,
         adl=0.9,
         drop_after=(*middle, features),
         normalization=normalization,
@@ -205,7 +184,7 @@ def _resnet(
 
 def _basic_resnet(*blocks: int) -> BackboneSpec:
     return _resnet(
-        partial(keras_cv_resnet, blocks=blocks),
+        build=partial(keras_cv_resnet, blocks=blocks),
         stages=("v2_stack_2", "v2_stack_3"),
         last_block=blocks[-1],
         normalization="torch",
@@ -229,7 +208,7 @@ _MIXED3 = ["conv2d_29", "conv2d_30", "max_pooling2d_3"]
 
 BACKBONES: Mapping[str, BackboneSpec] = {
     "mobilenet": _row(
-        keras.applications.MobileNet,
+        build=keras.applications.MobileNet,
         adl=0.95,
         drop_after=("conv_pw_12_relu", "conv_pw_13_relu"),
         method_drop_after={"dgdm": ("conv_pw_13_relu",)},
@@ -243,7 +222,7 @@ BACKBONES: Mapping[str, BackboneSpec] = {
         source="Stride and 0.95: Choe and Shim, 2019. Places [ours]: never published.",
     ),
     "mobilenet_v2": _row(
-        keras.applications.MobileNetV2,
+        build=keras.applications.MobileNetV2,
         adl=0.95,
         drop_after=("block_13_depthwise_relu", "out_relu"),
         normalization="tf",
@@ -256,7 +235,7 @@ BACKBONES: Mapping[str, BackboneSpec] = {
         source="After mobilenet [ours].",
     ),
     "vgg16": _row(
-        keras.applications.VGG16,
+        build=keras.applications.VGG16,
         adl=0.8,
         drop_after=("block3_pool", "block4_pool", "block5_conv3"),
         normalization="caffe",
@@ -267,22 +246,23 @@ BACKBONES: Mapping[str, BackboneSpec] = {
         source="VGG-GAP, places and 0.8: Choe and Shim, 2019.",
     ),
     "resnet50": _resnet(
-        keras.applications.ResNet50,
+        build=keras.applications.ResNet50,
         source="Places and 0.9: Choe and Shim, 2019; DFM: Zhou et al., 2019.",
     ),
     "resnet50_se": _resnet(
-        keras.applications.ResNet50,
+        build=keras.applications.ResNet50,
         inserted_blocks={f"{block}_se": f"{block}_3_bn" for block in _RESNET_BLOCKS},
-        block=partial(SqueezeExcite, ratio=16),
+        block=partial(layers.SqueezeExcite, ratio=16),
         source="As resnet50; blocks: Hu et al., 2018, Figure 3, ratio 16.",
     ),
     "resnet101": _resnet(
-        keras.applications.ResNet101, source="As resnet50; DFM: Zhou et al., 2019."
+        build=keras.applications.ResNet101,
+        source="As resnet50; DFM: Zhou et al., 2019.",
     ),
     "resnet18": _basic_resnet(2, 2, 2, 2),
     "resnet34": _basic_resnet(3, 4, 6, 3),
     "inception_v3": _row(
-        keras.applications.InceptionV3,
+        build=keras.applications.InceptionV3,
         adl=0.8,
         drop_after=("mixed2", "mixed7", "head_conv2"),
         normalization="tf",
@@ -296,7 +276,7 @@ BACKBONES: Mapping[str, BackboneSpec] = {
         source="Head: SPG, 2018; places and 0.8: Choe and Shim, 2019.",
     ),
     "efficientnet_v2_b0": _row(
-        partial(keras.applications.EfficientNetV2B0, include_preprocessing=False),
+        build=partial(keras.applications.EfficientNetV2B0, include_preprocessing=False),
         adl=0.9,
         drop_after=("block6a_activation", "top_activation"),
         normalization="torch",
@@ -307,7 +287,7 @@ BACKBONES: Mapping[str, BackboneSpec] = {
         source="After mobilenet_v2 [ours, untried].",
     ),
     "convnext_tiny": _row(
-        partial(keras.applications.ConvNeXtTiny, include_preprocessing=False),
+        build=partial(keras.applications.ConvNeXtTiny, include_preprocessing=False),
         adl=0.9,
         # Not after the normalization that follows `add_18`: there the channel mean,
         # which the modules attend to, is the same in every cell.

@@ -12,7 +12,7 @@ import keras
 from keras_wsol.arguments import check_integer
 from keras_wsol.models.backbones import METHODS, NORMALIZATION
 from keras_wsol.models.parts import ImageNetNormalization, Logits
-from keras_wsol.models.splice import CallAndInsert, copy_graph, derive_seed
+from keras_wsol.models.splice import CallAndInsert, check_names, copy_graph, derive_seed
 from keras_wsol.models.weights import (
     Base,
     base_of_model,
@@ -22,8 +22,6 @@ from keras_wsol.models.weights import (
     own_places,
     set_batch_norm_momentum,
 )
-
-_HEAD_FILTERS = 1024
 
 _WAY_OUT = (
     "On TensorFlow, use `tf.distribute.MirroredStrategy` on one machine; for several, "
@@ -122,7 +120,10 @@ def build_classifier(
     places = _places(base, method, drop_after)
     call = CallAndInsert(_following(base, method, places, seed))
     images = keras.Input(base.input_shape, name="images")
-    normalized = call(_normalization(base.spec.normalization), images)
+    normalization = keras.layers.Identity(name=NORMALIZATION, dtype="float32")
+    if mode := base.spec.normalization:
+        normalization = ImageNetNormalization(mode, name=NORMALIZATION)
+    normalized = call(normalization, images)
     copy_graph(base.source, images, normalized, call, base.changes, seed)
     maps = call.outputs[base.spec.features]
     for number in range(1, base.head_convolutions + 1):
@@ -136,7 +137,9 @@ def build_classifier(
         name="head_logits",
     )(pool(maps))
     model = keras.Model(images, logits, name=f"{base.name}_{method_name}")
-    _check_inserted(model, places, call.outputs, base.name)
+    used = {x.name for x in model.operations}
+    present = [name for name in call.outputs if name in used]
+    check_names("drop_after", places, f"`{base.name}`", present)
     new = set()  # with random weights everywhere, none is new beside carried ones
     if weights is not None:
         names = {f"{method_name}_{place}" for place in places}
@@ -215,33 +218,10 @@ def _following(
     return following
 
 
-def _normalization(mode: str | None) -> keras.layers.Layer:
-    if mode is None:
-        return keras.layers.Identity(name=NORMALIZATION, dtype="float32")
-    return ImageNetNormalization(mode, name=NORMALIZATION)
-
-
-def _check_inserted(
-    model: keras.Model,
-    places: Sequence[str],
-    present: Mapping[str, Any],
-    backbone: str,
-) -> None:
-    """Raises if a place does not exist, or lies after the features that are used."""
-    made = {layer.name for layer in model.operations}
-    missing = [place for place in places if place not in present or place not in made]
-    if missing:
-        known = [name for name in present if name in made]
-        raise ValueError(
-            f"Cannot insert after layers that `{backbone}` does not have. Received: "
-            f"{missing}. Its last layers are: {known[-20:]}."
-        )
-
-
 def _head_convolution(name: str, seed: int) -> keras.layers.Layer:
     return keras.layers.Conv2D(
-        _HEAD_FILTERS,
-        3,
+        filters=1024,
+        kernel_size=3,
         padding="same",
         activation="relu",
         kernel_initializer=keras.initializers.HeNormal(derive_seed(seed, name)),
@@ -255,8 +235,7 @@ def check_devices(strategy: Any = None) -> None:
     if layout is not None and backend != "jax":
         raise ValueError(
             f"`keras.distribution` works on the JAX backend alone: on {backend} Keras "
-            f"ignores it, and one device does all the work. {_WAY_OUT} "
-            f"Received: {layout}."
+            f"ignores it. {_WAY_OUT} Received: {layout}."
         )
     if backend != "tensorflow":
         return
@@ -264,7 +243,5 @@ def check_devices(strategy: Any = None) -> None:
     strategy = tf.distribute.get_strategy() if strategy is None else strategy
     for name, reason in _STRATEGIES.items():
         if isinstance(strategy, attrgetter(name)(tf.distribute)):
-            raise ValueError(
-                f"A model cannot be trained under `tf.distribute.{name}`: {reason}. "
-                f"{_WAY_OUT}"
-            )
+            name = f"tf.distribute.{name}"
+            raise ValueError(f"Keras cannot train under `{name}`: {reason}. {_WAY_OUT}")

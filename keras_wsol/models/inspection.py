@@ -10,7 +10,6 @@ from keras import ops
 from keras_wsol import layers
 from keras_wsol.cam.score_map import resize_to_input
 from keras_wsol.cam.split import node_of
-from keras_wsol.layers import CBAM, SqueezeExcite
 from keras_wsol.models.backbones import BACKBONES
 from keras_wsol.models.localizer import Localizer
 from keras_wsol.models.splice import calls_of
@@ -49,9 +48,17 @@ def probe_inserted(model: keras.Model, images: Any) -> dict[str, Any]:
         raise ValueError(
             f"`model` must have one input. Received: {len(model.inputs)} inputs."
         )
+    images = ops.cast(ops.convert_to_tensor(images), "float32")
+    shape, given = tuple(model.inputs[0].shape), tuple(images.shape)
+    channels, size = shape[-1], shape[1:3]
+    if len(given) != 4 or channels not in (None, given[-1]):
+        raise ValueError(
+            f"`images` must have shape (B, H, W, {channels or 'C'}). Received: "
+            f"images.shape={given}. For one image, use images[None]."
+        )
     if not found:
         return {}
-    images = _resized(images, tuple(model.inputs[0].shape))
+    images = images if None in size else resize_to_input(images, size)
     probe = keras.Model(model.inputs, {layer.name: layer.input for layer in found})
     return probe(images, training=False)
 
@@ -66,9 +73,8 @@ def drop_shares(model: keras.Model, images: Any) -> dict[str, dict[str, float]]:
         images: Batch `(B, H, W, C)`; resized to the model's input size.
 
     Returns:
-        Name of each layer with `drop_shares` (ADL, CAGD, SAGD, DGDM, DFM,
-        TargetedDropout) to the means of its shares over the images: `"cells"`,
-        `"channels"` or both, in [0, 1].
+        Name of each ADL, CAGD, SAGD, DGDM, DFM and TargetedDropout to the means over
+        the images of its shares of `"cells"`, `"channels"` or both, in [0, 1].
 
     Raises:
         ValueError: The model is not functional, has several inputs, or the images
@@ -100,7 +106,7 @@ def multiply_adds(model: keras.Model) -> int:
     number of floating-point operations is twice as high.
 
     Args:
-        model: A functional or `Sequential` model with inputs of fixed size. Models
+        model: A `Localizer`, or a functional model with inputs of fixed size. Models
             inside of it count, and a layer that is called twice counts twice.
 
     Returns:
@@ -116,12 +122,7 @@ def multiply_adds(model: keras.Model) -> int:
     >>> multiply_adds(keras.Model(images, x))
     3240
     """
-    if not isinstance(model, keras.Model) or not getattr(model, "outputs", None):
-        raise ValueError(
-            "`model` must be a functional or Sequential Keras model. Received: "
-            f"{getattr(model, 'name', model)!r} of type {type(model).__name__}."
-        )
-    return sum(_count(*call) for call in calls_of(model))
+    return sum(_count(*call) for call in calls_of(_functional(model)))
 
 
 def describe(model: keras.Model) -> str:
@@ -136,7 +137,6 @@ def describe(model: keras.Model) -> str:
         moving statistics; multiply-adds are for one image at inference.
 
     Raises:
-        TypeError: A layer cannot be counted, as for `multiply_adds`.
         ValueError: The model is not functional, or has several inputs or outputs.
 
     Example:
@@ -149,7 +149,6 @@ def describe(model: keras.Model) -> str:
     ADL    conv   drop_rate=0.5           0              0
     all 5  -      152 trained           152          3,250
     """
-    inserted = inserted_layers(model)
     model = _functional(model)
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise ValueError(
@@ -158,9 +157,9 @@ def describe(model: keras.Model) -> str:
         )
     blocks = {name for spec in BACKBONES.values() for name in spec.inserted_blocks}
     rows = [("layer", "after", "options", "parameters", "multiply-adds")]
+    shown = (*_CLASSES, keras.layers.SpatialDropout2D)
     for layer in model.layers:
-        dropout = isinstance(layer, keras.layers.SpatialDropout2D)
-        if (layer in inserted or dropout) and layer.name not in blocks:
+        if isinstance(layer, shown) and layer.name not in blocks:
             rows.append(_row(layer))
     trained = sum(math.prod(weight.shape) for weight in model.trainable_weights)
     whole = (f"{model.count_params():,}", f"{multiply_adds(model):,}")
@@ -207,19 +206,6 @@ def _functional(model: Any) -> keras.Model:
     return model
 
 
-def _resized(images: Any, shape: tuple[int | None, ...]) -> Any:
-    """Images as float32, of the size that an input of this shape takes."""
-    images = ops.cast(ops.convert_to_tensor(images), "float32")
-    given, channels = tuple(images.shape), shape[-1]
-    if len(given) != 4 or channels not in (None, given[-1]):
-        raise ValueError(
-            f"`images` must have shape (B, H, W, {channels or 'C'}). Received: "
-            f"images.shape={given}. For one image, use images[None]."
-        )
-    size = shape[1:3]
-    return images if None in size else resize_to_input(images, size)
-
-
 # Layers whose kernels meet every cell of the output, or of the input.
 _PER_OUTPUT_CELL = (
     keras.layers.Conv1D,
@@ -257,9 +243,9 @@ def _count(operation: Any, given: tuple, made: tuple) -> int:
         return products * _cells(operation, made)
     if isinstance(operation, _PER_INPUT_CELL):
         return products * _cells(operation, given)
-    if isinstance(operation, SqueezeExcite):
+    if isinstance(operation, layers.SqueezeExcite):
         return products
-    if isinstance(operation, CBAM):
+    if isinstance(operation, layers.CBAM):
         # The mean and the maximum both pass the dense layers.
         spatial = _cells(operation, given) if operation.spatial else 0
         times = {2: 2, 4: spatial}

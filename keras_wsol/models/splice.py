@@ -1,7 +1,7 @@
 """Copies of a graph with layers inserted or changed."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from zlib import crc32
@@ -62,11 +62,7 @@ def copy_graph(
 ) -> None:
     """Calls copies of a model's layers on `images`, under their stable names."""
     names = stable_names(source)
-    unknown = sorted(set(changes) - set(names.values()))
-    if unknown:
-        raise ValueError(
-            f"`changes` must be of layers of `{source.name}`. Received: {unknown}."
-        )
+    check_names("map_sizes", changes, f"`{source.name}`", names.values())
     copies: dict[int, Any] = {}
 
     def copy(layer: Any) -> Any:
@@ -91,6 +87,18 @@ def copy_graph(
     keras.models.clone_model(
         source, input_tensors=images, clone_function=copy, call_function=run
     )
+
+
+def check_names(
+    argument: str, names: Iterable[str], owner: str, present: Collection[str]
+) -> None:
+    """Raises unless all names that an argument gives are present."""
+    missing = [name for name in names if name not in present]
+    if missing:
+        raise ValueError(
+            f"`{argument}` must name layers of {owner}. Received: {missing}. "
+            f"Its last layers are: {list(present)[-20:]}."
+        )
 
 
 def derive_seed(seed: int, name: str) -> int:
@@ -122,11 +130,7 @@ def insert_after(model: keras.Model, layers: Mapping[str, LayerFactory]) -> kera
     ['InputLayer', 'Conv2D', 'ADL']
     """
     check_layer_names(model, layers)
-
-    def call(layer: keras.layers.Layer, *args: Any, **kwargs: Any) -> Any:
-        outputs = layer(*args, **kwargs)
-        return layers[layer.name]()(outputs) if layer.name in layers else outputs
-
+    call = CallAndInsert({name: [make] for name, make in layers.items()})
     copy = keras.models.clone_model(model, call_function=call)
     copy_weights(model, copy)
     return copy
@@ -178,16 +182,14 @@ def changed_layer(
 
 
 def calls_of(model: keras.Model) -> list[tuple[Any, tuple, tuple]]:
-    """Each call between a model's inputs and outputs, in the order of computation.
+    """Operation and shapes of first input and output of each call of a model, in order.
 
-    A call is its layer or operation, the shape of the first tensor that it is given,
-    and that of the tensor that it makes.
+    A call that makes several tensors is one.
     """
     calls: dict[tuple[int, ...], tuple[Any, tuple, tuple]] = {}
     for output in keras.tree.flatten(model.outputs):
         for tensor, operation, parents in graph_of(output):
             if parents:  # not an input
-                # One call may make several tensors.
                 call = (id(operation), *(id(each) for each in parents))
                 shapes = tuple(parents[0].shape), tuple(tensor.shape)
                 calls.setdefault(call, (operation, *shapes))

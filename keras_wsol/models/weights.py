@@ -12,6 +12,7 @@ from keras_wsol.models.backbones import BACKBONES, NORMALIZATION, BackboneSpec
 from keras_wsol.models.parts import MODES, class_names_of
 from keras_wsol.models.splice import (
     calls_of,
+    check_names,
     flat_layers,
     set_layer_weights,
     stable_names,
@@ -46,7 +47,7 @@ def base_of_row(
             f"features={features!r} with backbone={name!r}."
         )
     options = _checked_options(name, spec, given)
-    input_shape = _checked_shape(_DEFAULT_SHAPE if input_shape is None else input_shape)
+    input_shape = _checked_shape(input_shape, _DEFAULT_SHAPE)
     head_convolutions = options.pop("head_convolutions", 0)
     changes = spec.map_sizes.get(options.pop("map_size", None), {})
     trained = None
@@ -90,9 +91,8 @@ def base_of_model(
         )
     features = _last_map(source) if features is None else features
     (features,) = own_places(source, [features], "features")
-    if input_shape is None:
-        own = tuple(source.input_shape[1:])
-        input_shape = _DEFAULT_SHAPE if None in own else own
+    own_shape = tuple(source.input_shape[1:])
+    default = _DEFAULT_SHAPE if None in own_shape else own_shape
     return Base(
         name=source.name,
         spec=BackboneSpec(
@@ -104,12 +104,13 @@ def base_of_model(
         ),
         source=source,
         trained=None if weights in (None, "imagenet") else _load_classifier(weights),
-        input_shape=_checked_shape(input_shape),
+        input_shape=_checked_shape(input_shape, default),
         names=stable_names(source),
     )
 
 
-def _checked_shape(input_shape: Any) -> tuple[int, int, int]:
+def _checked_shape(input_shape: Any, default: tuple) -> tuple[int, int, int]:
+    input_shape = default if input_shape is None else input_shape
     shape = tuple(input_shape) if isinstance(input_shape, Sequence) else ()
     if len(shape) != 3 or shape[2] != 3 or None in shape:
         raise ValueError(
@@ -124,12 +125,7 @@ def own_places(
 ) -> tuple[str, ...]:
     """Returns the stable names of layers that are named as the model names them."""
     stable = {**stable_names(model), NORMALIZATION: NORMALIZATION}
-    unknown = [name for name in names if name not in stable]
-    if unknown:
-        raise ValueError(
-            f"`{argument}` must name layers of `{model.name}`. Received: {unknown}. "
-            f"Its last layers are: {list(stable)[-21:-1]}."
-        )
+    check_names(argument, names, f"`{model.name}`", stable)
     return tuple(stable[name] for name in names)
 
 
@@ -169,33 +165,29 @@ def carry_over(
 
 
 def freeze_layers(
-    model: keras.Model,
-    freeze: str | Sequence[str] | None,
-    base: Base,
-    new: Collection[str],
+    model: keras.Model, freeze: Any, base: Base, new: Collection[str]
 ) -> None:
     """Excludes layers from training; `"backbone"` leaves the `new` ones."""
     order = [x.name for x in model.operations]
     renamed = {*base.names.values(), "images"}
     last_of = {name: name for name in order if name not in renamed}
     last_of |= {name: at for name, at in base.names.items() if at in order}
+    owner = f'`{model.name}`, or be "batch_norm" or "backbone"'
+
+    def up_to(name: str) -> set[str]:
+        return {*order[: order.index(name) + 1]}
+
     for part in [freeze] if isinstance(freeze, str) else freeze or ():
         if part == "batch_norm":
             kind = keras.layers.BatchNormalization
-            frozen = [x for x in model.layers if isinstance(x, kind)]
-        elif part == "backbone" or part in last_of:
-            kept = new if part == "backbone" else ()
-            last = base.spec.features if part == "backbone" else last_of[part]
-            before = order[: order.index(last) + 1]
-            frozen = [x for x in model.layers if x.name in {*before} - {*kept}]
+            frozen = {x.name for x in model.layers if isinstance(x, kind)}
+        elif part == "backbone":
+            frozen = up_to(base.spec.features) - {*new}
         else:
-            raise ValueError(
-                f"Cannot freeze up to layers that `{model.name}` does not have. "
-                f"Received: {[part]}. Its last layers are: {list(last_of)[-20:]}. "
-                '`freeze` may also be "batch_norm" or "backbone".'
-            )
-        for layer in frozen:
-            layer.trainable = False
+            check_names("freeze", [part], owner, last_of)
+            frozen = up_to(last_of[part])
+        for name in frozen & {x.name for x in model.layers}:
+            model.get_layer(name).trainable = False
 
 
 def set_batch_norm_momentum(model: keras.Model, momentum: float) -> None:
@@ -232,8 +224,7 @@ def _checked_options(
 def _existing_file(path: Any) -> str:
     if not Path(path).is_file():
         raise FileNotFoundError(
-            '`weights` must be None, "imagenet" or the path of an .h5 or .keras '
-            f"file. No file is there: {path}."
+            f'`weights` must be None, "imagenet" or an existing file. Received: {path}.'
         )
     return str(path)
 

@@ -131,7 +131,7 @@ def test_weights_of_another_width_are_refused(tmp_path):
 
 
 def test_weights_that_are_not_there():
-    message = r'`weights` must be None, "imagenet" or the path .* there: nowhere.keras'
+    message = r"`weights` must be None, .* or an existing file. Received: nowhere.keras"
     with pytest.raises(FileNotFoundError, match=message):
         tiny_classifier(weights="nowhere.keras")
 
@@ -330,8 +330,8 @@ def test_a_momentum_out_of_range(momentum, error):
 
 def test_freezing_an_unknown_layer():
     message = (
-        r"Cannot freeze up to layers that `tiny_cam` does not have. Received: "
-        r"\['block9'\]. Its last layers are: .*'head_logits'\]"
+        r"`freeze` must name layers of `tiny_cam`, or be .* or \"backbone\". "
+        r"Received: \['block9'\]. Its last layers are: .*'head_logits'\]"
     )
     with pytest.raises(ValueError, match=message):
         tiny_classifier(freeze="block9")
@@ -492,7 +492,7 @@ def test_a_place_after_an_inserted_layer_takes_its_output():
         ),
         (
             {"method": "adl", "drop_after": ["block9"]},
-            r"Cannot insert after layers that `tiny` does not have. "
+            r"`drop_after` must name layers of `tiny`. "
             r"Received: \['block9'\]. Its last layers are: \[.*'conv3_relu'",
         ),
         (
@@ -545,7 +545,7 @@ def test_unknown_backbone():
 @pytest.mark.parametrize("place", ["head_pool", "head_logits", "images"])
 def test_a_place_where_nothing_is_inserted_is_refused(place):
     # These layers exist in the model, but not in the backbone.
-    with pytest.raises(ValueError, match=f"Cannot insert after .*'{place}'"):
+    with pytest.raises(ValueError, match=f"`drop_after` must name layers .*'{place}'"):
         tiny_classifier(method="adl", drop_after=[place])
 
 

@@ -242,9 +242,9 @@ def test_layers_that_cannot_be_counted_are_refused():
 def test_sizes_have_to_be_known():
     with pytest.raises(ValueError, match=r"inputs of `model` .* size \(None, 3\)"):
         multiply_adds(model_of(layers.Conv2D(2, 3, name="first"), (None, 5, 6)))
-    with pytest.raises(ValueError, match="functional or Sequential"):
+    with pytest.raises(ValueError, match="must be a functional Keras model"):
         multiply_adds(layers.Conv2D(2, 3))
-    with pytest.raises(ValueError, match="functional or Sequential"):
+    with pytest.raises(ValueError, match="must be a functional Keras model"):
         multiply_adds(keras.Sequential([layers.Conv2D(2, 3)]))
 
 

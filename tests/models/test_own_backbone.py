@@ -245,12 +245,12 @@ class Subclassed(keras.Model):
         ),
         (
             {"method": "adl", "features": "skip", "drop_after": ["top"]},
-            r"Cannot insert after .* Received: \['top'\]",
+            r"`drop_after` must name layers of `mine`. Received: \['top'\]",
         ),
         (
             {"freeze": ["batch_norm", "tip"]},
-            r"Cannot freeze up to layers that `mine_cam` does not have. Received: "
-            r"\['tip'\]. .*'top'.* `freeze` may also be \"batch_norm\" or ",
+            r"`freeze` must name layers of `mine_cam`, or be \"batch_norm\" or "
+            r"\"backbone\". Received: \['tip'\]. .*'top'",
         ),
         ({"backbone_options": {"alpha": 1}}, "may have 'normalization', one of"),
         (

@@ -91,7 +91,7 @@ class Comparison:
             "may be noise. MaxBoxAccV2: best thresholds on this split; thresholds held "
             "fixed in the draws."
         )
-        return markdown(self, self.num_images, header, rows, note)
+        return markdown(self, header, rows, note)
 
 
 def compare(

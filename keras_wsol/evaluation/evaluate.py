@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_wsol.boxes import sweep_largest_boxes
+from keras_wsol.boxes.iou import has_area
 from keras_wsol.cam import CAM
 from keras_wsol.data import ImageDataset
 from keras_wsol.data.images import check_view
@@ -25,14 +26,9 @@ from keras_wsol.models import Localizer, SecondLook, class_names_of
 from keras_wsol.models.tune import IOU_THRESHOLD, best_index
 
 TUNED_ON_TEST = (
-    "A threshold that is tuned on test images makes the figure worthless: `tune_on` "
-    "must share no image with `test`. The report's `oracle` shows what the best "
-    "threshold on the test split would give."
+    "`tune_on` must share no image with `test`: a threshold that is tuned on test "
+    "images makes the figure worthless."
 )
-# Standard deviation in shares of the side. Cuts give the centred boxes with the view's
-# proportions, each at some threshold, so where the threshold is chosen the deviation
-# hardly matters.
-CENTRE_SIGMA = 0.25
 # Their mean is within 0.1 points of the expected value on 250 images and more.
 _RANDOM_BOXES = 1000
 
@@ -98,9 +94,8 @@ def evaluate(
     check_view(view)
     sample = EvenSample(gallery)
     localizer = model if isinstance(model, Localizer) else Localizer(model)
-    size, pixels = localizer.input_size, None
-    if segmentations is not None:
-        pixels = _Pixels(segmentations, view, size)
+    size = localizer.input_size
+    pixels = None if segmentations is None else _Pixels(segmentations, view, size)
     _check_files(test, tune_on)
     check_classes(localizer, test)
     check_classes(localizer, tune_on)
@@ -155,8 +150,8 @@ def check_classes(localizer: keras.Model, split: Any) -> None:
     ):
         raise ValueError(
             f"The model must know the classes of {split.name!r} in their order. It has "
-            f"{localizer.num_classes} classes ({list(names or ())[:3]} ...), the "
-            f"split {split.num_classes} ({list(split.class_names)[:3]} ...)."
+            f"{localizer.num_classes} ({list(names or ())[:3]} ...), the split "
+            f"{split.num_classes} ({list(split.class_names)[:3]} ...)."
         )
 
 
@@ -172,8 +167,7 @@ def _check_files(test: Any, tune_on: Any) -> None:
 def _check_images(table: ImageTable, held_out: ImageTable) -> int:
     """Refuses shared files and pixels; returns how many pixels come twice all the same.
 
-    Published data sets hold some images twice, in two splits: equal pixels are let
-    pass as long as they are at most a hundredth of the images tuned on.
+    Published data sets hold some images twice: a hundredth of those tuned on may be.
     """
     known = _real_paths(held_out.files())
     for path in table.files():
@@ -186,38 +180,24 @@ def _check_images(table: ImageTable, held_out: ImageTable) -> int:
         path = str(table.paths[index])
         name = f"image {index}" if path == str(index) else f"image {index}, {path!r},"
         raise ValueError(
-            f"{TUNED_ON_TEST} The pixels of {name} of `test` are those of an image of "
-            "`tune_on`."
+            f"{TUNED_ON_TEST} The pixels of {name} of `test` are those of a copy in it."
         )
     return len(repeated)
 
 
 def _real_paths(paths: Iterable[str]) -> set[str]:
-    """Returns one spelling of each path, without links."""
     return {os.path.realpath(str(path)) for path in paths}
 
 
 # What has to be beaten
 
 
-def centre_gaussian(size: tuple[int, int], sigma: float = CENTRE_SIGMA) -> np.ndarray:
-    """Returns a centred Gaussian, the field's baseline (Choe et al., 2020).
-
-    Args:
-        size: Height and width.
-        sigma: Float above 0. Standard deviation in shares of the sides. Default 0.25.
-
-    Returns:
-        float32 `(height, width)` in [0, 1], maximum 1.
-
-    Example:
-    >>> [round(float(x), 3) for x in centre_gaussian((1, 3), sigma=1 / 3)[0]]
-    [0.607, 1.0, 0.607]
-    """
-    rows, columns = (
-        np.exp(-0.5 * (((np.arange(n) + 0.5) / n - 0.5) / sigma) ** 2) for n in size
-    )
-    gaussian = np.outer(rows, columns)
+def centre_gaussian(size: tuple[int, int]) -> np.ndarray:
+    """Returns a centred Gaussian, float32, maximum 1 (Choe et al., 2020)."""
+    # Its deviation, in shares of the sides, hardly matters: each cut is a centred box
+    # with the view's proportions, and each such box is a cut.
+    sides = (((np.arange(n) + 0.5) / n - 0.5) / 0.25 for n in size)
+    gaussian = np.outer(*(np.exp(-0.5 * side**2) for side in sides))
     return (gaussian / gaussian.max()).astype("float32")
 
 
@@ -273,36 +253,33 @@ class _Pixels:
 
     def __init__(self, segmentations: Any, view: str, size: tuple[int, int]) -> None:
         if view != "whole":
-            raise ValueError(
-                "Segmentations show the whole image: PxAP needs view='whole'. "
-                f"Received: view={view!r}."
-            )
+            raise ValueError(f"PxAP needs view='whole'. Received: view={view!r}.")
         self._segmentations, self._size = segmentations, size
         self.metric = PxAP()
 
     def __call__(
         self, index: int, path: str, image: np.ndarray, score_map: np.ndarray
     ) -> None:
-        """Adds an image."""
         true, ignored = read_segmentation(self._find(index, path), self._size)
         if not np.isfinite(score_map).all():
             score_map = np.zeros_like(score_map)
         self.metric.update_state(true[None], score_map[None], ignored[None])
 
     def _find(self, index: int, path: str) -> Segmentation:
-        if isinstance(self._segmentations, Mapping):
+        given = self._segmentations
+        if isinstance(given, Mapping):
             # Names are some parts long, and the path ends with one of them.
             parts = path.replace("\\", "/").split("/")
-            for start in range(len(parts)):
-                name = "/".join(parts[start:])
-                if name in self._segmentations:
-                    return self._segmentations[name]
-        elif index < len(self._segmentations):
-            return self._segmentations[index]
-        raise ValueError(
-            "`segmentations` must hold that of each image. There is none for image "
-            f"{index}, {path}."
-        )
+            names = ("/".join(parts[start:]) for start in range(len(parts)))
+            found = next((given[name] for name in names if name in given), None)
+        else:
+            found = given[index] if index < len(given) else None
+        if found is None:
+            raise ValueError(
+                "`segmentations` must hold that of each image. There is none for image "
+                f"{index}, {path}."
+            )
+        return found
 
 
 def _described(part: Any) -> str:
@@ -335,8 +312,7 @@ def notes_of(
         notes |= getattr(tune_on, "notes", {})
         split = getattr(tune_on, "split", "the batches given")
         notes["tuned threshold"] = f"best GT-known Loc on {split}"
-    with_area = (table.true_boxes[..., 2:] > table.true_boxes[..., :2]).all(axis=-1)
-    without = (~with_area.any(axis=1)).sum()
+    without = (~has_area(table.true_boxes).any(axis=1)).sum()
     for count, what, said in (
         (num_repeated, "images that the threshold was tuned on", "by their pixels"),
         (without, "images without a true box", "counted as wrong"),

@@ -209,13 +209,9 @@ def view_batches(
 def _check_batch(batch: dict[str, np.ndarray]) -> None:
     images, class_ids, boxes = batch["images"], batch["class_ids"], batch["boxes"]
     count = len(images) if images.ndim else 0
-    if (
-        images.shape[3:] != (3,)
-        or class_ids.shape != (count,)
-        or class_ids.dtype.kind not in "iu"
-        or boxes.ndim != 3
-        or boxes.shape[::2] != (count, 4)
-    ):
+    ends = (images.shape[3:], class_ids.shape, boxes.shape[::2], boxes.ndim)
+    integers = class_ids.dtype.kind in "iu"
+    if ends != ((3,), (count,), (count, 4), 3) or not integers:
         raise ValueError(
             "A batch must hold images (B, H, W, 3), integer class_ids (B,) and boxes "
             f"(B, M, 4). Received: {images.shape}, {class_ids.shape} of "

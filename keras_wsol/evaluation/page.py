@@ -31,41 +31,21 @@ def html_of(report: Any) -> str:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {
+        "file": lambda path: PurePath(path).name,
+        "heat": _heat,
+        "name": lambda class_id: name_of(class_id, report.class_names),
+        "number": lambda value: f"{value:.4f}" if np.isfinite(value) else "",
         "percent": percent,
         "shortened": lambda number: f"{float(number):.2f}" if number else "",
         "unbroken": lambda x: x.replace("Top-", "Top\u2011").replace("GT-", "GT\u2011"),
+        "url": _data_url,
         "x": lambda threshold: round(44 + 424 * float(threshold), 1),
         "y": lambda share: round(286 - 228 * float(share), 1),
     }
     file = resources.files("keras_wsol.evaluation").joinpath("page.html")
     template = environment.from_string(file.read_text(encoding="utf-8"))
-    shown = [_shown(image, report) for image in report.gallery]
-    return template.render(report=report, gallery=shown)
-
-
-def _shown(image: "GalleryImage", report: Any) -> dict[str, Any]:
-    """What the page shows of an image."""
-    images, n, names = report.images, image.index, report.class_names
-    boxes = [("true", box) for box in images.true_boxes[n].tolist()]
-    boxes.append(("found", images.boxes[n].tolist()))
-    path = str(images.paths[n])
-    return {
-        "path": path,
-        "file": PurePath(path).name,
-        "true_name": name_of(images.class_ids[n], names),
-        "predicted": name_of(images.predicted_ids[n], names),
-        "class_right": bool(images.ranks[n] == 0),
-        "outcome": str(images.errors[n]),
-        "iou": _number(images.iou[n, images.kept]),
-        "score": _number(images.scores[n]),
-        "photo": _data_url(image.jpeg),
-        "heat": _data_url(_heat(image.score_map)),
-        "rects": [
-            (kind, x0, y0, x1 - x0, y1 - y0)
-            for kind, (x0, y0, x1, y1) in boxes
-            if x0 >= 0 and x1 > x0 and y1 > y0  # else padding, or no box was found
-        ],
-    }
+    outcomes = {report.images.errors[image.index] for image in report.gallery}
+    return template.render(report=report, outcomes=sorted(outcomes))
 
 
 def _heat(score_map: np.ndarray) -> bytes:
@@ -77,10 +57,6 @@ def _heat(score_map: np.ndarray) -> bytes:
 
 def _data_url(jpeg: bytes) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
-
-
-def _number(value: float) -> str:
-    return f"{value:.4f}" if np.isfinite(value) else ""
 
 
 # Images kept while a split is measured

@@ -231,9 +231,9 @@ class Report:
         rows = tables.TABLES[check_choice("table", table, list(tables.TABLES))](self)
         return written(tables.csv_text(rows), path)
 
-    def to_markdown(self, *others: "Report") -> str:
-        """Returns a table in per cent: this report, others on the split, baselines."""
-        return tables.to_markdown([self, *others])
+    def to_markdown(self) -> str:
+        """Returns a table in per cent, with the baselines."""
+        return tables.to_markdown(self)
 
     def to_html(self, path: str | Path | None = None) -> str:
         """Returns a page with tables, curves and gallery, and writes it to a `path`."""

@@ -7,13 +7,6 @@ from typing import Any
 
 import numpy as np
 
-THRESHOLD_KINDS = ("fixed", "tuned", "oracle")
-
-REPORT_NOTE = (
-    "Per cent, in brackets bootstrap 95 % intervals. MaxBoxAccV2 takes, at each IoU, "
-    "the threshold that is best on this split."
-)
-
 
 def percent(share: float | None) -> str:
     """Writes a share in per cent, with one digit."""
@@ -30,74 +23,47 @@ def name_of(class_id: int, class_names: Sequence[str]) -> str:
 # Markdown
 
 
-def to_markdown(reports: Sequence[Any]) -> str:
-    """Puts reports on the same split and view into one table, in per cent."""
-    kinds = {(report.dataset, report.split, report.view) for report in reports}
-    if len(kinds) != 1:
-        raise ValueError(
-            "One table holds reports on one split in one view. Received: "
-            f"{sorted(kinds)}."
-        )
-    columns = [x for x in THRESHOLD_KINDS if any(getattr(r, x) for r in reports)]
-    header = ["", "Top-1 Cls"]
-    header += [f"GT-known ({name})" for name in columns]
-    header += [f"Top-1 Loc ({name})" for name in columns] + ["MaxBoxAccV2"]
-    rows = [_row_of(report, columns) for report in reports]
-    rows += _centre_rows(reports, [*columns, "max_box_acc_v2"])
-    for name, each in reports[0].baselines.items():
-        shares = [each["gt_known_loc"]] * len(columns) + [each["max_box_acc_v2"]]
-        rows.append(_baseline_row(name, shares))
-    pixels = [report.px_ap for report in reports]
-    if any(share is not None for share in pixels):
-        header += ["PxAP"]
-        pixels += [None] * (len(rows) - len(pixels))
-        rows = [[*row, percent(share)] for row, share in zip(rows, pixels, strict=True)]
-    counts = sorted({report.num_images for report in reports})
-    count = " to ".join(map(str, counts[:: max(1, len(counts) - 1)]))
-    return markdown(reports[0], count, header, rows, REPORT_NOTE)
-
-
-def markdown(
-    of: Any,
-    count: int | str,
-    header: Sequence[str],
-    rows: Iterable[Sequence[str]],
-    note: str,
-) -> str:
-    """Writes what was measured, a table whose first column is text, and a note."""
-    rule = ["---"] + ["---:"] * (len(header) - 1)
-    escaped = [[cell.replace("|", r"\|") for cell in row] for row in rows]
-    lines = ["| " + " | ".join(line) + " |" for line in (header, rule, *escaped)]
-    title = f"{of.dataset}, {of.split}, view {of.view}, {count} images"
-    return "\n".join([title, "", *lines, "", note])
-
-
-def _row_of(report: Any, columns: Sequence[str]) -> list[str]:
+def to_markdown(report: Any) -> str:
+    """Puts a report and the baselines into one table, in per cent."""
+    kinds = [name for name in ("fixed", "tuned", "oracle") if getattr(report, name)]
+    header = ["", "Top-1 Cls", *(f"GT-known ({name})" for name in kinds)]
+    header += [*(f"Top-1 Loc ({name})" for name in kinds), "MaxBoxAccV2"]
     cells = [report.model, percent(report.top1_cls)]
     for figure, interval in (
         ("gt_known_loc", "gt_known_interval"),
         ("top1_loc", "top1_interval"),
     ):
-        for at in (getattr(report, name) for name in columns):
-            cell = percent(None if at is None else getattr(at, figure))
-            if at is not None and at is report.main:
-                cell += " ({}-{})".format(*map(percent, getattr(at, interval)))
-            cells.append(cell)
-    return [*cells, percent(report.max_box_acc_v2)]
+        for at in (getattr(report, name) for name in kinds):
+            cells.append(percent(getattr(at, figure)))
+            if at is report.main:
+                cells[-1] += " ({}-{})".format(*map(percent, getattr(at, interval)))
+    rows = [[*cells, percent(report.max_box_acc_v2)]]
+    beaten = {"centre Gaussian": report.centre}
+    for name, each in report.baselines.items():
+        beaten[name] = each | dict.fromkeys(kinds, each["gt_known_loc"])
+    for name, each in beaten.items():
+        cells = [name, "-", *(percent(each.get(kind)) for kind in kinds)]
+        cells += ["-"] * len(kinds) + [percent(each.get("max_box_acc_v2"))]
+        rows.append(cells)
+    if report.px_ap is not None:
+        header.append("PxAP")
+        rows = [[*rows[0], percent(report.px_ap)], *([*row, "-"] for row in rows[1:])]
+    note = (
+        "Per cent, in brackets bootstrap 95 % intervals. MaxBoxAccV2 takes, at each "
+        "IoU, the threshold that is best on this split."
+    )
+    return markdown(report, header, rows, note)
 
 
-def _centre_rows(reports: Sequence[Any], names: Sequence[str]) -> list[list[str]]:
-    """One row, or one a report where reports cut the Gaussian at other thresholds."""
-    rows: dict[tuple[float | None, ...], str] = {}
-    for report in reports:
-        rows.setdefault(tuple(report.centre.get(n) for n in names), report.model)
-    label = "centre Gaussian" + (", as {}" if len(rows) > 1 else "")
-    return [_baseline_row(label.format(x), shares) for shares, x in rows.items()]
-
-
-def _baseline_row(label: str, shares: Sequence[float | None]) -> list[str]:
-    *cells, last = map(percent, shares)
-    return [label, "-", *cells, *["-"] * len(cells), last]
+def markdown(
+    of: Any, header: Sequence[str], rows: Iterable[Sequence[str]], note: str
+) -> str:
+    """Writes what was measured, a table whose first column is text, and a note."""
+    rule = ["---"] + ["---:"] * (len(header) - 1)
+    escaped = [[cell.replace("|", r"\|") for cell in row] for row in rows]
+    lines = ["| " + " | ".join(line) + " |" for line in (header, rule, *escaped)]
+    title = f"{of.dataset}, {of.split}, view {of.view}, {of.num_images} images"
+    return "\n".join([title, "", *lines, "", note])
 
 
 # CSV

@@ -3,8 +3,12 @@
 import numpy as np
 import pytest
 
-from keras_wsol.evaluation.evaluate import centre_gaussian
-from keras_wsol.evaluation.evaluate import baseline_figures, count_centre, random_boxes
+from keras_wsol.evaluation.evaluate import (
+    baseline_figures,
+    centre_gaussian,
+    count_centre,
+    random_boxes,
+)
 from tests.evaluation.drawn_report import image_table
 from tests.reference import max_box_acc_numpy as reference
 from tests.reference.evaluation_numpy import centre_map

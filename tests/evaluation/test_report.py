@@ -208,9 +208,6 @@ NOTE = (
 )
 
 
-CENTRE = {"fixed": 0.41, "tuned": 0.57, "oracle": 0.58, "max_box_acc_v2": 0.597}
-
-
 def drawn(**changes):
     values = {
         "model": "adl",
@@ -231,8 +228,8 @@ def drawn(**changes):
     return drawn_report(**(values | changes))
 
 
-def table_lines(*reports):
-    *lines, empty, note = to_markdown(reports).splitlines()
+def table_lines(report):
+    *lines, empty, note = to_markdown(report).splitlines()
     assert (empty, note) == ("", NOTE)
     return lines
 
@@ -253,32 +250,15 @@ def test_markdown():
     )
 
 
-def test_several_reports_and_baselines():
+def test_baselines_and_px_ap():
     baselines = {"whole image": {"gt_known_loc": 0.3, "max_box_acc_v2": 0.31}}
-    other = drawn(model="a|b", top1_cls=0.5, num_images=38, px_ap=0.7512)
-    lines = table_lines(drawn(baselines=baselines), other)
-    assert lines[0] == "cub200, test, view whole, 38 to 40 images"
-    assert lines[5].startswith(r"| a\|b | 50.0 | 65.0 | 67.5 (52.5-78.5) ")
+    lines = table_lines(drawn(model="a|b", px_ap=0.7512, baselines=baselines))
+    assert lines[4].startswith(r"| a\|b | 76.5 | 65.0 | 67.5 (52.5-78.5) ")
     assert lines[-1] == (
         "| whole image | - | 30.0 | 30.0 | 30.0 | - | - | - | 31.0 | - |"
     )
     assert [line.split(" | ")[-1] for line in lines[2:]] == [
-        *("PxAP |", "---: |", "- |", "75.1 |", "- |", "- |"),
-    ]
-    both = report().to_markdown(report(model="other"))
-    assert [x.split(" | ")[0] for x in both.splitlines()[4:6]] == [
-        "| vgg16_adl",
-        "| other",
-    ]
-
-
-def test_the_centre_is_cut_where_each_report_is():
-    centre = CENTRE | {"fixed": 0.2}
-    lines = table_lines(drawn(), drawn(model="other", centre=centre))[6:]
-    start = "| centre Gaussian, as"
-    assert lines == [
-        f"{start} adl | - | 41.0 | 57.0 | 58.0 | - | - | - | 59.7 |",
-        f"{start} other | - | 20.0 | 57.0 | 58.0 | - | - | - | 59.7 |",
+        *("PxAP |", "---: |", "75.1 |", "- |", "- |"),
     ]
 
 
@@ -290,14 +270,3 @@ def test_without_tuned_thresholds():
     assert lines[4] == (
         "| adl | 76.5 | 65.0 (50.0-76.0) | 70.0 | 50.0 (37.0-62.0) | 55.0 | 47.7 |"
     )
-    # In one report of two: no figure is lost and none made up.
-    lines = table_lines(drawn(), drawn(tuned=None))
-    assert "GT-known (tuned)" in lines[2]
-    assert [line.split(" | ")[3] for line in lines[4:6]] == ["67.5 (52.5-78.5)", "-"]
-
-
-@pytest.mark.parametrize("name", ["split", "view", "dataset"])
-def test_reports_that_must_not_be_compared_are_refused(name):
-    message = "One table holds reports on one split in one view.*'other'"
-    with pytest.raises(ValueError, match=message):
-        report().to_markdown(report(**{name: "other"}))

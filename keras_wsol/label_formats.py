@@ -5,19 +5,34 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TextIO
-from xml.etree import ElementTree
+from xml.sax.saxutils import escape
 
 # Control characters, which XML cannot hold or which end a line; halves of characters,
 # which Python makes of file names that are not UTF-8; and what Unicode never assigns.
 UNWRITABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
-CSV_COLUMNS = (
-    *("path", "x0", "y0", "x1", "y1", "class"),
-    *("score", "class_id", "width", "height"),
-)
+# `img2label_paths` of Ultralytics puts `labels` in place of the last `/images/` of a
+# path, and the folder of the list in place of each `./`.
+LOST_BY_ULTRALYTICS = re.compile(r"(^|/)images/|\./")
+VOC_XML = """<?xml version="1.0" encoding="utf-8"?>
+<annotation>
+  <folder>{path.parent}</folder><filename>{path.name}</filename><path>{path}</path>
+  <source><database>keras_wsol</database></source>
+  <size><width>{0.width}</width><height>{0.height}</height><depth>3</depth></size>
+  <segmented>0</segmented>{objects}
+</annotation>
+"""
+VOC_OBJECT = """
+  <object>
+    <name>{name}</name><pose>Unspecified</pose><score>{score}</score>
+    <truncated>0</truncated><difficult>0</difficult>
+    <bndbox>
+      <xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax>
+    </bndbox>
+  </object>"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +54,8 @@ def write_csv(images: Images, path: Path, class_names: Sequence[str]) -> None:
     """Writes a line a box; `data.boxes_from_csv` reads it."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(CSV_COLUMNS)
+        of_image = ("class", "score", "class_id", "width", "height")
+        writer.writerow(["path", "x0", "y0", "x1", "y1", *of_image])
         for image in images:
             of_class = (class_names[image.class_id], image.score, image.class_id)
             for box in image.boxes:
@@ -56,13 +72,17 @@ def write_coco(images: Images, path: Path, class_names: Sequence[str]) -> None:
         for class_id, name in enumerate(class_names, start=1)
     ]
     info = {"description": "Boxes predicted by keras_wsol from image labels"}
+    listed = (
+        {"id": n, "file_name": i.path, "width": i.width, "height": i.height}
+        for n, i in enumerate(images, start=1)
+    )
     with path.open("w", encoding="utf-8") as file:
         # Piece by piece, so that memory does not grow with the data set.
         file.write(f'{{"info": {_json(info)},\n"licenses": [],\n')
         file.write(f'"categories": {_json(categories)},\n"images": ')
-        _write_list(file, _coco_images(images))
+        _write_array(file, listed)
         file.write(',\n"annotations": ')
-        _write_list(file, _coco_annotations(images))
+        _write_array(file, _coco_annotations(images))
         file.write("}\n")
 
 
@@ -70,22 +90,20 @@ def write_yolo(images: Images, path: Path, class_names: Sequence[str]) -> None:
     """Writes the folder that Ultralytics reads; images belong into its `images/`.
 
     `labels/<path>.txt` has a line a box: class id from 0 on, centre x, centre y, width,
-    height, in shares of the image. `train.txt` lists the images and `data.yaml` names
-    the classes. A sixth number would be read as an outline, so scores stand in
-    `labels.csv`.
+    height, in shares of the image. A sixth number would be read as an outline, so
+    scores stand in `labels.csv`.
     """
     path.mkdir(parents=True)
     with (path / "train.txt").open("w", encoding="utf-8") as listed:
         for image in images:
             listed.write(f"./images/{image.path}\n")
-            lines = "".join(_yolo_line(image, box) for box in image.boxes)
-            _beside(path / "labels", image.path, ".txt").write_text(lines, "utf-8")
+            lines = "".join(_yolo_line(image, *box) for box in image.boxes)
+            _write_beside(path / "labels", image.path, ".txt", lines)
     # A JSON string is a YAML string, whatever the name holds. Without `path`, the
     # folder of the file is taken; with `.`, the one that Ultralytics is called in.
     names = "".join(f"  {n}: {_json(name)}\n" for n, name in enumerate(class_names))
-    (path / "data.yaml").write_text(
-        f"train: train.txt\nval: train.txt\nnames:\n{names}", "utf-8"
-    )
+    text = f"train: train.txt\nval: train.txt\nnames:\n{names}"
+    (path / "data.yaml").write_text(text, "utf-8")
     write_csv(images, path / "labels.csv", class_names)
 
 
@@ -100,9 +118,8 @@ def write_voc(images: Images, path: Path, class_names: Sequence[str]) -> None:
     with train.open("w", encoding="utf-8") as listed:
         for image in images:
             listed.write(f"{PurePosixPath(image.path).with_suffix('')}\n")
-            tree = ElementTree.ElementTree(_voc(image, class_names[image.class_id]))
-            ElementTree.indent(tree)
-            tree.write(_beside(path / "Annotations", image.path, ".xml"), "utf-8")
+            text = _voc_text(image, class_names[image.class_id])
+            _write_beside(path / "Annotations", image.path, ".xml", text)
 
 
 @dataclass(frozen=True)
@@ -111,16 +128,14 @@ class LabelFormat:
 
     write: Callable[[Images, Path, Sequence[str]], None]
     suffix: str | None = None
-    entries: frozenset[str] = frozenset()
+    entries: Set[str] = frozenset()
 
 
+_YOLO_ENTRIES = {"labels", "train.txt", "data.yaml", "labels.csv"}
 LABEL_FORMATS = {
     "coco": LabelFormat(write_coco, ".json"),
-    "yolo": LabelFormat(
-        write_yolo,
-        entries=frozenset({"labels", "train.txt", "data.yaml", "labels.csv"}),
-    ),
-    "voc": LabelFormat(write_voc, entries=frozenset({"Annotations", "ImageSets"})),
+    "yolo": LabelFormat(write_yolo, entries=_YOLO_ENTRIES),
+    "voc": LabelFormat(write_voc, entries={"Annotations", "ImageSets"}),
     "csv": LabelFormat(write_csv, ".csv"),
 }
 
@@ -128,31 +143,33 @@ LABEL_FORMATS = {
 def names_below(
     paths: Sequence[str], root: str | Path | None, format: str
 ) -> tuple[Path, list[str]]:
-    """Returns a folder, and paths relative to it that each format can hold."""
+    """Returns a folder, and paths relative to it that the format can hold."""
     try:
-        folders = {os.path.dirname(path) for path in paths}  # noqa: PTH120
-        root = Path(os.path.commonpath(folders) if root is None else root)
+        if root is None:
+            root = os.path.commonpath({str(Path(path).parent) for path in paths})
         names = [Path(path).relative_to(root).as_posix() for path in paths]
     except ValueError as error:
         raise ValueError(
             f"All images must be below one folder, `images_root`. {error}."
         ) from error
     check_writable("The name of an image", names, "Rename the file or its folder.")
-    files, without = names, ""
-    if (
-        LABEL_FORMATS[format].suffix is None
-    ):  # each image has a file that is named like it
-        files = [str(PurePosixPath(name).with_suffix("")) for name in names]
-        without = ", also without its suffix"
-    twice = [name for name, count in Counter(files).items() if count > 1]
+    # In a folder, each image has a file of labels that is named like it.
+    in_folder = LABEL_FORMATS[format].suffix is None
+    files = [PurePosixPath(n).with_suffix("") for n in names] if in_folder else names
+    twice = [str(name) for name, count in Counter(files).items() if count > 1]
     if twice:
         raise ValueError(
-            f"Each image must have a name of its own in the labels{without}. "
-            f"Several are called: {twice[:8]}."
+            "Images must have different names, for YOLO and VOC also without their "
+            f"suffixes. Received several of: {twice[:8]}."
         )
-    if format == "yolo":
-        _check_yolo_names(names)
-    return root, names
+    lost = [name for name in names if LOST_BY_ULTRALYTICS.search(name)]
+    if format == "yolo" and lost:
+        raise ValueError(
+            "For YOLO, no folder in the name of an image may be called 'images' or "
+            f"end in a dot: its labels would not be found. Received: {lost[0]!r}. "
+            "Choose `images_root` so that names begin below that folder."
+        )
+    return Path(root), names
 
 
 def check_writable(what: str, names: Sequence[str], way_out: str) -> None:
@@ -165,28 +182,11 @@ def check_writable(what: str, names: Sequence[str], way_out: str) -> None:
         )
 
 
-def _check_yolo_names(names: Iterable[str]) -> None:
-    """Refuses names whose labels Ultralytics looks for elsewhere.
-
-    Its `img2label_paths` puts `labels` in place of the last `/images/` of a path, and
-    the folder of the list in place of each `./`.
-    """
-    for name in names:
-        folders = PurePosixPath(name).parent.parts
-        if any(folder == "images" or folder.endswith(".") for folder in folders):
-            raise ValueError(
-                "For YOLO, no folder in the name of an image may be called 'images' or "
-                f"end in a dot: its labels would not be found. Received: {name!r}. "
-                "Choose `images_root` so that names begin below that folder, rename "
-                "it, or write another format."
-            )
-
-
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
-def _write_list(file: TextIO, entries: Iterable[Any]) -> None:
+def _write_array(file: TextIO, entries: Iterable[Any]) -> None:
     separator = "["
     for entry in entries:
         file.write(f"{separator}\n{_json(entry)}")
@@ -194,69 +194,43 @@ def _write_list(file: TextIO, entries: Iterable[Any]) -> None:
     file.write("[]" if separator == "[" else "\n]")
 
 
-def _coco_images(images: Images) -> Iterator[dict[str, Any]]:
-    for number, image in enumerate(images, start=1):
-        size = {"width": image.width, "height": image.height}
-        yield {"id": number, "file_name": image.path, **size}
-
-
 def _coco_annotations(images: Images) -> Iterator[dict[str, Any]]:
-    number = 0
-    for image_id, image in enumerate(images, start=1):
-        for x0, y0, x1, y1 in image.boxes:
-            number += 1
-            # Differences of hundredths, without the dust of binary fractions.
-            width, height = round(x1 - x0, 2), round(y1 - y0, 2)
-            yield {
-                "id": number,
-                "image_id": image_id,
-                "category_id": image.class_id + 1,
-                "bbox": [x0, y0, width, height],
-                "area": round(width * height, 2),
-                "iscrowd": 0,
-                "segmentation": [],
-                "score": image.score,
-            }
+    boxes = ((n, i, box) for n, i in enumerate(images, start=1) for box in i.boxes)
+    for number, (image_id, image, (x0, y0, x1, y1)) in enumerate(boxes, start=1):
+        # Differences of hundredths, without the dust of binary fractions.
+        width, height = round(x1 - x0, 2), round(y1 - y0, 2)
+        yield {
+            "id": number,
+            "image_id": image_id,
+            "category_id": image.class_id + 1,
+            "bbox": [x0, y0, width, height],
+            "area": round(width * height, 2),
+            "iscrowd": 0,
+            "segmentation": [],
+            "score": image.score,
+        }
 
 
-def _yolo_line(image: LabelledImage, box: Sequence[float]) -> str:
+def _yolo_line(image: LabelledImage, *box: float) -> str:
     x0, y0, x1, y1 = box
-    shares = (
-        (x0 + x1) / 2 / image.width,
-        (y0 + y1) / 2 / image.height,
-        (x1 - x0) / image.width,
-        (y1 - y0) / image.height,
-    )
-    return f"{image.class_id} {' '.join(f'{share:.6f}' for share in shares)}\n"
+    x, width = (x0 + x1) / 2 / image.width, (x1 - x0) / image.width
+    y, height = (y0 + y1) / 2 / image.height, (y1 - y0) / image.height
+    return f"{image.class_id} {x:.6f} {y:.6f} {width:.6f} {height:.6f}\n"
 
 
-def _voc(image: LabelledImage, class_name: str) -> ElementTree.Element:
-    root = ElementTree.Element("annotation")
-    path = PurePosixPath(image.path)
-    _elements(root, folder=path.parent.as_posix(), filename=path.name, path=image.path)
-    _elements(ElementTree.SubElement(root, "source"), database="keras_wsol")
-    size = ElementTree.SubElement(root, "size")
-    _elements(size, width=image.width, height=image.height, depth=3)
-    _elements(root, segmented=0)
+def _voc_text(image: LabelledImage, class_name: str) -> str:
+    name, objects = escape(class_name), ""
     for box in image.boxes:
-        found = ElementTree.SubElement(root, "object")
-        _elements(found, name=class_name, pose="Unspecified")
-        _elements(found, truncated=0, difficult=0, score=image.score)
         x0, y0, x1, y1 = (int(edge + 0.5) for edge in box)
         # A box of less than a pixel keeps one, within the image.
         x0, y0 = min(x0, image.width - 1), min(y0, image.height - 1)
-        corners = {"xmin": x0 + 1, "ymin": y0 + 1}
-        corners |= {"xmax": max(x1, x0 + 1), "ymax": max(y1, y0 + 1)}
-        _elements(ElementTree.SubElement(found, "bndbox"), **corners)
-    return root
+        corners = (x0 + 1, y0 + 1, max(x1, x0 + 1), max(y1, y0 + 1))
+        objects += VOC_OBJECT.format(*corners, name=name, score=image.score)
+    path = PurePosixPath(escape(image.path))
+    return VOC_XML.format(image, path=path, objects=objects)
 
 
-def _elements(parent: ElementTree.Element, **texts: Any) -> None:
-    for name, text in texts.items():
-        ElementTree.SubElement(parent, name).text = str(text)
-
-
-def _beside(folder: Path, image: str, suffix: str) -> Path:
+def _write_beside(folder: Path, image: str, suffix: str, text: str) -> None:
     path = folder / PurePosixPath(image).with_suffix(suffix)
     path.parent.mkdir(parents=True, exist_ok=True)
-    return path
+    path.write_text(text, "utf-8")

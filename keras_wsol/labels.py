@@ -3,11 +3,9 @@
 import csv
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from keras_wsol.arguments import check_choice, check_integer, check_number
 from keras_wsol.data import ImageDataset
 from keras_wsol.data.dataset import verified
 from keras_wsol.data.image_folder import images_below
+from keras_wsol.export.saved_model import as_localizer
 from keras_wsol.files import delete, make_folder, replaced
 from keras_wsol.label_formats import (
     LABEL_FORMATS,
@@ -32,23 +31,14 @@ __all__ = ["write_pseudo_labels"]
 
 @dataclass(frozen=True, kw_only=True)
 class LabelsWritten:
-    """What `write_pseudo_labels` wrote, and what it left out.
-
-    Attributes:
-        path: The file or folder.
-        images_root: The folder that paths in it are relative to.
-        num_images: Images given, with those left out.
-        num_boxes: Boxes written.
-        left_out: Path below `images_root` and reason of each image without a box.
-        left_out_path: CSV file of the same.
-    """
+    """What `write_pseudo_labels` wrote, and what it left out."""
 
     path: Path
-    images_root: Path
-    num_images: int
+    images_root: Path  # the folder that paths in the labels are relative to
+    num_images: int  # with those that are left out
     num_boxes: int
-    left_out: tuple[tuple[str, str], ...]
-    left_out_path: Path
+    left_out: tuple[tuple[str, str], ...]  # path and reason of images without a box
+    left_out_path: Path  # CSV file of the same
 
 
 def write_pseudo_labels(
@@ -66,58 +56,54 @@ def write_pseudo_labels(
 ) -> LabelsWritten:
     """Writes the boxes that a localizer finds in images, to train a detector on.
 
-    Boxes are in pixels of the image as the data set reads it: folders turn it upright
-    by its EXIF tag, as most trainers do. An image gets the boxes of the localizer's
-    `max_boxes` largest components, all with the score of the class.
+    Boxes are in pixels of the image as the data set reads it: files are upright. An
+    image has the boxes of the localizer's `max_boxes` largest components.
 
     An image without a box is left out, since a trainer would take it for one without
-    an object: files that cannot be read, empty score maps ("no box"), scores below
-    `min_score` ("low score"). `NAME.left_out.csv` beside the output lists them. What is
-    found is kept in `.NAME.jsonl` until all is written: a killed job goes on when it is
-    called again.
+    an object. `NAME.left_out.csv` beside the output lists it with the reason: it cannot
+    be read, its map is empty ("no box"), or its score too low ("low score").
+
+    A killed job goes on when it is called again: `.NAME.jsonl` keeps what is found.
 
     Args:
         localizer: `Localizer`, or a classifier that one can be made of.
-        images: ImageDataset; or a folder, or files and folders, of unknown class.
+        images: `ImageDataset`; or files and folders, of unknown class.
         path: String or path. A `.json` file for COCO, a `.csv` file, or a folder.
-        format: String. `"coco"`, `"yolo"` (Ultralytics), `"voc"` (Pascal VOC) or
-            `"csv"`.
+        format: String. `"coco"`, `"yolo"` (Ultralytics), `"voc"` or `"csv"`.
         class_ids: String. Whose box: of the `"predicted"` class, or of the class that
             is `"known"` from the data set.
         min_score: Float in [0, 1]. Least probability of the class. Default 0.
         images_root: String or path. Folder that paths in the labels are relative to.
-            Default the lowest folder that holds all images.
+            Default: the lowest folder that holds all images.
         overwrite: Boolean. Whether labels at `path` may be replaced.
         batch_size: Integer. Images in a batch.
         verbose: Boolean or `"auto"`. Whether to show progress; `"auto"`: in a terminal.
 
     Returns:
-        A record of what was written, with the images that were left out.
+        A record: `num_boxes`, `num_images`, `left_out`, and the paths.
 
     Raises:
-        FileExistsError: Something is at `path`, and `overwrite` is false or it is no
-            labels.
-        FileNotFoundError: An image or folder is missing.
-        ValueError: An argument is out of range, a name cannot be written, the model
-            does not know the classes, or another job was interrupted at `path`.
+        FileExistsError: Something else is at `path`, or labels without `overwrite`.
+        ValueError: A name cannot be written in this format, the model does not know
+            the classes, or another job was interrupted at `path`.
 
     Example:
         birds = data.image_folder("birds")
         done = write_pseudo_labels(localizer, birds, "birds.json", class_ids="known")
-        done.num_boxes, done.left_out
     """
-    if not isinstance(localizer, Localizer):
-        localizer = Localizer(localizer)
-    path = Path(path)
-    check_choice("class_ids", class_ids, ("predicted", "known"))
+    localizer, path = as_localizer(localizer), Path(path)
+    known = check_choice("class_ids", class_ids, ("predicted", "known")) == "known"
     min_score = check_number("min_score", min_score)
     check_integer("batch_size", batch_size)
+    left_out_path = path.with_name(f"{path.name}.left_out.csv")
     journal = _Journal(path.with_name(f".{path.name}.jsonl"))
-    _check_path(path, format, overwrite, begun=journal.path.is_file())
+    # A job that was killed at the end may have written its list, and no labels.
+    new = [path] if journal.path.is_file() else [path, left_out_path]
+    _check_path(path, format, [] if overwrite else new)
     dataset = open_images(images, verdicts_of(path))
-    class_names = _class_names(localizer, dataset, class_ids == "known")
-    unread = [os.fspath(file) for file, _ in dataset.left_out]
-    root, names = names_below([*map(str, dataset.paths), *unread], images_root, format)
+    class_names = _class_names(localizer, dataset, known)
+    files = [*dataset.paths.tolist(), *(file for file, _ in dataset.left_out)]
+    root, names = names_below(files, images_root, format)
     job = {
         "images": _digest_of_images(dataset, names, root),
         "model": _digest_of_model(localizer, class_names),
@@ -126,19 +112,19 @@ def write_pseudo_labels(
     }
     count, done = len(dataset), journal.begin(job)
     rest = dataset.take(np.arange(done, count), dataset.split)
-    progress = keras.utils.Progbar(count, verbose=_level(verbose), unit_name="image")
+    shown = sys.stdout.isatty() if verbose == "auto" else verbose
+    progress = keras.utils.Progbar(count, verbose=int(shown), unit_name="image")
     progress.update(done)
     size = localizer.input_size
     batches = rest.evaluation_batches(batch_size, image_size=size) if len(rest) else ()
     for batch in batches:
-        found = _find(localizer, batch, batch_size, class_ids == "known")
-        journal.append(map(_entry, names[done:], found, repeat(min_score)))
-        done += len(batch["images"])
+        some = names[done : done + len(batch["images"])]
+        journal.append(_find(localizer, batch, some, batch_size, known, min_score))
+        done += len(some)
         progress.update(done)
-    reasons = [reason for _, reason in dataset.left_out]
-    unread = zip(names[count:], reasons, strict=True)
+    unread = zip(names[count:], (why for _, why in dataset.left_out), strict=True)
     left_out = tuple(sorted([*unread, *journal.left_out()]))
-    _write_list(_listed(path), left_out)
+    _write_list(left_out_path, left_out)
     with replaced(path) as temporary:
         LABEL_FORMATS[format].write(journal, temporary, class_names)
     written = LabelsWritten(
@@ -147,7 +133,7 @@ def write_pseudo_labels(
         num_images=len(names),
         num_boxes=sum(len(image.boxes) for image in journal),
         left_out=left_out,
-        left_out_path=_listed(path),
+        left_out_path=left_out_path,
     )
     for file in (journal.path, verdicts_of(path)):
         delete(file)
@@ -162,10 +148,20 @@ class _Journal:
 
     def begin(self, job: Mapping[str, Any]) -> int:
         """Returns how many images are done; refuses what another job has begun."""
-        if not self.path.is_file() or not self._whole_lines():
-            make_folder(self.path.parent)
-            self.path.write_text(json.dumps(job) + "\n", "utf-8")
-        begun = next(self._lines())
+        make_folder(self.path.parent)
+        with self.path.open("ab+") as file:
+            file.seek(0)
+            first = file.readline()
+            if not first.endswith(b"\n"):
+                file.truncate(0)
+                file.write(json.dumps(job).encode() + b"\n")
+                return 0
+            done, end = 0, len(first)
+            for line in file:
+                if line.endswith(b"\n"):  # else a killed job did not end it
+                    done, end = done + 1, end + len(line)
+            file.truncate(end)
+        begun = json.loads(first)
         differs = sorted(key for key in job if job[key] != begun.get(key))
         if differs:
             raise ValueError(
@@ -173,105 +169,81 @@ class _Journal:
                 f"{' and another '.join(differs)}. Repeat that job to finish it, or "
                 "delete the file."
             )
-        return self._whole_lines() - 1
+        return done
 
     def append(self, entries: Iterable[Mapping[str, Any]]) -> None:
         with self.path.open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(entry) + "\n" for entry in entries)
 
     def __iter__(self) -> Iterator[LabelledImage]:
-        for entry in self._entries():
-            if "left_out" not in entry:
-                yield LabelledImage(**entry)
+        return (LabelledImage(**e) for e in self._entries() if "left_out" not in e)
 
-    def left_out(self) -> Iterator[tuple[str, str]]:
-        for entry in self._entries():
-            if "left_out" in entry:
-                yield entry["path"], entry["left_out"]
+    def left_out(self) -> list[tuple[str, str]]:
+        return [(e["path"], e["left_out"]) for e in self._entries() if "left_out" in e]
 
     def _entries(self) -> Iterator[dict[str, Any]]:
-        lines = self._lines()
-        next(lines)
-        yield from lines
-
-    def _lines(self) -> Iterator[dict[str, Any]]:
         with self.path.open(encoding="utf-8") as file:
+            next(file)
             yield from map(json.loads, file)
-
-    def _whole_lines(self) -> int:
-        """Counts the lines; cuts off one that a killed job did not end."""
-        count = end = 0
-        with self.path.open("rb+") as file:
-            for line in file:
-                if line.endswith(b"\n"):
-                    count, end = count + 1, end + len(line)
-            file.truncate(end)
-        return count
 
 
 def _find(
-    localizer: Localizer, batch: Mapping[str, Any], batch_size: int, known: bool
+    localizer: Localizer,
+    batch: Mapping[str, Any],
+    names: Sequence[str],
+    batch_size: int,
+    known: bool,
+    min_score: float,
 ) -> Iterator[dict[str, Any]]:
-    """Gives size, class, score and boxes of each image of a batch."""
-    count = len(batch["images"])
+    """Gives the line of the journal of each image of a batch."""
     # A short last batch is filled up: a new shape would be compiled anew.
-    fill = [(0, batch_size - count)]
+    fill = [(0, batch_size - len(names))]
     inputs = {"images": np.pad(batch["images"], fill + [(0, 0)] * 3)}
     if known:
         inputs["class_ids"] = np.pad(batch["class_ids"], fill)
     out = {k: v[:, 0] for k, v in localizer.predict_on_batch(inputs).items()}
     boxes = out.get("component_boxes", out["boxes"][:, None])
     counts = out.get("num_components", out["valid"].astype(int))
-    for row in range(count):
+    for row, name in enumerate(names):
         height, width = map(int, batch["sizes"][row])
-        scale = np.array([width, height]) / localizer.input_size[::-1]
-        found = boxes[row, : counts[row]].astype("float64") * np.tile(scale, 2)
+        scale = np.tile(np.array([width, height]) / localizer.input_size[::-1], 2)
+        found = boxes[row, : counts[row]].astype("float64") * scale
+        score = round(float(out["scores"][row]), 6)
+        if not len(found) or score < min_score:
+            yield {"path": name, "left_out": "low score" if len(found) else "no box"}
+            continue
         yield {
+            "path": name,
             "width": width,
             "height": height,
             "class_id": int(out["class_ids"][row]),
-            "score": round(float(out["scores"][row]), 6),
+            "score": score,
             # Hundredths of a pixel: finer than the cells of any map.
             "boxes": np.clip(found, 0, [width, height] * 2).round(2).tolist(),
         }
 
 
-def _entry(name: str, found: Mapping[str, Any], min_score: float) -> dict[str, Any]:
-    """Makes an image's line of the journal."""
-    if not found["boxes"]:
-        return {"path": name, "left_out": "no box"}
-    if found["score"] < min_score:
-        return {"path": name, "left_out": "low score"}
-    return {"path": name, **found}
-
-
-def _check_path(path: Path, format: str, overwrite: bool, begun: bool) -> None:
+def _check_path(path: Path, format: str, new: Sequence[Path]) -> None:
     """Refuses a path that cannot be written, or holds what must not be replaced."""
     form = LABEL_FORMATS[check_choice("format", format, tuple(LABEL_FORMATS))]
-    if form.suffix is not None and path.suffix.lower() != form.suffix:
+    if form.suffix not in (None, path.suffix.lower()):
         raise ValueError(
             f"`path` must end in {form.suffix!r} for format={format!r}. Received: "
             f"{path}."
         )
-    # A job that was killed at the end may have written its list, and no labels.
-    for file, may_replace in ((path, overwrite), (_listed(path), overwrite or begun)):
-        if file.exists() and not may_replace:
+    for file in new:
+        if file.exists():
             raise FileExistsError(
                 f"{file} exists. Choose another path, or pass `overwrite=True`."
             )
-    others = []
-    if path.is_dir():  # such as the images, which may lie there for a trainer
-        others = sorted({entry.name for entry in path.iterdir()} - form.entries)
+    # Such as the images, which may lie there for a trainer.
+    entries = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
+    others = sorted(entries - form.entries)
     if others or (path.is_file() and form.suffix is None):
         raise FileExistsError(
             f"{path} holds more than labels of {format!r}: {others[:8]}. Choose "
             "another path, or move that away."
         )
-
-
-def _listed(path: Path) -> Path:
-    """Path of the list of images without a label."""
-    return path.with_name(f"{path.name}.left_out.csv")
 
 
 def _write_list(path: Path, left_out: Iterable[tuple[str, str]]) -> None:
@@ -289,12 +261,11 @@ def open_images(images: Any, verify: Path) -> ImageDataset:
     """Opens a folder, or files and folders, of unknown class."""
     if isinstance(images, ImageDataset):
         return images
-    paths = [images] if isinstance(images, str | Path) else images
-    folders = {path: Path(path).is_dir() for path in paths}
-    files = [images_below(Path(p)) if folders[p] else [str(p)] for p in paths]
-    files = list(chain.from_iterable(files))
+    files: list[str] = []
+    for path in map(Path, [images] if isinstance(images, str | Path) else images):
+        files += images_below(path) if path.is_dir() else [str(path)]
     if not files:
-        raise ValueError(f"There must be an image in {[*map(str, paths)]}.")
+        raise ValueError(f"There must be an image in `images`. Received: {images}.")
     make_folder(verify.parent)
     dataset = ImageDataset(
         name="images",
@@ -316,9 +287,8 @@ def _class_names(
     if known and (len(names) != count or tuple(of_model or names) != names):
         raise ValueError(
             f"For `class_ids='known'`, the model must know the classes of "
-            f"{dataset.name!r} in their order. It has {count} classes "
-            f"({list(of_model or ())[:3]} ...), the images have {len(names)} "
-            f"({list(names)[:3]} ...). `data.image_folder` opens images by class."
+            f"{dataset.name!r} in their order, {len(names)} such as {names[:3]}. "
+            f"Received: {count} such as {(of_model or ())[:3]}."
         )
     if of_model is not None:
         names = tuple(of_model)
@@ -331,37 +301,23 @@ def _class_names(
 
 def _digest_of_images(dataset: ImageDataset, names: Sequence[str], root: Path) -> str:
     """Differs for other names, sizes of files, pixels in memory, or classes."""
-    described = [list(names), dataset.orientation]
-    if dataset.images is None:
-        sizes = [Path(path).stat().st_size for path in dataset.paths.tolist()]
-        described += [str(root.resolve()), sizes]
-    digest = hashlib.sha256(json.dumps(described).encode())
-    digest.update(dataset.class_ids.astype("<i4").tobytes())
+    described = [names, dataset.orientation, dataset.class_ids.tolist()]
     if dataset.images is not None:
-        digest.update(np.ascontiguousarray(dataset.images))
-    return digest.hexdigest()
+        return _digest(described, [dataset.images])
+    sizes = [Path(path).stat().st_size for path in dataset.paths.tolist()]
+    return _digest([*described, str(root.resolve()), sizes], [])
 
 
 def _digest_of_model(localizer: Localizer, class_names: Sequence[str]) -> str:
     """Differs for other weights, settings or class names."""
-    config = keras.saving.serialize_keras_object(localizer)
-    described = json.dumps([_unnamed(config), list(class_names)], sort_keys=True)
-    digest = hashlib.sha256(described.encode())
-    for weight in localizer.weights:
-        digest.update(np.ascontiguousarray(keras.ops.convert_to_numpy(weight)))
+    dropped = ("name", "model")  # a name counts up in a process
+    config = {k: v for k, v in localizer.get_config().items() if k not in dropped}
+    weights = map(keras.ops.convert_to_numpy, localizer.weights)
+    return _digest([config, class_names], weights)
+
+
+def _digest(described: Any, arrays: Iterable[np.ndarray]) -> str:
+    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array))
     return digest.hexdigest()
-
-
-def _unnamed(config: Any) -> Any:
-    """A configuration without names, which count up in a process, and the network."""
-    if isinstance(config, dict):
-        dropped = ("name", "model", "build_config", "compile_config")
-        return {k: _unnamed(v) for k, v in config.items() if k not in dropped}
-    return config
-
-
-def _level(verbose: bool | str) -> int:
-    """The level of a progress bar."""
-    if verbose == "auto":
-        return int(sys.stdout.isatty())
-    return int(verbose)

@@ -1,32 +1,26 @@
 """Reads the arguments of `keras-wsol`, runs a command, says errors in one line."""
 
 import argparse
+import inspect
 import re
 import sys
 import warnings
 from collections.abc import Sequence
 
 import keras_wsol
-from keras_wsol.cli import (
-    evaluate_command,
-    export_command,
-    localize_command,
-    train_command,
-)
+from keras_wsol.cli import train_command, trained_model
+from keras_wsol.cli.shared_arguments import adder
 
+# Name to a function, whose docstring is the help, and what adds its arguments.
 COMMANDS = {
-    "train": train_command,
-    "evaluate": evaluate_command,
-    "localize": localize_command,
-    "export": export_command,
+    "train": (train_command.train, train_command.train_arguments),
+    "evaluate": (trained_model.evaluate, trained_model.evaluate_arguments),
+    "localize": (trained_model.localize, trained_model.localize_arguments),
+    "export": (trained_model.export, trained_model.export_arguments),
 }
-# What the next call does, for whoever has stopped a command.
-INTERRUPTED = {
-    "train": "The same command goes on where it was, ten minutes before at most.",
-    "evaluate": "The same command begins anew.",
-    "localize": "The same command goes on after the last batch.",
-    "export": "Nothing was written; the same command begins anew.",
-}
+INTERRUPTED = """
+keras-wsol: interrupted. The same command again goes on where it was (train, localize),
+or begins anew (evaluate, export)."""
 # What the library raises where a file or an argument is wrong. The rest are bugs.
 EXPECTED = (ValueError, TypeError, OSError, RuntimeError, ImportError, MemoryError)
 # What TensorFlow puts around its message, and before it.
@@ -34,30 +28,21 @@ _AROUND = re.compile(r"\{\{[^}]*\}\}|\[\[.*?\]\]|\[Op:.*$|^\s+.*$|^Hint:.*$")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line.
-
-    Args:
-        arguments: Strings. Default those of the process.
+    """Runs the command line with `arguments`, or those of the process.
 
     Returns:
         The exit status: 0; 2 where a file or an argument is wrong, or memory is out;
         130 if interrupted.
-
-    Raises:
-        SystemExit: The arguments cannot be understood (status 2), or ask for help or
-            the version (status 0).
     """
     options = build_parser().parse_args(arguments)
+    run, _ = COMMANDS[options.command]
     try:
         with warnings.catch_warnings():
             # It is said with the place of the list.
-            warnings.filterwarnings(
-                "ignore", message=".*cannot be read and are left out"
-            )
-            COMMANDS[options.command].run(options)
+            warnings.filterwarnings("ignore", ".*cannot be read and are left out")
+            run(options)
     except KeyboardInterrupt:
-        text = INTERRUPTED[options.command]
-        print(f"\nkeras-wsol: interrupted. {text}", file=sys.stderr)
+        print(INTERRUPTED, file=sys.stderr)
         return 130
     except Exception as error:
         if options.debug or not _is_expected(error):
@@ -69,7 +54,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of all commands."""
-    plain = {"formatter_class": argparse.RawDescriptionHelpFormatter}
     text = keras_wsol.__doc__.splitlines()[0]
     parser = argparse.ArgumentParser(prog="keras-wsol", description=text)
     version = f"keras-wsol {keras_wsol.__version__}"
@@ -77,14 +61,17 @@ def build_parser() -> argparse.ArgumentParser:
     debug = {"action": "store_true", "help": "show the traceback of an error"}
     parser.add_argument("--debug", **debug)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, command in COMMANDS.items():
-        text = command.__doc__
-        added = commands.add_parser(
-            name, help=text.splitlines()[0], description=text, **plain
+    for name, (run, add_arguments) in COMMANDS.items():
+        text = inspect.getdoc(run)
+        of_command = commands.add_parser(
+            name,
+            help=text.splitlines()[0],
+            description=text,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        command.add_arguments(added.add_argument)
+        add_arguments(adder(of_command))
         # It may stand before the command, too, and must not be reset here.
-        added.add_argument("--debug", default=argparse.SUPPRESS, **debug)
+        of_command.add_argument("--debug", default=argparse.SUPPRESS, **debug)
     return parser
 
 

@@ -1,6 +1,7 @@
 """What several commands take: a saved model, files, numbers; and what they say."""
 
 import argparse
+import math
 import sys
 import zipfile
 from collections.abc import Callable
@@ -15,15 +16,22 @@ from keras_wsol.export.saved_model import as_localizer
 VERIFIED = "verified.jsonl"
 
 
-def add_model(add: Callable[..., Any]) -> None:
+def adder(parser: argparse.ArgumentParser) -> Callable[..., None]:
+    """Returns `add_argument` with the help, and what is done otherwise, in front."""
+
+    def add(flag: str, text: str, otherwise: str = "%(default)s", **more: Any) -> None:
+        if not more.get("required") and more.get("action") != "store_true":
+            text += f" (default: {otherwise})"
+        parser.add_argument(flag, help=text, **more)
+
+    return add
+
+
+def add_model(add: Callable[..., None]) -> None:
     """Adds the arguments that say which localizer."""
-    add("--model", type=existing, required=True, help="a .keras file")
-    add(
-        "--cam-threshold",
-        type=share,
-        help="share of the score map's maximum above which is object; lower makes "
-        "larger boxes (default: the model's own)",
-    )
+    add("--model", "a .keras file", type=existing, required=True)
+    text = "share of the score map's maximum above which is object; lower makes larger"
+    add("--cam-threshold", f"{text} boxes", "the model's own", type=share)
 
 
 def load_localizer(options: argparse.Namespace) -> keras.Model:
@@ -48,31 +56,26 @@ def existing(text: str) -> Path:
     return Path(text)
 
 
-def count(text: str) -> int:
-    """An integer of at least 1."""
-    return int(_number(text, 1, float("inf"), "an integer of at least 1", int))
+def number(
+    expected: str, low: float, below: float = math.inf, kind: type = float
+) -> Callable[[str], float]:
+    """Makes the type of an argument that is a number in `[low, below)`."""
+
+    def read(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value < below:
+            raise argparse.ArgumentTypeError(f"must be {expected}. Received: {text}")
+        return value
+
+    return read
 
 
-def share(text: str) -> float:
-    """A number in [0, 1)."""
-    return _number(text, 0, 1, "a number in [0, 1)")
-
-
-def positive(text: str) -> float:
-    """A number above 0."""
-    return _number(text, sys.float_info.min, float("inf"), "a number above 0")
-
-
-def _number(
-    text: str, low: float, below: float, expected: str, kind: type = float
-) -> float:
-    try:
-        value = kind(text)
-    except ValueError:
-        value = float("nan")
-    if not low <= value < below:
-        raise argparse.ArgumentTypeError(f"must be {expected}. Received: {text}")
-    return value
+count = number("an integer of at least 1", 1, kind=int)
+share = number("a number in [0, 1)", 0, 1)
+positive = number("a number above 0", sys.float_info.min)
 
 
 def say(message: str) -> None:

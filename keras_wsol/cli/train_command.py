@@ -1,17 +1,4 @@
-"""Images sorted by class to a model that gives class, score map and box: no box needed.
-
-With --recipe, it is trained as a paper or its code has it: places, images seen,
-schedule, decay and multipliers; `print(keras_wsol.training.RECIPES[NAME])` shows them
-with their sources. Where the recipe keeps the model with the lowest error on the
-validation images, that is best.keras and the localizer's.
-
-Into --out go localizer.keras, log.csv, config.json, checkpoint.npz and verified.jsonl,
-which lists the files that cannot be read. Interrupted, the same command goes on where
-it was, ten minutes before at most; other options in the same folder are refused.
-
-Example:
-  keras-wsol train --data birds --method dgdm --epochs 12 --out runs/birds
-"""
+"""The command that trains."""
 
 import argparse
 import dataclasses
@@ -34,27 +21,19 @@ BASE = dataclasses.replace(RECIPES["ours-mobilenet-small"], method="dgdm")
 _OF_RECIPE = ("backbone", "method", "weights", "epochs", "batch_size", "rate")
 
 
-def add_arguments(add: Callable[..., Any]) -> None:
-    """Adds the command's arguments by a parser's `add_argument`."""
+def train_arguments(add: Callable[..., None]) -> None:
+    """Adds the arguments of `train`."""
 
     def setting(flag: str, text: str, default: Any, **more: Any) -> None:
-        add(flag, help=f"{text} (default: {default}, or the recipe's)", **more)
+        more["default"] = argparse.SUPPRESS
+        add(flag, text, f"{default}, or the recipe's", **more)
 
-    add("--data", type=shared.existing, required=True, help="folder of the images")
-    text = (
-        "layout of the folder: images by class, of which a fifth is kept for "
-        "validation; or CUB-200-2011, of which train-weaksup is learned from (default: "
-        "%(default)s)"
-    )
-    add("--dataset", default="folder", choices=["folder", "cub"], help=text)
-    add("--out", type=Path, required=True, help="folder of this run")
-    add(
-        "--recipe",
-        choices=list(RECIPES),
-        metavar="NAME",
-        help="a published training, or ours: one of %(choices)s. What else is given "
-        "takes the place of its settings, but for backbone and method (default: none)",
-    )
+    add("--data", "folder of the images", type=shared.existing, required=True)
+    text = "images by class, a fifth of them for validation; or CUB-200-2011"
+    add("--dataset", text, default="folder", choices=["folder", "cub"])
+    add("--out", "folder of this run", type=Path, required=True)
+    text = "published training (or ours) of a backbone and method: one of %(choices)s"
+    add("--recipe", text, "none", choices=list(RECIPES), metavar="NAME")
     for name, table in (("backbone", BACKBONES), ("method", METHODS)):
         of_table = {"choices": list(table), "metavar": "NAME"}
         setting(f"--{name}", "one of %(choices)s", getattr(BASE, name), **of_table)
@@ -65,54 +44,64 @@ def add_arguments(add: Callable[..., Any]) -> None:
     setting("--batch-size", "images in a batch", BASE.batch_size, type=shared.count)
     text = "first learning rate, falling as a cosine; that of the head is ten-fold"
     setting("--rate", text, BASE.rate, type=shared.positive)
-    text = "side that images are resized to"
-    setting("--image-size", text, BASE.image_size[0], type=shared.count)
+    setting("--image-size", "side of the images", BASE.image_size[0], type=shared.count)
     setting("--alpha", "width of a MobileNet", 1.0, type=shared.positive)
     setting("--map-size", "side of the last map at 224 pixels", 14, type=shared.count)
-    text = "fixes weights and draws (default: %(default)s)"
-    add("--seed", type=int, default=0, help=text)
-    add(
-        "--freeze",
-        action="append",
-        help="what is not trained: batch_norm, backbone, or the name of a layer (it "
-        "and all before it); may be repeated (default: nothing)",
-    )
+    add("--seed", "fixes weights and draws", type=int, default=0)
+    text = "no training of batch_norm, backbone, or all up to a layer; may be repeated"
+    add("--freeze", text, "nothing", action="append")
     text = "the same weights each time, interrupted or not, to the last bit; slower"
-    add("--deterministic", action="store_true", help=text)
+    add("--deterministic", text, action="store_true")
 
 
-def run(options: argparse.Namespace) -> None:
-    """Runs the command."""
+def train(options: argparse.Namespace) -> None:
+    """Images sorted by class to a model that gives class, score map and box.
+
+    With --recipe, it is trained as a paper or its code has it: places, images seen,
+    schedule, decay and multipliers; `print(keras_wsol.training.RECIPES[NAME])` shows
+    them with their sources. What else is given takes the place of its settings. Where
+    the recipe keeps the model with the lowest error on the validation images, that is
+    best.keras and the localizer's. Of CUB-200-2011, train-weaksup is learned from.
+
+    Into --out go localizer.keras, log.csv, config.json, checkpoint.npz, and
+    verified.jsonl, which lists the files that cannot be read. Interrupted, the same
+    command goes on where it was, ten minutes before at most; other options in the same
+    folder are refused.
+
+    Example:
+      keras-wsol train --data birds --method dgdm --epochs 12 --out runs/birds
+    """
     out, recipe = options.out, _recipe(options)
     make_folder(out)
-    train, val = _splits(options)
-    shared.say(f"{train}\n{val}")
-    shared.say_left_out(out / shared.VERIFIED, train, val)
-    recipe = dataclasses.replace(recipe, batch_size=min(recipe.batch_size, len(train)))
+    images, val = _splits(options)
+    shared.say(f"{images}\n{val}")
+    shared.say_left_out(out / shared.VERIFIED, images, val)
+    size = min(recipe.batch_size, len(images))
+    recipe = dataclasses.replace(recipe, batch_size=size)
     own = {name: getattr(options, name) for name in ("seed", "freeze", "deterministic")}
-    own["class_names"] = list(train.class_names)
+    own["class_names"] = list(images.class_names)
     _claim(out, {**json.loads(recipe.to_json()), **own})
     if options.deterministic:
         import tensorflow as tf
 
         tf.config.experimental.enable_op_determinism()
     model = recipe.build(
-        class_names=train.class_names, freeze=options.freeze, seed=options.seed
+        class_names=images.class_names, freeze=options.freeze, seed=options.seed
     )
     # XLA on a GPU has no deterministic gradient of max pooling.
     jit_compile = False if options.deterministic else "auto"
-    recipe.compile(model, len(train), jit_compile=jit_compile)
+    recipe.compile(model, len(images), jit_compile=jit_compile)
     done, callbacks = recipe.resume(model, out)
     if done:
         shared.say(f"{done} of {recipe.epochs} epochs are done.")
     held_out = val.batches(**recipe.evaluation_options()) if len(val) else None
     model.fit(
-        recipe.batches(train, seed=options.seed, epochs_done=done),
-        steps_per_epoch=recipe.steps_per_epoch(len(train)),
+        recipe.batches(images, seed=options.seed, epochs_done=done),
+        steps_per_epoch=recipe.steps_per_epoch(len(images)),
         validation_data=held_out,
         epochs=recipe.epochs,
         initial_epoch=done,
-        class_weight=train.class_weights() if options.dataset == "folder" else None,
+        class_weight=images.class_weights() if options.dataset == "folder" else None,
         callbacks=callbacks,
         shuffle=False,  # the batches are shuffled already
         verbose=1 if sys.stdout.isatty() else 2,
@@ -125,28 +114,23 @@ def run(options: argparse.Namespace) -> None:
     print(f"Wrote {path}. Next: keras-wsol localize --model {path} --images ...")
 
 
-def _weights(text: str) -> str:
-    return text if text in ("imagenet", "none") else str(shared.existing(text))
+def _weights(text: str) -> str | None:
+    if text == "none":
+        return None
+    return text if text == "imagenet" else str(shared.existing(text))
 
 
 def _recipe(options: argparse.Namespace) -> Recipe:
     """The recipe, or ours for any backbone and method, with what else is given."""
-    if options.recipe and (options.backbone or options.method):
-        raise ValueError(
-            f"The recipe {options.recipe!r} has its own backbone and method: leave out "
-            "--backbone and --method, or --recipe."
-        )
+    given = vars(options)  # settings are there only if they were given
+    if options.recipe and {"backbone", "method"} & set(given):
+        raise ValueError(f"{options.recipe!r} has its own backbone and method.")
     base = RECIPES[options.recipe] if options.recipe else BASE
-    changes = {name: getattr(options, name) for name in _OF_RECIPE}
-    changes = {name: value for name, value in changes.items() if value is not None}
-    if options.weights == "none":
-        changes["weights"] = None
-    if options.image_size:
+    changes = {name: given[name] for name in _OF_RECIPE if name in given}
+    if "image_size" in given:
         changes["image_size"] = (options.image_size, options.image_size)
-    of_backbone = dict(base.backbone_options) if options.recipe else {}
-    for name in ("alpha", "map_size"):
-        if getattr(options, name) is not None:
-            of_backbone[name] = getattr(options, name)
+    own = {name: given[name] for name in ("alpha", "map_size") if name in given}
+    of_backbone = {**base.backbone_options, **own} if options.recipe else own
     return dataclasses.replace(base, backbone_options=of_backbone, **changes)
 
 
@@ -160,8 +144,8 @@ def _splits(options: argparse.Namespace) -> list[data.ImageDataset]:
     train, val = (opened(options.data, split, verify=verify) for split in splits)
     if train.num_classes < 2:
         raise ValueError(
-            f"{options.data} must hold a folder of images for each of at least two "
-            f"classes. Received: {list(train.class_names)}."
+            f"{options.data} must hold folders of at least two classes. Received: "
+            f"{list(train.class_names)}."
         )
     return [train, val]
 

@@ -26,15 +26,11 @@ def export_litert(localizer: keras.Model, path: str | Path) -> Path:
     Args:
         localizer: `Localizer`, or a classifier that one can be made of. Its score map
             must need one forward pass: that of CAM, ChannelMean, DDT, Foreground, or
-            Guided of one of these.
+            Guided of one of these; else it is a `ValueError`.
         path: String or path. File to write, such as `birds.tflite`.
 
     Returns:
         The path.
-
-    Raises:
-        ValueError: The localizer needs gradients or several passes.
-        RuntimeError: Keras does not run on the TensorFlow backend.
 
     Example:
         export_litert(localizer, "birds.tflite")
@@ -81,11 +77,6 @@ def export_onnx(localizer: keras.Model, path: str | Path) -> Path:
 
     Returns:
         The path.
-
-    Raises:
-        ValueError: The localizer needs gradients or several passes.
-        ImportError: tf2onnx is missing; `pip install "keras-wsol[onnx]"`.
-        RuntimeError: Keras does not run on the TensorFlow backend.
 
     Example:
         export_onnx(localizer, "birds.onnx")

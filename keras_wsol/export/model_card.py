@@ -20,7 +20,6 @@ from keras_wsol.models import (
     inserted_layers,
 )
 
-MODEL_CARD = "model_card.json"
 # A fitted score map has a number a channel, which says nothing to a reader.
 _LONGEST_LIST = 16
 
@@ -32,13 +31,11 @@ def model_card(
 
     Args:
         localizer: `Localizer`.
-        metrics: Dictionary of what was measured, such as `Report.to_dict()`; kept as
-            it is.
+        metrics: Dictionary of what was measured, such as `Report.to_dict()`.
 
     Returns:
-        Dictionary that JSON can hold: name, backbone and method (`None` if
-        `build_classifier` did not make the model), inserted layers, classes, input
-        size, score map and threshold with their settings, metrics, versions.
+        Dictionary that JSON can hold. `backbone` and `method` are `None` if
+        `build_classifier` did not make the model.
     """
     model, names = localizer.model, class_names_of(localizer.model)
     height, width = localizer.input_size
@@ -76,12 +73,10 @@ def model_card(
     }
 
 
-def write_model_card(folder: Path, card: Mapping[str, Any]) -> Path:
+def write_model_card(folder: Path, card: Mapping[str, Any]) -> None:
     """Writes a card into a folder; `TypeError` or `ValueError` for what JSON lacks."""
-    path = folder / MODEL_CARD
     text = json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", "utf-8")
-    return path
+    (folder / "model_card.json").write_text(text + "\n", "utf-8")
 
 
 def _backbone_and_method(name: str) -> tuple[str | None, str | None]:

@@ -58,8 +58,6 @@ def export_saved_model(
         The path.
 
     Raises:
-        TypeError: `metrics` holds what JSON cannot.
-        ValueError: `max_pixels` is below 1.
         FileExistsError: `path` exists and `overwrite` is false, also if another job
             writes it meanwhile; or it holds no SavedModel.
         RuntimeError: Keras does not run on the TensorFlow backend.
@@ -94,8 +92,7 @@ def check_backend(what: str) -> None:
     if keras.backend.backend() != "tensorflow":
         raise RuntimeError(
             f"{what} is written by the TensorFlow backend. Save the model as .keras, "
-            "and export it where KERAS_BACKEND=tensorflow. The backend is "
-            f"{keras.backend.backend()!r}."
+            f"and export it there. Received: KERAS_BACKEND={keras.backend.backend()}."
         )
 
 
@@ -163,34 +160,43 @@ def _write(localizer: Localizer, path: Path, max_pixels: int, features: bool) ->
     # Python and the REST API want every input of a signature, so that the threshold
     # has signatures of its own. The others call them: the graph is written once for
     # images and once for encoded images.
-    from_images = endpoints.image_endpoint(localizer)
-    from_bytes = endpoints.bytes_endpoint(localizer, max_pixels)
-
     @tf.function(input_signature=[images, threshold])
     def localize(images: Any, cam_threshold: Any = own) -> dict[str, Any]:
-        return from_images(images, cam_threshold)
+        return endpoints.localize(localizer, images, cam_threshold)
 
     @tf.function(input_signature=[image_bytes, threshold])
     def localize_bytes(image_bytes: Any, cam_threshold: Any = own) -> dict[str, Any]:
-        return from_bytes(image_bytes, cam_threshold)
+        return endpoints.localize_bytes(
+            localizer, image_bytes, cam_threshold, max_pixels
+        )
 
-    def signature(spec: Any, function: Any) -> Any:
-        return tf.function(function, input_signature=[spec])
+    @tf.function(input_signature=[images])
+    def serving_default(images: Any) -> dict[str, Any]:
+        return localize(images, own)
+
+    @tf.function(input_signature=[bytes_images])
+    def serve_uint8(images: Any) -> dict[str, Any]:
+        return localize(tf.cast(images, tf.float32), own)
+
+    @tf.function(input_signature=[image_bytes])
+    def serve_bytes(image_bytes: Any) -> dict[str, Any]:
+        return localize_bytes(image_bytes, own)
+
+    split = localizer.score_map.split(localizer.model)
+
+    @tf.function(input_signature=[images])
+    def features_of(images: Any) -> dict[str, Any]:
+        return endpoints.look_at_features(split, images)
 
     signatures = {
-        "serving_default": signature(images, lambda images: localize(images, own)),
-        "serve_uint8": signature(
-            bytes_images, lambda images: localize(tf.cast(images, tf.float32), own)
-        ),
-        "serve_bytes": signature(
-            image_bytes, lambda image_bytes: localize_bytes(image_bytes, own)
-        ),
+        "serving_default": serving_default,
+        "serve_uint8": serve_uint8,
+        "serve_bytes": serve_bytes,
         "localize": localize,
         "localize_bytes": localize_bytes,
     }
     if features:
-        features_of = endpoints.feature_endpoint(localizer)
-        signatures["features"] = signature(images, features_of)
+        signatures["features"] = features_of
     # `keras.export.ExportArchive` would write every weight twice.
     module = tf.Module()
     module.weights = [variable.value for variable in localizer.variables]

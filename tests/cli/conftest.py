@@ -1,16 +1,25 @@
-"""A folder of drawn images, and a run of `train` on it."""
+"""A folder of drawn images, a model of its classes, and a run of `train` on it."""
 
 import pytest
 
 from keras_wsol import training
 from tests.cli.calling import call
 from tests.cli.drawn_pets import write_pets
+from tests.labels.rectangles import localizer
 
 
 @pytest.fixture(scope="session")
 def pets(tmp_path_factory):
     """See `write_pets`."""
     return write_pets(tmp_path_factory.mktemp("pets"))
+
+
+@pytest.fixture(scope="session")
+def model(pets):
+    """File of a localizer that sees each class in a channel, at once."""
+    path = pets.root / "painted.keras"
+    localizer(class_names=tuple(pets.train.class_names)).save(path)
+    return path
 
 
 @pytest.fixture(scope="session")
@@ -42,11 +51,11 @@ def trained(pets, train):
     out = pets.root / "run"
     compile = training.Recipe.compile
 
-    def without_xla(self, *args, jit_compile):
-        compile(self, *args, jit_compile=False)
+    def eagerly(self, *args, jit_compile):
+        compile(self, *args, jit_compile=False, run_eagerly=True)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training.Recipe, "compile", without_xla)
+        patch.setattr(training.Recipe, "compile", eagerly)
         shown = train(out)
     assert shown.status == 0, shown.err
     shown.folder, shown.model = out, out / "localizer.keras"

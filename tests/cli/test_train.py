@@ -10,8 +10,10 @@ import tensorflow as tf
 
 from keras_wsol import data, models, training
 from keras_wsol.cli import train_command
-from tests.cli.calling import call, rows
+from keras_wsol.cli.command_line import build_parser
+from tests.cli.calling import call, readme, rows
 from tests.data.cub_layout import write_cub
+from tests.models.painted import painted_classifier
 
 ENOUGH = "keras-wsol: error: enough\n"
 
@@ -22,9 +24,8 @@ def load(folder):
 
 def settings(*words):
     """The recipe that a command line asks for."""
-    options = train_command.argparse.ArgumentParser()
-    train_command.add_arguments(options.add_argument)
-    return train_command._recipe(options.parse_args(["--data", ".", "--out", *words]))
+    options = build_parser().parse_args(["train", "--data", ".", "--out", *words])
+    return train_command._recipe(options)
 
 
 def test_a_run_leaves_what_the_help_says(trained, pets):
@@ -137,7 +138,7 @@ def test_what_is_given_takes_the_place_of_a_setting():
     changes |= {"weights": None, "backbone_options": options}
     assert found == dataclasses.replace(recipe, **changes)
     for more in (("--method", "adl"), ("--backbone", "vgg16")):
-        with pytest.raises(ValueError, match="'adl-vgg16-cub' has its own backbone"):
+        with pytest.raises(ValueError, match="'adl-vgg16-cub' has its own backbone a"):
             settings("x", "--recipe", "adl-vgg16-cub", *more)
 
 
@@ -167,6 +168,35 @@ def test_train_learns_from_train_weaksup_of_cub(tmp_path, built):
     assert "split='train-fullsup'" in shown.err
 
 
+def test_the_command_of_the_readme(pets, tmp_path, monkeypatch, built):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "birds").symlink_to(pets.images)
+    assert call(*readme("train")).err.endswith(ENOUGH)
+    [(recipe, arguments)] = built
+    changes = {"batch_size": 17, "backbone_options": {}}
+    assert recipe == dataclasses.replace(train_command.BASE, **changes)
+    assert arguments["class_names"] == pets.train.class_names
+    assert (tmp_path / "runs" / "birds" / "config.json").is_file()
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_readme_after_each_other(pets, tmp_path, monkeypatch):
+    small = {"weights": None, "epochs": 1, "image_size": (32, 32)}
+    base = dataclasses.replace(train_command.BASE, **small)
+    monkeypatch.setattr(train_command, "BASE", base)
+    monkeypatch.chdir(tmp_path)
+    for name in ("birds", "photos"):
+        (tmp_path / name).symlink_to(pets.images)
+    for command in ("train", "localize"):
+        shown = call(*readme(command))
+        assert shown.status == 0, shown.err
+    found = json.loads((tmp_path / "boxes.json").read_text())
+    left_out = rows(tmp_path / "boxes.json.left_out.csv")
+    assert len(found["images"]) + len(left_out) == len(pets.train) + len(pets.val)
+    assert {c["name"] for c in found["categories"]} == set(pets.train.class_names)
+    assert len(list((tmp_path / "look").iterdir())) == 12
+
+
 def test_train_deterministically(train, tmp_path, monkeypatch):
     """Switches it on before the model is built, and XLA off. (Not for all tests.)"""
     done = []
@@ -191,6 +221,8 @@ def test_the_model_with_the_lowest_error_becomes_the_localizer(
     train, tmp_path, monkeypatch
 ):
     best = {}
+    painted = painted_classifier((24, 36), 3)
+    monkeypatch.setattr(training.Recipe, "build", lambda self, **_: painted)
 
     def fit(self, *_, validation_data, callbacks, **options):
         assert [c.monitor for c in callbacks if hasattr(c, "save_best_only")]
@@ -200,7 +232,8 @@ def test_the_model_with_the_lowest_error_becomes_the_localizer(
         self.save(tmp_path / "run" / "best.keras")
         self.set_weights(last)
 
-    keeping = dataclasses.replace(train_command.BASE, keep="lowest_error")
+    options = {"keep": "lowest_error", "multipliers": {}}
+    keeping = dataclasses.replace(train_command.BASE, **options)
     monkeypatch.setattr(train_command, "BASE", keeping)
     monkeypatch.setattr(keras.Model, "fit", fit)
     shown = train(tmp_path / "run", freeze=None)
@@ -238,7 +271,7 @@ def test_a_killed_run_goes_on(train, tmp_path, monkeypatch):
         patch.setattr(training.EpochLog, "on_epoch_begin", interrupt)
         shown = train(out)
     assert shown.status == 130
-    assert "The same command goes on where it was, ten min" in shown.err
+    assert "The same command again goes on where it was (train, l" in shown.err
     log = (out / "log.csv").read_text()
     assert not (out / "localizer.keras").exists()
     shown = train(out)

@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_wsol import data, export, labels
-from keras_wsol.cli import evaluate_command
-from tests.cli.calling import call, rows
+from keras_wsol import data, labels
+from keras_wsol.cli import trained_model
+from tests.cli.calling import call, readme, rows
 from tests.cli.drawn_pets import IMAGES, SIZE
 from tests.data.cub_layout import write_cub
 
 THRESHOLD = 0.4
 
 
-def test_evaluate(trained, pets):
+def test_evaluate(model, pets):
     out = pets.root / "evaluated"
     shown = call(
-        *("evaluate", "--model", trained.model, "--data", pets.images, "--only-val"),
+        *("evaluate", "--model", model, "--data", pets.images, "--only-val"),
         *("--boxes", pets.root / "test.csv", "--tune-on", pets.root / "tune.csv"),
         *("--cam-threshold", THRESHOLD, "--out", out),
     )
@@ -35,11 +35,11 @@ def test_evaluate(trained, pets):
     assert report["num_images"] == len(measured) == len(of_val) - 1 > 0
     assert (report["split"], report["view"]) == ("val", "whole")
     assert report["fixed"]["cam_threshold"] == pytest.approx(THRESHOLD)
-    assert f"Measuring {len(measured)} images after tuning the" in shown.err
+    assert f"Measuring {len(measured)} images ..." in shown.err
     listed = out / "verified.jsonl"
     assert f"Left out 2 files that cannot be read; see {listed}." in shown.err
     tuned = report["tuned"]["cam_threshold"]
-    assert f"tuned: at {tuned:.3f}" in shown.out
+    assert f"pass on --cam-threshold {tuned:.3f}" in shown.out
     page = (out / "report.html").read_text("utf-8")
     assert page.count("data:image/jpeg") >= len(measured)
     assert {Path(row["path"]) for row in rows(out / "images.csv")} == {
@@ -47,10 +47,10 @@ def test_evaluate(trained, pets):
     }
 
 
-def test_evaluate_refuses_to_tune_on_what_it_measures(trained, pets):
+def test_evaluate_refuses_to_tune_on_what_it_measures(model, pets):
     boxes, out = pets.root / "test.csv", pets.root / "not"
     shown = call(
-        *("evaluate", "--model", trained.model, "--data", pets.images, "--out", out),
+        *("evaluate", "--model", model, "--data", pets.images, "--out", out),
         *("--boxes", boxes, "--tune-on", boxes),
     )
     assert shown.status == 2
@@ -59,20 +59,22 @@ def test_evaluate_refuses_to_tune_on_what_it_measures(trained, pets):
     assert not (out / "report.json").exists()
 
 
-def options(out, **given):
-    return argparse.Namespace(**{"out": out, "tune_on": None, **given})
+def splits(out, **given):
+    """What is measured, and what the threshold is chosen on."""
+    given = {"out": out, "tune_on": None, "dataset": "folder", **given}
+    return trained_model._splits(argparse.Namespace(**given), None)
 
 
 def test_splits_of_cub(tmp_path):
     write_cub(tmp_path)
 
-    def splits(tune_on):
-        given = options(tmp_path / "out", data=tmp_path, tune_on=tune_on)
-        return [x and x.split for x in evaluate_command._of_cub(given)]
+    def names(tune_on):
+        given = {"dataset": "cub", "data": tmp_path, "tune_on": tune_on}
+        return [x and x.split for x in splits(tmp_path / "out", **given)]
 
-    assert splits(None) == ["test", "train-fullsup"]
-    assert splits("train") == ["test", "train"]
-    assert splits("none") == ["test", None]
+    assert names(None) == ["test", "train-fullsup"]
+    assert names("train") == ["test", "train"]
+    assert names("none") == ["test", None]
 
 
 def test_only_val_needs_a_box_in_it(pets, tmp_path):
@@ -81,55 +83,55 @@ def test_only_val_needs_a_box_in_it(pets, tmp_path):
     boxes.write_text(f"path,x0,y0,x1,y1\n{Path(shown).name},1,2,3,4\n")
     given = {"data": pets.images, "boxes": boxes, "tune_on": "none"}
     with pytest.raises(ValueError, match="must have boxes of images in the validation"):
-        evaluate_command._of_folder(options(tmp_path, only_val=True, **given), None)
-    test, tune_on = evaluate_command._of_folder(
-        options(tmp_path, only_val=False, **given), None
-    )
+        splits(tmp_path, only_val=True, **given)
+    test, tune_on = splits(tmp_path, only_val=False, **given)
     assert (len(test), tune_on) == (1, None)
 
 
-def test_localize(trained, pets):
-    out, look = pets.root / "boxes.csv", pets.root / "look"
-    shown = call(
-        *("localize", "--model", trained.model, "--images", pets.images, "--out", out),
-        *("--cam-threshold", THRESHOLD, "--pictures", look, "--num-pictures", 5),
-    )
+def test_localize_as_the_readme_has_it(model, pets, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").symlink_to(pets.images)
+    (tmp_path / "runs" / "birds").mkdir(parents=True)
+    shutil.copy(model, tmp_path / "runs" / "birds" / "localizer.keras")
+    shown = call(*readme("localize"), "--cam-threshold", THRESHOLD)
     assert shown.status == 0, shown.err
-    found, left_out = rows(out), rows(out.with_name("boxes.csv.left_out.csv"))
+    found = json.loads((tmp_path / "boxes.json").read_text("utf-8"))
+    left_out = rows(tmp_path / "boxes.json.left_out.csv")
     broken = {Path(path).relative_to(pets.images).as_posix() for path in pets.broken}
     everything = {
         path.relative_to(pets.images).as_posix() for path in pets.images.rglob("*.png")
     }
-    unread = {row["path"] for row in left_out if row["reason"] != "no box"}
-    assert unread == broken
-    assert len(found) == len({row["path"] for row in found}) == IMAGES - len(left_out)
-    assert {row["path"] for row in (*found, *left_out)} == everything
-    assert f"{len(found)} boxes of {IMAGES} images" in shown.out
-    assert f"Left out {len(left_out)} images; see {out}.left_out.csv" in shown.out
+    assert {row["path"] for row in left_out if row["reason"] != "no box"} == broken
+    labelled = {image["id"]: image["file_name"] for image in found["images"]}
+    assert {*labelled.values(), *(row["path"] for row in left_out)} == everything
+    assert len(labelled) == len(found["annotations"]) == IMAGES - len(left_out)
+    assert f"{len(labelled)} boxes of {IMAGES} images" in shown.out
+    assert f"Left out {len(left_out)} images; see boxes.json.left_out.csv" in shown.out
 
-    localizer = keras.saving.load_model(trained.model)
+    localizer = keras.saving.load_model(model)
     localizer.cam_threshold = THRESHOLD
-    with Image.open(pets.images / found[0]["path"]) as image:
+    first = found["annotations"][0]
+    with Image.open(pets.images / labelled[first["image_id"]]) as image:
         expected = localizer(np.asarray(image)[None])
-    box = [float(found[0][edge]) for edge in ("x0", "y0", "x1", "y1")]
+    x0, y0, width, height = first["bbox"]
+    box = (x0, y0, x0 + width, y0 + height)
     np.testing.assert_allclose(box, expected["boxes"][0, 0], atol=0.02)
 
-    pictures = sorted(look.iterdir())
-    readable = sorted(everything - broken)[:5]
+    pictures = sorted((tmp_path / "look").iterdir())
+    readable = sorted(everything - broken)[:12]
     assert [path.name[5:] for path in pictures] == [
         Path(name).name for name in readable
     ]
-    assert readable[0] == found[0]["path"]
+    assert readable[0] == labelled[first["image_id"]]
     with Image.open(pictures[0]) as picture:
         assert picture.size == SIZE[::-1]
         x0, y0 = (int(edge + 0.5) for edge in box[:2])
         assert picture.getpixel((x0, y0)) == (0, 255, 0)
 
 
-@pytest.mark.slow
-def test_localize_known_classes_of_one_folder_as_yolo(trained, pets):
+def test_localize_known_classes_of_one_folder_as_yolo(model, pets):
     out = pets.root / "labels"
-    words = ("localize", "--model", trained.model, "--out", out, "--class-ids", "known")
+    words = ("localize", "--model", model, "--out", out, "--class-ids", "known")
     shown = call(*words, "--format", "yolo", "--images", pets.images)
     assert shown.status == 0, shown.err
     names = pets.train.class_names
@@ -141,10 +143,9 @@ def test_localize_known_classes_of_one_folder_as_yolo(trained, pets):
     assert "--class-ids known needs one folder in --images" in shown.err
 
 
-@pytest.mark.slow
-def test_a_killed_localize_loses_nothing(trained, pets, monkeypatch):
+def test_a_killed_localize_loses_nothing(model, pets, monkeypatch):
     out, journal = pets.root / "killed.csv", pets.root / ".killed.csv.jsonl"
-    words = ("localize", "--model", trained.model, "--images", pets.images)
+    words = ("localize", "--model", model, "--images", pets.images)
     words = (*words, "--out", out, "--batch-size", 8)
     append = labels._Journal.append
 
@@ -156,7 +157,7 @@ def test_a_killed_localize_loses_nothing(trained, pets, monkeypatch):
         patch.setattr(labels._Journal, "append", killed)
         shown = call(*words)
     assert shown.status == 130
-    assert "The same command goes on after the last batch." in shown.err
+    assert "The same command again goes on where it was (train, loc" in shown.err
     assert len(journal.read_text().splitlines()) == 1 + 8
     begun = []
     find = labels._find
@@ -204,7 +205,7 @@ def test_given_images_are_upright(as_folder, tmp_path):
     np.testing.assert_allclose(images.image(0), upright.astype(float), atol=20)
 
 
-def test_export(trained, tmp_path, monkeypatch):
+def test_export(model, tmp_path, monkeypatch):
     """What the three functions are given; test_saved_model.py reads what they write."""
     given = []
     for name in ("export_saved_model", "export_litert", "export_onnx"):
@@ -212,11 +213,11 @@ def test_export(trained, tmp_path, monkeypatch):
         def write(localizer, path, name=name, **more):
             given.append((name, localizer.cam_threshold, path, more))
 
-        monkeypatch.setattr(export, name, write)
+        monkeypatch.setattr(trained_model, name, write)
     report = tmp_path / "report.json"
     report.write_text('{"split": "val", "fixed": {"top1_cls": 0.5}}')
     out = tmp_path / "x"
-    words = ("export", "--model", trained.model, "--out", out)
+    words = ("export", "--model", model, "--out", out)
     for more in (
         ("--report", report, "--features", "--max-pixels", 1000),
         ("--overwrite", "--cam-threshold", THRESHOLD),
@@ -231,7 +232,7 @@ def test_export(trained, tmp_path, monkeypatch):
     default = {"features": False, "max_pixels": parameters["max_pixels"].default}
     assert given == [
         (
-            *("export_saved_model", 0.2, out),
+            *("export_saved_model", 0.5, out),
             {
                 "overwrite": False,
                 "features": True,
@@ -243,6 +244,6 @@ def test_export(trained, tmp_path, monkeypatch):
             *("export_saved_model", THRESHOLD, out),
             {"overwrite": True, "metrics": None, **default},
         ),
-        ("export_litert", 0.2, out, {}),
-        ("export_onnx", 0.2, out, {}),
+        ("export_litert", 0.5, out, {}),
+        ("export_onnx", 0.5, out, {}),
     ]

@@ -45,6 +45,11 @@ FLOATS = {
 }
 PICTURE = blob_images(1, (75, 110), seed=5)[0]
 LOSSLESS = lossless(PICTURE)
+INPUTS = {  # signature to case to what it is given
+    "serving_default": FLOATS,
+    "serve_uint8": {case: value.astype("uint8") for case, value in FLOATS.items()},
+    "serve_bytes": {"formats": [file for file, _ in LOSSLESS.values()]},
+}
 
 
 def check(found, expected, box_tolerance=2e-2):
@@ -64,11 +69,12 @@ def check(found, expected, box_tolerance=2e-2):
 def fresh(exported, tmp_path_factory):
     """Everything that is asked of a process without our package, in one process."""
     folder = tmp_path_factory.mktemp("fresh")
-    inputs = {f"serving_default/{case}": value for case, value in FLOATS.items()}
-    inputs |= {
-        f"serve_uint8/{case}": value.astype("uint8") for case, value in FLOATS.items()
+    inputs = {
+        f"{signature}/{case}": value
+        for signature in ("serving_default", "serve_uint8")
+        for case, value in INPUTS[signature].items()
     }
-    for number, (file, _) in enumerate(LOSSLESS.values()):
+    for number, file in enumerate(INPUTS["serve_bytes"]["formats"]):
         inputs[f"serve_bytes/formats/{number:02}"] = np.frombuffer(file, "uint8")
     np.savez(folder / "in.npz", **inputs)
     script = Path(__file__).with_name("fresh_process.py")
@@ -84,20 +90,28 @@ def fresh(exported, tmp_path_factory):
     return found
 
 
+@pytest.fixture(params=["here", pytest.param("fresh", marks=pytest.mark.slow)])
+def served(request, exported):
+    """Gives the outputs of a signature for a case, of this process or a fresh one."""
+    if request.param == "fresh":
+        found = request.getfixturevalue("fresh")
+        return lambda signature, case: found[f"{signature}/{case}"]
+    return lambda signature, case: exported.call(signature, INPUTS[signature][case])
+
+
 @pytest.mark.parametrize("case", list(FLOATS))
-def test_images_in_a_fresh_process(case, fresh, expected):
+def test_images(case, served, expected):
     assert sorted(expected(FLOATS[case])) == sorted(OUTPUTS)
-    check(fresh[f"serving_default/{case}"], expected(FLOATS[case]))
-    images = FLOATS[case].astype("uint8")
-    check(fresh[f"serve_uint8/{case}"], expected(images))
+    check(served("serving_default", case), expected(FLOATS[case]))
+    check(served("serve_uint8", case), expected(INPUTS["serve_uint8"][case]))
 
 
-def test_files_of_every_format_and_size_in_one_batch(fresh, expected):
+def test_files_of_every_format_and_size_in_one_batch(served, expected):
     each = [expected(image[None]) for _, image in LOSSLESS.values()]
     assert len({image.shape for _, image in LOSSLESS.values()}) > 2
     expected = {name: np.concatenate([x[name] for x in each]) for name in OUTPUTS}
     assert expected["valid"][:, 0].all()
-    check(fresh["serve_bytes/formats"], expected)
+    check(served("serve_bytes", "formats"), expected)
 
 
 def test_signatures_of_the_contract(exported):
@@ -212,6 +226,7 @@ def test_card_lies_beside_the_graph(exported):
     assert default == 50_000_000
 
 
+@pytest.mark.slow
 def test_a_second_look_by_filtered_gradients_without_names(tmp_path):
     """All that the other runtimes refuse, in one graph."""
     import tensorflow as tf

@@ -189,7 +189,7 @@ def test_no_label_at_all(name, tmp_path):
 def test_memory_does_not_grow_with_the_labels(name, tmp_path):
     class Many:
         def __iter__(self):
-            for number in range(10_000):
+            for number in range(5_000):
                 yield replace(IMAGES[1], path=f"{number}.png")
 
     path = tmp_path / f"x{LABEL_FORMATS[name].suffix}"
@@ -197,5 +197,4 @@ def test_memory_does_not_grow_with_the_labels(name, tmp_path):
     LABEL_FORMATS[name].write(Many(), path, NAMES)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert path.stat().st_size > 400_000
-    assert peak < 200_000
+    assert peak < 200_000 < path.stat().st_size

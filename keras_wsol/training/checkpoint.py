@@ -98,8 +98,7 @@ class Checkpoint(keras.callbacks.Callback):
         files.make_folder(self.path.parent)
         self._resumed = Progress()  # what `fit` has to go on from
         self._steps_per_epoch = 0  # of the run that was restored
-        self._epoch = self._steps_before = self._saved_step = 0
-        self._saved_at = 0.0
+        self._epoch = self._steps_before = self._saved_step = self._saved_at = 0
         self._ends_epoch = False  # `stop_training` is ours, and to be taken back
 
     @property

@@ -22,9 +22,6 @@ class AverageReplicas(keras.callbacks.Callback):
 
     Put it before the callbacks that save or measure the model.
 
-    Raises:
-        ValueError: As `fit` begins: the devices cannot train this model.
-
     Example:
         with tf.distribute.MirroredStrategy().scope():
             model = models.build_classifier("resnet50", "adl", 200)

@@ -1,8 +1,5 @@
 """Callbacks that act once an epoch: the log, the best model, what layers drop."""
 
-# keras.callbacks.CSVLogger(append=True) keeps the rows of epochs that a resumed run
-# does again, and half a row of a killed one.
-
 import csv
 import math
 from pathlib import Path
@@ -17,6 +14,7 @@ from keras_wsol.models import drop_shares, inserted_layers
 class EpochLog(keras.callbacks.CSVLogger):
     """Writes the logs of each epoch to a CSV file, one row each after any restart.
 
+    Keras' keeps half a row of a killed run, and rows of epochs that are done again.
     Put it before the `Checkpoint`, so that no epoch is done without its row.
 
     Args:
@@ -40,10 +38,8 @@ class EpochLog(keras.callbacks.CSVLogger):
         return max(filter(math.isfinite, map(float, values)), default=None)
 
     def on_train_begin(self, logs: Any = None) -> None:
-        if Path(self.filename).is_file():
-            kept = "".join(self._kept())
-            with files.replaced(self.filename) as temporary:
-                temporary.write_text(kept, newline="")
+        with files.replaced(self.filename) as temporary:
+            temporary.write_text("".join(self._kept()), newline="")
         super().on_train_begin(logs)
 
     def _kept(self) -> list[str]:

@@ -1,6 +1,6 @@
 """The published trainings: every value, and where it is from."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -12,14 +12,13 @@ def _spread(notes: Mapping[str, str]) -> dict[str, str]:
     return {name: note for names, note in notes.items() for name in names.split()}
 
 
-def _target(*percent: float) -> dict[str, float]:
+def _target(figures: Sequence[float]) -> dict[str, float]:
     names = ("top1_loc", "top1_cls", "gt_known_loc", "max_box_acc_v2")
-    return dict(zip(names, percent, strict=False))
+    return dict(zip(names, figures, strict=False))
 
 
 _CUB = {"dataset": "CUB-200-2011", "num_classes": 200, "images_per_epoch": 32_000}
 _ILSVRC = {"dataset": "ILSVRC 2012", "num_classes": 1000, "images_per_epoch": 256_000}
-_DATA = {"cub": _CUB, "ilsvrc": _ILSVRC}
 _VGG = {
     "backbone_options": {"head_convolutions": 1},
     "l2_decay": 5e-4,
@@ -44,7 +43,7 @@ _ADL_NOTES = {
     "backbone": "[code] github.com/junsukchoe/ADL, commit 1779e55",
     "method": "[paper] drop rate 75 %; threshold 80 % for VGG, 90 % for ResNet",
     "drop_after": "[paper] Table 2; ResNet: [code] run_train.sh, positions 31, 41, 5",
-    "backbone_options": "[code] backbone/vgg.py: one 3x3x1024 convolution",
+    "backbone_options": "[code] backbone/vgg.py: one 3x3x1024 convolution (VGG)",
     "weights": "[paper] pretrained on ImageNet",
     "image_size view": "[code] data_loader.py: resized to 256x256, CenterCrop 224x224",
     "epochs": "[code] config.py",
@@ -59,6 +58,7 @@ _ADL_NOTES = {
 _ADL_LACKS = (
     "Each of Tensorpack's workers draws an order: an image may come twice in a pass.",
     "Images are resized by OpenCV without antialiasing, and rounded after the crop.",
+    "On CUB the best model is chosen on 5,794 images, as many as the test split has.",
     _NORMALIZED,
 )
 _ADL_BACKBONE_LACKS = {
@@ -68,48 +68,40 @@ _ADL_BACKBONE_LACKS = {
         "with 0.9; in keras.applications in the first 1x1 one, with biases, and 0.99.",
         "The SE blocks are pretrained (Tensorpack's ImageNet-ResNet50-SE.npz); here "
         "they are new. `{'*_se': 1.0, 'conv[1-4]_*': 0.1}` lets them learn as such.",
+        "On CUB there are 1,000 outputs, too; here 200.",
     ),
 }
 
 
-def _adl(
-    backbone: str, data: str, rate: float, target: Mapping[str, float], table: str
-) -> Recipe:
-    lacks = [*_ADL_LACKS, *_ADL_BACKBONE_LACKS[backbone]]
-    if data == "cub":
-        lacks.append(
-            "The best model is chosen on 5,794 images, as many as the test split has."
-        )
+def _adl(backbone: str, data: str, rate: float, table: str, *figures: float) -> Recipe:
     notes = {
         "batch_size": "[ours] no command was published; as ResNet50-SE on CUB",
         "rate": "[code] config.py: the default of --base_lr",
     }
     if (backbone, data) == ("resnet50_se", "cub"):
         notes = dict.fromkeys(notes, "[code] run_train.sh")
-        lacks.append("ResNet50-SE has 1,000 outputs on CUB, too; here there are 200.")
     return Recipe(
         name=f"adl-{backbone}-{data}",
         backbone=backbone,
         method="adl",
         rate=rate,
-        target=target,
+        target=_target(figures),
         target_source=f"Choe and Shim, 2019 (arXiv:1908.10028), {table}",
         notes=_spread(_ADL_NOTES | notes),
-        lacks=lacks,
+        lacks=(*_ADL_LACKS, *_ADL_BACKBONE_LACKS[backbone]),
         **_ADLS_CODE,
         **(_VGG if backbone == "vgg16" else _RESNET),
-        **_DATA[data],
+        **(_CUB if data == "cub" else _ILSVRC),
     )
 
 
-# Neither paper of DFM and DGDM says how it was trained.
 _UNSTATED_NOTES = dict.fromkeys(
     [*_ADLS_CODE, "images_per_epoch", "l2_decay", "l2_weights", "multipliers"],
     "[ours] not stated; as ADL's code, whose settings the paper builds on",
 ) | {"rate": "[ours] not stated; the default of ADL's code"}
 
 
-def _dfm(data: str, column: str, target: Mapping[str, float]) -> Recipe:
+def _dfm(data: str, column: str, *figures: float) -> Recipe:
     notes = {
         "backbone": "[paper] ResNet50",
         "method": "[paper] alpha 0.85, beta 0.95, omega 0.15, delta 0.6, gamma 0.4, "
@@ -123,7 +115,7 @@ def _dfm(data: str, column: str, target: Mapping[str, float]) -> Recipe:
         method="dfm",
         drop_after=("conv4_block1_out", "conv5_block3_out"),
         rate=0.01,
-        target=target,
+        target=_target(figures),
         target_source=f"Zhou et al. (arXiv:1909.04813), Table 3, {column}",
         notes=_UNSTATED_NOTES | notes,
         lacks=(
@@ -132,13 +124,11 @@ def _dfm(data: str, column: str, target: Mapping[str, float]) -> Recipe:
         ),
         **_ADLS_CODE,
         **_RESNET,
-        **_DATA[data],
+        **(_CUB if data == "cub" else _ILSVRC),
     )
 
 
-def _dgdm(
-    backbone: str, settings: Mapping[str, Any], target: Mapping[str, float]
-) -> Recipe:
+def _dgdm(backbone: str, settings: Mapping[str, Any], *figures: float) -> Recipe:
     notes = {
         "backbone": f"[paper] {backbone}",
         "method": "[paper] drop rate 75 %, block size 3, beta 3 (Table 1), alpha 0.5; "
@@ -152,13 +142,12 @@ def _dgdm(
         backbone=backbone,
         method="dgdm",
         rate=0.01,
-        target=target,
+        target=_target(figures),
         target_source="Yin et al. (arXiv:2003.04719), Table 3; GT-known Loc: Table 1",
         notes=_UNSTATED_NOTES | notes,
         lacks=(
             "SGD; no rate, batch, decay or length is named.",
-            "ResNet50 with 62.32 G multiply-adds, of images whose size is not stated; "
-            "at 224x224 with 14x14 maps it has 6.05 G.",
+            "ResNet50 has 62.32 G multiply-adds, at an unstated image size; here 6.05.",
         ),
         **_ADLS_CODE,
         **settings,
@@ -213,7 +202,7 @@ def _wsolevaluation(data: str, source: str, every: int, **settings: Any) -> Reci
 
 _OURS_NOTES = {
     "backbone backbone_options": "[ours] small enough for a CPU",
-    "method": "[ours] the best of CAM, ADL, DFM and DGDM on CUB-40, one seed",
+    "method": "[ours] the best of CAM, ADL, DFM and DGDM here, of a single run each",
     "drop_after": "[ours] the row of models.BACKBONES",
     "weights": "[ours] a few dozen images a class do not train a backbone",
     "view": "[ours] as it is served",
@@ -239,22 +228,21 @@ _OURS = Recipe(
     rate=0.005,
     schedule="cosine",
     multipliers={"head_*": 10.0},
-    target=_target(46.27, 74.00, 58.18, 56.42),
-    target_source="our own measurement, one seed: run cub40-dfm, view whole, threshold "
-    "tuned on held-out images",
+    target=_target([46.27, 74.00, 58.18, 56.42]),
+    target_source="our own, of a single run: view whole, tuned on held-out images",
     notes=_spread(_OURS_NOTES),
 )
 
 _TWO_CONVOLUTIONS = {"backbone_options": {"head_convolutions": 2}}
 _TABLE = (
-    _adl("vgg16", "cub", 0.01, _target(52.36, 65.27, 75.41), "Tables 2, 3, VGG-GAP"),
-    _adl("resnet50_se", "cub", 0.1, _target(62.29, 80.34), "Table 3, ResNet50-SE"),
-    _adl("vgg16", "ilsvrc", 0.01, _target(44.92, 69.48), "Table 3, VGG-GAP"),
-    _adl("resnet50_se", "ilsvrc", 0.01, _target(48.53, 75.85), "Table 3, ResNet50-SE"),
-    _dfm("cub", "CUB-200-2011", _target(56.14, 81.06)),
-    _dfm("ilsvrc", "ILSVRC 2016", _target(49.61, 77.76)),
-    _dgdm("vgg16", _VGG | _TWO_CONVOLUTIONS, _target(54.34, 69.85, 75.02)),
-    _dgdm("resnet50", _RESNET, _target(59.40, 76.20)),
+    _adl("vgg16", "cub", 0.01, "Tables 2 and 3, VGG-GAP", 52.36, 65.27, 75.41),
+    _adl("resnet50_se", "cub", 0.1, "Table 3, ResNet50-SE", 62.29, 80.34),
+    _adl("vgg16", "ilsvrc", 0.01, "Table 3, VGG-GAP", 44.92, 69.48),
+    _adl("resnet50_se", "ilsvrc", 0.01, "Table 3, ResNet50-SE", 48.53, 75.85),
+    _dfm("cub", "CUB-200-2011", 56.14, 81.06),
+    _dfm("ilsvrc", "ILSVRC 2016", 49.61, 77.76),
+    _dgdm("vgg16", _VGG | _TWO_CONVOLUTIONS, 54.34, 69.85, 75.02),
+    _dgdm("resnet50", _RESNET, 59.40, 76.20),
     _wsolevaluation(
         "openimages",
         "[code] README, 'Run train+eval'",

@@ -20,7 +20,7 @@ def learning_rate(
     steps_per_epoch: int,
     drop_epochs: Sequence[int] = (30, 60, 90),
 ) -> Any:
-    """Makes a schedule that counts in epochs.
+    """Makes a float, or a schedule of `keras.optimizers.schedules`, by epochs.
 
     Args:
         schedule: `"cosine"`: from `base` to 0 over all epochs. `"step"`: a tenth at
@@ -31,12 +31,8 @@ def learning_rate(
         drop_epochs: Integers that rise. Epochs after which `"step"` drops. Default 30,
             60, 90 [ADL's code has a fourth at 100].
 
-    Returns:
-        A float, or a schedule of `keras.optimizers.schedules`.
-
     Example:
-    >>> rate = learning_rate("step", 0.1, epochs=4, steps_per_epoch=10,
-    ...                      drop_epochs=(2,))
+    >>> rate = learning_rate("step", 0.1, epochs=4, steps_per_epoch=10, drop_epochs=[2])
     >>> [round(float(rate(step)), 3) for step in (0, 19, 20)]
     [0.1, 0.1, 0.01]
     """
@@ -67,9 +63,9 @@ class LayerwiseSGD(keras.optimizers.SGD):
     """SGD with momentum that multiplies the gradients of chosen layers.
 
     Pretrained layers want a lower rate than a new head [ADL's code]. A step is decay
-    (`l2_decay`), multiplier, clipping, momentum. By default the rest is Keras' SGD, and
-    two arguments make it that of TensorFlow 1 and PyTorch: `l2_decay`, a penalty that
-    the multiplier acts on, unlike on `weight_decay`; and `rate_free_velocity`.
+    (`l2_decay`), multiplier, clipping, momentum. Two arguments make Keras' SGD that of
+    TensorFlow 1 and PyTorch: `l2_decay`, which multipliers scale, unlike Keras'
+    `weight_decay`, and `rate_free_velocity`.
 
     Args:
         learning_rate: Float, or a schedule of `keras.optimizers.schedules`.
@@ -77,18 +73,15 @@ class LayerwiseSGD(keras.optimizers.SGD):
         nesterov: Boolean. Default `True` [ADL's code].
         multipliers: Pattern of a layer's name to the factor of its gradients, such as
             `{"head_*": 10.0}`. The first pattern that fits counts; of nested layers,
-            the innermost that fits. Layers that fit none have 1.
+            the innermost that fits. Layers that fit none have 1. A pattern that fits
+            no trained layer is an error as the optimizer is built.
         l2_decay: Float >= 0. A loss of `l2_decay / 2 * sum(w ** 2)`. Default 0 [ADL's
             code: 5e-4 for VGG, 1e-4 for ResNet].
         l2_weights: Names of the weights that decay; `None` for all [PyTorch's SGD].
             Default: kernels [ADL's code].
-        rate_free_velocity: Boolean. Whether `v = momentum * v + g` and the rate is
-            applied to it, so that a drop of the rate acts at once. Default `False`
-            [Keras, where it is in `v`].
+        rate_free_velocity: Boolean. Whether the rate is outside `v = momentum * v + g`,
+            so that its drops act at once. Default `False` [Keras].
         **kwargs: Passed on to `keras.optimizers.SGD`.
-
-    Raises:
-        ValueError: As the optimizer is built: a pattern fits no trained layer.
 
     Example:
     >>> names, ones = ("body", "head"), {"units": 1, "kernel_initializer": "ones"}
@@ -195,7 +188,6 @@ def patterns_that_fit(patterns: Iterable[str], variables: Iterable[Any]) -> set[
 
 
 def _replicas() -> int:
-    """How many replicas' gradients are summed."""
     if keras.backend.backend() != "tensorflow":
         return 1
     import tensorflow as tf

@@ -6,24 +6,22 @@ from typing import Any
 from keras import ops
 
 from keras_wsol.arguments import check_bool
-from keras_wsol.cam.score_map import Evidence, ScoreMap, check_layer_and_relu, named
+from keras_wsol.cam.score_map import Evidence, ScoreMap, named, resized
 from keras_wsol.masks import spatial_attention
 
 
 def score_maps(cams: Any, size: tuple[int, int]) -> Any:
-    """Resizes maps to `size`, then scales each to [0, 1].
+    """Resizes maps to `size`, then scales each to [0, 1], in float32.
 
-    Bilinear with half-pixel centres; antialias is off, which matters only where
-    a map is larger than `size`. Then the minimum of each map becomes 0 and its
-    maximum 1, in float32. A map that is constant, or holds NaN or infinity,
-    becomes all zeros.
+    Bilinear with half-pixel centres, not antialiased. The minimum of each map becomes 0
+    and its maximum 1. A map that is constant, or holds NaN or infinity, becomes zeros.
 
     Args:
         cams: Float tensor `(B, K, h, w)`.
         size: Height and width of the result in pixels.
 
     Returns:
-        float32 tensor `(B, K, height, width)` in [0, 1].
+        float32 tensor `(B, K, height, width)`.
 
     Example:
     >>> import numpy as np
@@ -37,52 +35,35 @@ def score_maps(cams: Any, size: tuple[int, int]) -> Any:
     _, count, height, width = ops.shape(cams)
     maps = ops.reshape(cams, (-1, height, width, 1))
     # Resizing may leave rounding behind, which would be scaled up to a map.
-    usable = ops.reshape(_usable(cams, axes=(2, 3)), (-1, 1, 1, 1))
-    maps = ops.where(usable, maps, ops.zeros_like(maps))
-    if (height, width) != tuple(size):
-        maps = ops.image.resize(
-            maps, size, interpolation="bilinear", data_format="channels_last"
-        )
-    return ops.reshape(scale_to_unit(maps), (-1, count, *size))
+    *_, usable = _range(maps)
+    maps = resized(ops.where(usable, maps, ops.zeros_like(maps)), size)
+    low, span, usable = _range(maps)
+    scaled = (maps - low) / ops.where(usable, span, ops.ones_like(span))
+    scaled = ops.where(usable, scaled, ops.zeros_like(scaled))
+    return ops.reshape(scaled, (-1, count, *size))
 
 
-def scale_to_unit(maps: Any) -> Any:
-    """Scales each map to [0, 1]; one that is constant or not finite becomes zero."""
-    maps = ops.cast(maps, "float32")
-    if maps.shape[0] == 0:
-        return maps
-    axes = tuple(range(1, len(maps.shape)))
-    usable = _usable(maps, axes)
+def _range(maps: Any) -> tuple[Any, Any, Any]:
+    """Minimum and span of maps `(N, h, w, 1)`; which are finite and not constant."""
+    axes = (1, 2, 3)
     low = ops.min(maps, axis=axes, keepdims=True)
     span = ops.max(maps, axis=axes, keepdims=True) - low
-    scaled = (maps - low) / ops.where(usable, span, ops.ones_like(span))
-    return ops.where(usable, scaled, ops.zeros_like(scaled))
-
-
-def _usable(maps: Any, axes: tuple[int, ...]) -> Any:
-    """Whether a map is finite and not constant."""
-    span = ops.max(maps, axis=axes, keepdims=True) - ops.min(
-        maps, axis=axes, keepdims=True
-    )
     # Not through `span` alone: XLA's maximum passes over NaN.
     finite = ops.all(ops.isfinite(maps), axis=axes, keepdims=True)
-    return ops.logical_and(finite, ops.logical_and(span > 0, ops.isfinite(span)))
+    varies = ops.logical_and(span > 0, ops.isfinite(span))
+    return low, span, ops.logical_and(finite, varies)
 
 
 def class_activation_maps(
     features: Any, kernel: Any, class_ids: Any, negative_weights: bool = True
 ) -> Any:
-    """Weighs feature maps by the classifier's weights of the chosen classes.
-
-    `cam_c = sum_k kernel[k, c] * features[..., k]` [Zhou et al., 2016], from the
-    weights before the softmax; negative values are kept. Only the maps of the
-    chosen classes are computed.
+    """Weighs features by the class weights: `sum_k kernel[k, c] * features[..., k]`.
 
     Args:
         features: `(B, h, w, C)`, the map that the pooling of the head averages.
         kernel: `(C, num_classes)` of the head's `Dense` layer.
         class_ids: Integers `(B, K)`.
-        negative_weights: See `CAM`.
+        negative_weights: As in `CAM`.
 
     Returns:
         float32 tensor `(B, K, h, w)`.
@@ -105,14 +86,13 @@ def class_activation_maps(
 class CAM(ScoreMap):
     """Class activation map: the features, weighed by the head's class weights.
 
-    It is read from the head, which must be global average pooling and one `Dense`
-    layer; `GradCAM` is its like for any layer.
+    The head must be global average pooling and one `Dense` layer; `GradCAM` does the
+    same for any layer.
 
     Args:
-        negative_weights: Boolean. Whether class weights below 0 count. Without them,
-            features that speak against the class leave the map as it is, and it covers
-            more of the object. Default True [Zhou et al., 2016]; False is "negative
-            weight clamping" [Bae et al., 2020].
+        negative_weights: Boolean. Whether class weights below 0 count; without them the
+            map covers more of the object ("negative weight clamping" [Bae et al.,
+            2020]). Default True [Zhou et al., 2016].
 
     Reference:
         - [Zhou et al., 2016](https://arxiv.org/abs/1512.04150)
@@ -125,11 +105,9 @@ class CAM(ScoreMap):
         check_bool("negative_weights", self.negative_weights)
 
     def maps(self, evidence: Evidence) -> Any:
+        kernel, class_ids = evidence.split.dense.kernel, evidence.class_ids
         return class_activation_maps(
-            evidence.features,
-            evidence.split.kernel,
-            evidence.class_ids,
-            self.negative_weights,
+            evidence.features, kernel, class_ids, self.negative_weights
         )
 
 
@@ -138,8 +116,8 @@ class CAM(ScoreMap):
 class ChannelMean(ScoreMap):
     """Mean of the features over channels: where the network responds, to any class.
 
-    SCDA's aggregation map up to a constant. SCDA cuts it at its mean; here the
-    threshold is that of the score map. One map an image, for every class alike.
+    SCDA's aggregation map, which SCDA cuts at its mean. One map an image, for every
+    class alike.
 
     Args:
         layer: String or None. Layer whose features are read, after its activation.
@@ -150,9 +128,6 @@ class ChannelMean(ScoreMap):
     """
 
     layer: str | None = None
-
-    def __post_init__(self) -> None:
-        check_layer_and_relu(self)
 
     def maps(self, evidence: Evidence) -> Any:
         return ops.transpose(spatial_attention(evidence.features), (0, 3, 1, 2))

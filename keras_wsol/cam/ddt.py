@@ -1,7 +1,9 @@
 """DDT: a score map along the direction in which features vary most."""
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from operator import length_hint
 from typing import Any
 
 import keras
@@ -9,32 +11,55 @@ import numpy as np
 from keras import ops
 
 from keras_wsol.arguments import check_integer
-from keras_wsol.cam.image_features import feature_batches
-from keras_wsol.cam.score_map import Evidence, ScoreMap, check_layer_and_relu
+from keras_wsol.cam.score_map import Evidence, ScoreMap, look
 from keras_wsol.cam.split import SplitModel, split_at
+from keras_wsol.data import ImageDataset
 
+_BATCH_SIZE = 32
 # Number, mean (C,) and scatter (C, C) of cells: the sum of the outer products about
 # the mean.
 Scatter = tuple[int, np.ndarray, np.ndarray]
 NOTHING: Scatter = (0, np.zeros(1), np.zeros((1, 1)))
 
 
+class FittedMap(ScoreMap):
+    """Base of the maps that are fitted: a sum of the features, weighed by channel."""
+
+    weights: tuple[float, ...]
+    relu: bool
+
+    def check(self, split: SplitModel) -> None:
+        self.project(split.features)
+
+    def maps(self, evidence: Evidence) -> Any:
+        return self.project(evidence.features)
+
+    def project(self, features: Any) -> Any:
+        """Returns the maps `(B, 1, h, w)` of features `(B, h, w, C)`."""
+        if features.shape[-1] != len(self.weights):
+            raise ValueError(
+                f"The score map must be fitted to the {features.shape[-1]} channels of "
+                f"the features. Received: one fitted to {len(self.weights)}."
+            )
+        weights = ops.convert_to_tensor(self.weights, dtype="float32")
+        maps = self._sum(ops.cast(features, "float32"), weights)[:, None]
+        return ops.relu(maps) if self.relu else maps
+
+
 @keras.saving.register_keras_serializable(package="keras_wsol")
 @dataclass(frozen=True, eq=False)
-class DDT(ScoreMap):
+class DDT(FittedMap):
     """DDT's map: the features, less their mean, along their principal direction.
 
-    `map_ij = v' (A_ij - mean)`. The object is where this is positive: a threshold of 0
-    gives DDT's own cells, but for its nearest-neighbour resize. One map an image, for
-    every class alike. `DDT.fit` finds mean and direction.
+    `map_ij = v' (A_ij - mean)`. The object is where this is positive: at a threshold of
+    0. One map an image, for every class alike. `DDT.fit` finds mean and direction.
 
     Args:
-        mean: `C` numbers, the mean feature of all cells of all images.
-        direction: `C` numbers of unit length, where the features vary most.
+        mean: `C` numbers. Mean feature of all cells of all images.
+        direction: `C` numbers of unit length. Where the features vary most.
         layer: String or None. Layer whose features are read. Default None, what the
             pooling of the head reads.
-        relu: Boolean. Whether negative values of the map become 0. Default True
-            [paper].
+        relu: Boolean. Whether negative values become 0. Default True [paper].
         share: Number or None. The direction's share of the variance; not used.
 
     Example:
@@ -55,27 +80,20 @@ class DDT(ScoreMap):
     share: float | None = None
 
     def __post_init__(self) -> None:
-        check_layer_and_relu(self)
+        super().__post_init__()
         if len(self.mean) != len(self.direction):
             raise ValueError(
                 "`mean` and `direction` must have as many numbers. Received: "
                 f"{len(self.mean)} and {len(self.direction)}."
             )
 
-    def check(self, split: SplitModel) -> None:
-        check_channels(split.features, self.direction)
+    @property
+    def weights(self) -> tuple[float, ...]:
+        return self.direction
 
-    def maps(self, evidence: Evidence) -> Any:
-        return self.project(evidence.features)
-
-    def project(self, features: Any) -> Any:
-        """Returns the maps `(B, 1, h, w)` of features `(B, h, w, C)`."""
-        check_channels(features, self.direction)
+    def _sum(self, features: Any, weights: Any) -> Any:
         mean = ops.convert_to_tensor(self.mean, dtype="float32")
-        direction = ops.convert_to_tensor(self.direction, dtype="float32")
-        centred = ops.cast(features, "float32") - mean
-        maps = ops.einsum("bhwc,c->bhw", centred, direction)[:, None]
-        return ops.relu(maps) if self.relu else maps
+        return ops.einsum("bhwc,c->bhw", features - mean, weights)
 
     @classmethod
     def fit(
@@ -90,33 +108,78 @@ class DDT(ScoreMap):
     ) -> "DDT":
         """Finds mean and direction of the features of images of one kind of object.
 
-        The images are read once and not kept. Labels are not used.
+        The images are read once. Labels are not used.
 
         Args:
             model: A classifier, as in `Localizer`.
-            images: An `ImageDataset`; or batches: images `(B, H, W, 3)` in [0, 255]
-                of any size, tuples that begin with them, or dictionaries with
-                `"images"`.
+            images: An `ImageDataset`; or batches: images `(B, H, W, 3)` in [0, 255],
+                tuples that begin with them, or dictionaries with `"images"`.
             layer: As in the class.
-            number: Integer in [1, C]. Which direction, by its share of the variance.
-                Default 1 [paper]. The second may be the object where the first is the
-                edge of the images: look at its maps.
+            number: Integer in [1, C]. Which direction, by its share of the variance;
+                where the first is the edge of the images, the second may be the
+                object. Default 1 [paper].
             relu: As in the class.
-            verbose: Boolean or `"auto"`. Whether to show a progress bar; `"auto"`: in
-                a terminal. Default `"auto"`.
+            verbose: Boolean or `"auto"`, in a terminal. Whether to show a progress bar.
+                Default `"auto"`.
 
         Returns:
             The map, for `Localizer(model, score_map=...)`.
 
         Raises:
-            TypeError: `images` are no such thing.
-            ValueError: The layer cannot be read, its features do not vary, `number` is
-                out of range, or the batches never end.
+            ValueError: The features do not vary, or the batches never end.
         """
         split = split_at(model, layer)
         check_integer("number", number, high=split.features.shape[-1])
         features = feature_batches(split, images, verbose)
         return principal_directions(features, number, layer, relu)[number - 1]
+
+
+def feature_batches(
+    split: SplitModel, images: Any, verbose: bool | str
+) -> Iterator[Any]:
+    """Reads the features of an `ImageDataset` or of batches of images."""
+    if isinstance(images, ImageDataset):
+        count = -(-len(images) // _BATCH_SIZE)
+        batches = images.evaluation_batches(
+            _BATCH_SIZE, image_size=split.input_size, view="whole"
+        )
+    else:
+        _check_batches(images)
+        batches, count = images, length_hint(images) or None
+    shown = sys.stdout.isatty() if verbose == "auto" else bool(verbose)
+    bar = keras.utils.Progbar(count, verbose=int(shown), unit_name="batch")
+    number = 0
+    for batch in batches:
+        if isinstance(batch, dict):
+            batch = batch["images"]
+        elif isinstance(batch, tuple):
+            batch = batch[0]
+        if len(batch):
+            yield look(split, batch).features
+            number += 1
+            bar.update(number)
+    if not number:
+        raise ValueError("`images` must hold images. Received none.")
+    if number != count:
+        bar.update(number, finalize=True)
+
+
+def _check_batches(images: Any) -> None:
+    """Raises for what is no batches, or never ends."""
+    cardinality = getattr(images, "cardinality", None)  # of a `tf.data.Dataset`
+    endless = callable(cardinality) and int(cardinality()) == -1
+    if isinstance(images, keras.utils.PyDataset):
+        endless = images.num_batches is None
+    if endless:
+        raise ValueError(
+            "`images` must end. Received batches that repeat, such as those for "
+            f"training (of type {type(images).__name__}): pass the `ImageDataset`."
+        )
+    if not isinstance(images, Iterable) and not hasattr(images, "__getitem__"):
+        raise TypeError(
+            "`images` must be an `ImageDataset` or batches of images. Received an "
+            f"object of type {type(images).__name__}."
+        )
 
 
 def joined(before: Scatter, cells: np.ndarray) -> Scatter:
@@ -131,11 +194,8 @@ def joined(before: Scatter, cells: np.ndarray) -> Scatter:
     shift = centre - mean
     cells = cells - centre
     apart = np.outer(shift, shift) * (count * (total - count) / total)
-    return (
-        total,
-        mean + shift * ((total - count) / total),
-        scatter + cells.T @ cells + apart,
-    )
+    mean = mean + shift * ((total - count) / total)
+    return total, mean, scatter + cells.T @ cells + apart
 
 
 def principal_directions(
@@ -171,13 +231,4 @@ def check_varies(scatter: np.ndarray, number: int) -> None:
         raise ValueError(
             "The images must have finite features that differ from cell to cell. "
             f"Received {number} cells with variance {np.trace(scatter)}."
-        )
-
-
-def check_channels(features: Any, fitted: tuple[float, ...]) -> None:
-    """Raises unless a map was fitted to as many channels as the features have."""
-    if features.shape[-1] != len(fitted):
-        raise ValueError(
-            f"The score map must be fitted to the {features.shape[-1]} channels of the "
-            f"features. Received: one fitted to {len(fitted)}."
         )

@@ -7,99 +7,79 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_wsol.cam.score_map import Evidence, ScoreMap, check_layer_and_relu, named
+from keras_wsol.cam.score_map import Evidence, ScoreMap, named
 
-# Keras has no function for gradients; TensorFlow, JAX and PyTorch each have their own.
-
-Tail = Callable[[Any], Any]
+Function = Callable[[Any], Any]
 
 
-def class_gradients(tail: Tail, features: Any, class_ids: Any) -> Any:
-    """Differentiates the logits of chosen classes by features, `(B, K, h, w, C)`.
+def class_gradients(tail: Function, features: Any, class_ids: Any) -> Any:
+    """Differentiates the logits of classes `(B, K)` by features: `(B, K, h, w, C)`.
 
     One pass forward through `tail`, from features to logits before any softmax, then
-    one pass backward for each of the `K` classes of `class_ids` `(B, K)`. It runs
-    eagerly, inside `tf.function` and `jax.jit`, and where gradients are switched off,
-    as in `predict` on PyTorch. The operations are TensorFlow's own, so that a
-    SavedModel can hold them; other formats have no gradients.
+    one backward for each class: eagerly, inside `tf.function` and `jax.jit`, and where
+    gradients are switched off, as in `predict` on PyTorch.
     """
+    # Keras has no function for gradients; each backend has its own.
     backend = keras.backend.backend()
     if backend not in _BACKENDS:
         raise RuntimeError(
             "Gradients need the TensorFlow, JAX or PyTorch backend of Keras. The "
             f"backend is {backend!r}."
         )
-    features = ops.convert_to_tensor(features)
-    class_ids = ops.convert_to_tensor(class_ids)
-    by_class = _BACKENDS[backend](tail, features, class_ids)
+    logits, backward = _BACKENDS[backend](tail, ops.convert_to_tensor(features))
+    dtype = keras.backend.standardize_dtype(logits.dtype)
+    picked = ops.one_hot(class_ids, logits.shape[-1], dtype=dtype)
+    by_class = [backward(picked[:, k]) for k in range(class_ids.shape[1])]
     return ops.stack([ops.cast(each, "float32") for each in by_class], axis=1)
 
 
-def _with_tensorflow(tail: Tail, features: Any, class_ids: Any) -> list[Any]:
+def _with_tensorflow(tail: Function, features: Any) -> tuple[Any, Function]:
+    """The logits, and a function from weights of the logits to the gradient."""
     import tensorflow as tf
 
     with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
         tape.watch(features)
         logits = tail(features)
-    return [
-        tape.gradient(logits, features, chosen, tf.UnconnectedGradients.ZERO)
-        for chosen in _one_hot(logits, class_ids)
-    ]
+
+    def backward(picked: Any) -> Any:
+        return tape.gradient(logits, features, picked, tf.UnconnectedGradients.ZERO)
+
+    return logits, backward
 
 
-def _with_jax(tail: Tail, features: Any, class_ids: Any) -> list[Any]:
+def _with_jax(tail: Function, features: Any) -> tuple[Any, Function]:
     import jax
 
     logits, backward = jax.vjp(tail, features)
-    return [backward(chosen)[0] for chosen in _one_hot(logits, class_ids)]
+    return logits, lambda picked: backward(picked)[0]
 
 
-def _with_torch(tail: Tail, features: Any, class_ids: Any) -> list[Any]:
+def _with_torch(tail: Function, features: Any) -> tuple[Any, Function]:
     import torch
 
     with torch.enable_grad():
-        watched = features.detach().requires_grad_(True)
-        logits = tail(watched)
-    if not logits.requires_grad:  # the features do not matter
-        return [torch.zeros_like(features)] * class_ids.shape[1]
-    return [
-        torch.autograd.grad(
-            logits, watched, chosen, retain_graph=True, materialize_grads=True
-        )[0]
-        for chosen in _one_hot(logits, class_ids)
-    ]
+        features = features.detach().requires_grad_(True)
+        logits = tail(features)
+
+    def backward(picked: Any) -> Any:
+        if not logits.requires_grad:  # the features do not matter
+            return torch.zeros_like(features)
+        options = {"retain_graph": True, "materialize_grads": True}
+        return torch.autograd.grad(logits, features, picked, **options)[0]
+
+    return logits, backward
 
 
-def _one_hot(logits: Any, class_ids: Any) -> list[Any]:
-    """For each of the K classes, what picks its logit: `(B, num_classes)`."""
-    classes, dtype = logits.shape[-1], keras.backend.standardize_dtype(logits.dtype)
-    return [
-        ops.one_hot(class_ids[:, k], classes, dtype=dtype)
-        for k in range(class_ids.shape[1])
-    ]
-
-
-_BACKENDS = {
-    "tensorflow": _with_tensorflow,
-    "jax": _with_jax,
-    "torch": _with_torch,
-}
+_BACKENDS = {"tensorflow": _with_tensorflow, "jax": _with_jax, "torch": _with_torch}
 
 
 @dataclass(frozen=True, eq=False)
 class _GradientMap(ScoreMap):
-    """A map from features `A` and the gradients `g` of a class logit by them.
-
-    The papers read the last convolution; the sums hold for any layer. A ReLU at the
-    end hides the evidence against a class.
-    """
+    """A map from features `A` and the gradients `g` of a class logit by them."""
 
     layer: str | None = None
     relu: bool = True
     forward_only = False
-
-    def __post_init__(self) -> None:
-        check_layer_and_relu(self)
 
     def maps(self, evidence: Evidence) -> Any:
         gradients = class_gradients(
@@ -112,9 +92,6 @@ class _GradientMap(ScoreMap):
         features = ops.cast(features, "float32")
         maps = self._sum(features, ops.cast(gradients, "float32"))
         return ops.relu(maps) if self.relu else maps
-
-    def _sum(self, features: Any, gradients: Any) -> Any:
-        raise NotImplementedError
 
 
 @named("grad_cam")
@@ -129,8 +106,7 @@ class GradCAM(_GradientMap):
     Args:
         layer: String or None. Layer whose features are read; the deeper the cheaper.
             Default None, what the pooling of the head reads.
-        relu: Boolean. Whether negative values of the map become 0. Default True
-            [paper].
+        relu: Boolean. Whether negative values become 0. Default True [paper].
 
     Example:
     >>> import numpy as np
@@ -153,16 +129,10 @@ class GradCAM(_GradientMap):
 class GradCAMPlusPlus(_GradientMap):
     """Grad-CAM++: weighs channels by positive gradients, each cell by its own share.
 
-    `w_k = sum_ij alpha_ijk ReLU(g_ijk)` with
-    `alpha = g^2 / (2 g^2 + g^3 sum_ab A_abk)`, which is `1 / (2 + g sum_ab A_abk)`:
-    written like this, small gradients do not vanish in float32 (pytorch-grad-cam adds
-    1e-6 to the denominator instead, and loses them). A cell whose denominator is zero
-    counts nothing. The paper's score is `exp(logit)`, whose factor is the same for
-    the whole map and is left out: it overflows, and scaling to [0, 1] removes it.
-
-    Args:
-        layer: As in `GradCAM`; after a ReLU in the paper.
-        relu: As in `GradCAM`.
+    `w_k = sum_ij alpha_ijk ReLU(g_ijk)` with `alpha = 1 / (2 + g sum_ab A_abk)`, the
+    paper's divided by `g^2`, which vanishes in float32. A cell whose denominator is
+    zero counts nothing. The paper's score is `exp(logit)`: its factor, the same for the
+    whole map, is left out. Arguments as in `GradCAM`; the paper's layer ends in a ReLU.
 
     Reference:
         - [Chattopadhay et al., 2018](https://arxiv.org/abs/1710.11063), eq. 19
@@ -180,11 +150,7 @@ class XGradCAM(_GradientMap):
     """XGrad-CAM: weighs channels by gradients, averaged by where the channel responds.
 
     `w_k = sum_ij (A_ijk / sum_ab A_abk) g_ijk`. A channel that sums to zero weighs
-    nothing.
-
-    Args:
-        layer: As in `GradCAM`.
-        relu: As in `GradCAM`, of which it changes the weights alone.
+    nothing. Arguments as in `GradCAM`.
 
     Reference:
         - [Fu et al., 2020](https://arxiv.org/abs/2008.02312)
@@ -201,12 +167,8 @@ class XGradCAM(_GradientMap):
 class LayerCAM(_GradientMap):
     """LayerCAM: weighs each cell of each channel by its own positive gradient.
 
-    `map_ij = ReLU(sum_k ReLU(g_ijk) A_ijk)`, made for the shallow layers, where
-    one weight for a whole channel says little.
-
-    Args:
-        layer: As in `GradCAM`.
-        relu: As in `GradCAM`; it acts on features that are negative themselves.
+    `map_ij = ReLU(sum_k ReLU(g_ijk) A_ijk)`, made for shallow layers, where one weight
+    for a whole channel says little. Arguments as in `GradCAM`.
 
     Reference:
         - [Jiang et al., 2021](https://doi.org/10.1109/TIP.2021.3089943)
@@ -222,12 +184,8 @@ class HiResCAM(_GradientMap):
     """HiResCAM: weighs each cell of each channel by its own gradient.
 
     `map_ij = sum_k g_ijk A_ijk`. After one `Dense` layer on flattened features its
-    cells add up to the logit less the bias.
-
-    Args:
-        layer: As in `GradCAM`.
-        relu: Boolean. Whether negative values of the map become 0. Default False
-            [paper]: with a ReLU the cells no longer add up.
+    cells add up to the logit less the bias, but not with a ReLU: `relu` is False by
+    default [paper]. Arguments as in `GradCAM`.
 
     Reference:
         - [Draelos and Carin, 2020](https://arxiv.org/abs/2011.08891)

@@ -1,5 +1,7 @@
 """Moves the edges of maps to the edges of the image."""
 
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,8 +10,8 @@ import numpy as np
 from keras import ops
 
 from keras_wsol.arguments import check_integer, check_number
-from keras_wsol.cam.class_activation import scale_to_unit, score_maps
-from keras_wsol.cam.score_map import Evidence, ScoreMap, score_map_of
+from keras_wsol.cam.class_activation import score_maps
+from keras_wsol.cam.score_map import Evidence, ScoreMap, resized, score_map_of
 from keras_wsol.cam.split import SplitModel
 
 
@@ -18,21 +20,19 @@ from keras_wsol.cam.split import SplitModel
 class Guided(ScoreMap):
     """Another score map, whose edges follow those of the image.
 
-    Each map, scaled to [0, 1] at the model's input size, becomes its mean with its
-    guided filter. In each window the filter is a linear function of the image's
-    colours, fitted to the map by least squares; a pixel takes the mean of the windows
-    around it. Tune the localizer's `cam_threshold` anew with it.
+    Each map becomes its mean with its guided filter: in each window, a linear function
+    of the image's colours, fitted to the map by least squares; a pixel takes the mean
+    of the windows around it. Tune the localizer's `cam_threshold` anew with it.
 
     Args:
         score_map: Score map to filter, or its name.
         strength: Float in [0, 1]. Share of the filtered map. Default 0.5 [ours].
         radius: Float in (0, 1]. How far a window reaches on each side, as a share of
-            the image's shorter side; at least one cell of the grid. Default 0.125
-            [ours].
+            the image's shorter side; at least one cell. Default 0.125 [ours].
         epsilon: Float in [1e-6, 1]. How much variance a window's colours, in [0, 1],
             must have to be an edge. Default 0.001 [ours].
         step: Integer. Pixels a side that share their coefficients; 1 is the filter
-            of 2013, 4 finds a sixteenth of them. Default 4 ["fast"].
+            of 2013. Default 4 ["fast"].
 
     Reference:
         - [He, Sun and Tang, 2013](https://doi.org/10.1109/TPAMI.2012.213), sec. 3.5
@@ -49,21 +49,19 @@ class Guided(ScoreMap):
         # A frozen dataclass sets its fields like this.
         object.__setattr__(self, "score_map", score_map_of(self.score_map))
         check_number("strength", self.strength)
-        check_number("radius", self.radius)
-        if self.radius == 0:
-            raise ValueError("`radius` must be a number above 0. Received: radius=0.")
+        above_0 = sys.float_info.min
+        expected = "a number above 0 and at most 1"
+        check_number("radius", self.radius, low=above_0, expected=expected)
         # Less would drown in the rounding of float32.
         check_number("epsilon", self.epsilon, low=1e-6)
         check_integer("step", self.step)
 
     @property
     def layer(self) -> str | None:
-        """Layer that the filtered map reads."""
         return self.score_map.layer
 
     @property
     def forward_only(self) -> bool:
-        """Whether LiteRT and ONNX can hold the filtered map."""
         return self.score_map.forward_only
 
     def check(self, split: SplitModel) -> None:
@@ -74,9 +72,7 @@ class Guided(ScoreMap):
         maps = score_maps(self.score_map.maps(evidence), size)
         options = (self.radius, self.epsilon, self.step)
         filtered = guided_filter(maps, evidence.images, *options)
-        mixed = ops.relu(maps + self.strength * (filtered - maps))
-        flat = scale_to_unit(ops.reshape(mixed, (-1, *size)))
-        return ops.reshape(flat, (-1, maps.shape[1], *size))
+        return ops.relu(maps + self.strength * (filtered - maps))
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Guided":
@@ -85,44 +81,31 @@ class Guided(ScoreMap):
 
 
 def guided_filter(
-    maps: Any,
-    images: Any,
-    radius: float,
-    epsilon: float,
-    step: int,
+    maps: Any, images: Any, radius: float, epsilon: float, step: int
 ) -> Any:
     """Filters maps `(B, K, h, w)` by images `(B, H, W, 3)` in [0, 255], see `Guided`.
 
-    The result `(B, K, H, W)` is linear in `maps`; values may lie a little outside
-    their range. Windows end at the edge of the image.
+    The result `(B, K, H, W)` is linear in `maps`. Windows end at the edge of the image.
     """
     maps = ops.cast(maps, "float32")
     images = ops.cast(images, "float32") / 255.0
     size = tuple(images.shape[1:3])
     grid = tuple(-(-side // step) for side in size)
     mean = _box_mean(max(1, round(radius * min(size) / step)))
-    slopes, offsets = _linear_models(
-        _resized(ops.transpose(maps, (0, 2, 3, 1)), grid),
-        _shrunk(images, grid),
-        mean,
-        epsilon,
-    )
+    maps = resized(ops.transpose(maps, (0, 2, 3, 1)), grid)
+    slopes, offsets = _linear_models(maps, _shrunk(images, grid), mean, epsilon)
     # The colours behind one another, then the offsets: one enlargement for all.
-    enlarged = _resized(mean(ops.concatenate([*slopes, offsets], axis=-1)), size)
+    enlarged = resized(mean(ops.concatenate([*slopes, offsets], axis=-1)), size)
     *slopes, offsets = ops.split(enlarged, 4, axis=-1)
-    filtered = _dot(slopes, _colours(images)) + offsets
+    filtered = _dot(slopes, ops.split(images, 3, axis=-1)) + offsets
     return ops.transpose(filtered, (0, 3, 1, 2))
 
 
 def _linear_models(
-    maps: Any, images: Any, mean: Any, epsilon: float
+    maps: Any, images: Any, mean: Callable[[Any], Any], epsilon: float
 ) -> tuple[list[Any], Any]:
-    """Fits a linear function of the colours to the maps in each window.
-
-    Returns a slope for each colour and an offset, each `(B, h, w, K)`, of maps
-    `(B, h, w, K)` and images `(B, h, w, 3)` in [0, 1].
-    """
-    colours = _colours(images)
+    """A slope for each colour and an offset, `(B, h, w, K)`, fitted in each window."""
+    colours = ops.split(images, 3, axis=-1)
     means = [mean(colour) for colour in colours]
     mean_map = mean(maps)
     with_map = [
@@ -140,13 +123,9 @@ def _linear_models(
 
 
 def _solve(upper: list[list[Any]], right: list[Any]) -> list[Any]:
-    """Solves symmetric positive definite systems, elementwise, by `L D L^T`.
-
-    Of the matrices it takes what is on the diagonal and right of it, row by row.
-
-    By cofactors the determinant of a grey image would drown in rounding; a solver of
-    the backend's own does not come through LiteRT.
-    """
+    """Solves symmetric systems, given by their upper triangle, by `L D L^T`."""
+    # By cofactors the determinant of a grey image would drown in rounding; LiteRT has
+    # no solver.
     (rr, rg, rb), (gg, gb), (bb,) = upper
     g_r, b_r = rg / rr, rb / rr
     pivot_g, rest = gg - g_r * rg, gb - g_r * rb
@@ -160,51 +139,26 @@ def _solve(upper: list[list[Any]], right: list[Any]) -> list[Any]:
     return [red / rr - g_r * green - b_r * blue, green, blue]
 
 
-def _colours(images: Any) -> list[Any]:
-    """Red, green and blue, each `(B, h, w, 1)`."""
-    return ops.split(images, 3, axis=-1)
-
-
 def _dot(first: list[Any], second: list[Any]) -> Any:
     return sum(a * b for a, b in zip(first, second, strict=True))
 
 
-def _box_mean(reach: int) -> Any:
-    """Returns the mean over windows that end at the edge, for `(B, h, w, C)`.
-
-    Pooling, not a product with a matrix of windows, which GPUs round to ten bits: a
-    covariance is the small difference of two such means. With "same" and a stride of 1
-    no backend counts cells beyond the edge.
-    """
+def _box_mean(reach: int) -> Callable[[Any], Any]:
+    """Returns the mean over windows that end at the edge, for `(B, h, w, C)`."""
+    # A matrix of windows would be rounded to ten bits on GPUs: too few for covariances,
+    # small differences of means. "same" with stride 1 counts no cells beyond the edge.
     window = 2 * reach + 1
 
     def mean(values: Any) -> Any:
         for shape in ((window, 1), (1, window)):
-            values = ops.average_pool(
-                values,
-                shape,
-                strides=1,
-                padding="same",
-                data_format="channels_last",
-            )
+            values = ops.average_pool(values, shape, 1, "same", "channels_last")
         return values
 
     return mean
 
 
-def _resized(values: Any, size: tuple[int, int]) -> Any:
-    if tuple(values.shape[1:3]) == size:
-        return values
-    return ops.image.resize(
-        values, size, interpolation="bilinear", data_format="channels_last"
-    )
-
-
 def _shrunk(images: Any, grid: tuple[int, int]) -> Any:
-    """Resizes images, bilinear and antialiased.
-
-    As products of matrices: LiteRT has no antialiased resizing.
-    """
+    """Resizes images, bilinear and antialiased, which LiteRT has no operation for."""
     height, width = images.shape[1:3]
     if (height, width) == grid:
         return images

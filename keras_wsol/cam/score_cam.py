@@ -1,6 +1,5 @@
 """Features to maps weighed by what the network says of the masked image."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +7,7 @@ from keras import ops
 
 from keras_wsol.arguments import check_integer, check_number
 from keras_wsol.cam.class_activation import score_maps
-from keras_wsol.cam.score_map import Evidence, ScoreMap, check_layer_and_relu, named
+from keras_wsol.cam.score_map import Evidence, ScoreMap, named
 
 # ImageNet's mean colour, which the preprocessing of most backbones maps to 0.
 MEAN_COLOUR = (123.675, 116.28, 103.53)
@@ -21,20 +20,15 @@ class ScoreCAM(ScoreMap):
 
     Channel `A_k`, resized to the image and scaled to [0, 1], masks the image;
     `w = softmax_k(logit_c(masked by A_k))`, `map = ReLU(sum_k w_k A_k)`. The paper's
-    score is the logit less that of the baseline, which the softmax removes. The
-    authors' code weighs by the class probability instead, without that softmax.
-
-    `C` images go through the network for each image, once for all classes: 1,024 for
-    a MobileNet, 2,048 for a ResNet50.
+    score is the logit less that of the baseline, which the softmax removes. `C` masked
+    images go through the network for each image: 2,048 for a ResNet50.
 
     Args:
         layer: As in `GradCAM`.
-        relu: Boolean. Whether negative values of the map become 0. Default True
-            [paper].
-        batch_size: Integer, how many masked images go through at once. Default 32.
-        baseline: Number, or three of them, in [0, 255]: the colour behind the mask.
-            The paper masks images less their mean colour. Default: ImageNet's mean
-            colour.
+        relu: As in `GradCAM`. Default True [paper].
+        batch_size: Integer. How many masked images go through at once. Default 32.
+        baseline: Number, or three of them, in [0, 255]. Colour behind the mask.
+            Default: ImageNet's mean colour.
 
     Reference:
         - [Wang et al., 2020](https://arxiv.org/abs/1910.01279)
@@ -47,87 +41,57 @@ class ScoreCAM(ScoreMap):
     forward_only = False
 
     def __post_init__(self) -> None:
-        check_layer_and_relu(self)
+        super().__post_init__()
         check_integer("batch_size", self.batch_size)
-        _check_colour(self.baseline)
+        colour = self.baseline
+        values = colour if isinstance(colour, tuple | list) else [colour]
+        if len(values) not in (1, 3):
+            raise ValueError(
+                "`baseline` must be one number or three. Received: "
+                f"baseline={colour!r}."
+            )
+        for each in values:
+            check_number("baseline", each, low=0.0, high=255.0)
 
     def maps(self, evidence: Evidence) -> Any:
-        maps = score_cam(
-            evidence.logits_of,
-            evidence.images,
-            evidence.features,
-            evidence.class_ids,
-            self.batch_size,
-            self.baseline,
-        )
+        channels = ops.cast(evidence.features, "float32")
+        channels = ops.transpose(channels, (0, 3, 1, 2))
+        if channels.shape[0] == 0:  # JAX traces the loop's step, which takes an image
+            classes = evidence.class_ids.shape[1]
+            return ops.zeros((0, classes, *channels.shape[2:]), "float32")
+        weights = ops.softmax(self._scores(evidence, channels), axis=-1)
+        maps = ops.einsum("bchw,bkc->bkhw", channels, weights)
         return ops.relu(maps) if self.relu else maps
 
+    def _scores(self, evidence: Evidence, channels: Any) -> Any:
+        """Logits `(B, K, C)` of the classes, the image masked by each channel."""
+        images, classes = evidence.images, evidence.class_ids.shape[1]
+        _, count, height, width = channels.shape
+        group = min(self.batch_size, count)
+        groups = -(-count // group)
+        # Whole groups, so that each step of the loop does the same: the rest is blank.
+        blank = groups * group - count
+        channels = ops.pad(channels, [[0, 0], [0, blank], [0, 0], [0, 0]])
+        channels = ops.reshape(channels, (-1, group, height, width))
+        baseline = ops.convert_to_tensor(self.baseline, dtype="float32")
+        steps = ops.shape(channels)[0]
 
-def _check_colour(value: Any) -> None:
-    values = value if isinstance(value, tuple | list) else [value]
-    if len(values) not in (1, 3):
-        raise ValueError(
-            f"`baseline` must be one number or three. Received: baseline={value!r}."
-        )
-    for each in values:
-        check_number("baseline", each, low=0.0, high=255.0)
+        def step(index: Any, scores: Any) -> tuple[Any, Any]:
+            image = ops.take(images, index // groups, axis=0)
+            chosen = ops.take(evidence.class_ids, index // groups, axis=0)
+            maps = ops.take(channels, index, axis=0)[None]
+            masks = score_maps(maps, tuple(image.shape[:2]))[0][..., None]
+            logits = evidence.logits_of(baseline + masks * (image - baseline))
+            # Without this, PyTorch would keep every pass for a gradient.
+            logits = ops.stop_gradient(ops.cast(logits, "float32"))
+            found = ops.take(logits, chosen, axis=1)[None]
+            # TensorFlow runs ten steps of a loop at once where it can. Counting on from
+            # the logits (nothing is above infinity) makes each step wait for the last.
+            late = ops.cast(ops.any(logits > float("inf")), "int32")
+            place = ops.reshape(index, (1, 1))
+            return index + 1 + late, ops.scatter_update(scores, place, found)
 
-
-def score_cam(
-    network: Callable[[Any], Any],
-    images: Any,
-    features: Any,
-    class_ids: Any,
-    batch_size: int,
-    baseline: Any,
-) -> Any:
-    """Maps before the ReLU; `network` takes images and returns logits."""
-    images = ops.cast(images, "float32")
-    channels = ops.transpose(ops.cast(features, "float32"), (0, 3, 1, 2))
-    if images.shape[0] == 0:  # JAX traces the loop's step, which takes an image
-        return ops.zeros((0, class_ids.shape[1], *channels.shape[2:]), "float32")
-    scores = _scores(network, images, channels, class_ids, batch_size, baseline)
-    weights = ops.softmax(scores, axis=-1)
-    return ops.einsum("bchw,bkc->bkhw", channels, weights)
-
-
-def _scores(
-    network: Callable[[Any], Any],
-    images: Any,
-    channels: Any,
-    class_ids: Any,
-    batch_size: int,
-    baseline: Any,
-) -> Any:
-    """Logits `(B, K, C)` of the chosen classes, the image masked by each channel."""
-    _, count, height, width = channels.shape
-    group = min(batch_size, count)
-    groups = -(-count // group)
-    # Whole groups, so that each step of the loop does the same: the rest is blank.
-    blank = groups * group - count
-    channels = ops.pad(channels, [[0, 0], [0, blank], [0, 0], [0, 0]])
-    channels = ops.reshape(channels, (-1, group, height, width))
-    class_ids = ops.cast(class_ids, "int32")
-    classes = class_ids.shape[1]
-    baseline = ops.convert_to_tensor(baseline, dtype="float32")
-    steps = ops.shape(channels)[0]
-
-    def step(index: Any, scores: Any) -> tuple[Any, Any]:
-        image = ops.take(images, index // groups, axis=0)
-        chosen = ops.take(class_ids, index // groups, axis=0)
-        grouped = ops.take(channels, index, axis=0)[None]
-        masks = score_maps(grouped, tuple(image.shape[:2]))[0][..., None]
-        logits = network(baseline + masks * (image - baseline))
-        # Without this, PyTorch would keep every pass for a gradient.
-        logits = ops.stop_gradient(ops.cast(logits, "float32"))
-        found = ops.take(logits, chosen, axis=1)[None]
-        place = ops.reshape(index, (1, 1))
-        # TensorFlow runs ten steps of a loop at once where it can. Counting on from
-        # the logits (nothing is above infinity) makes each step wait for the last.
-        late = ops.cast(ops.any(logits > float("inf")), "int32")
-        return index + 1 + late, ops.scatter_update(scores, place, found)
-
-    start = (ops.zeros((), "int32"), ops.zeros((steps, group, classes)))
-    _, scores = ops.while_loop(lambda index, _: index < steps, step, start)
-    scores = ops.reshape(scores, (-1, groups * group, classes))[:, :count]
-    return ops.transpose(scores, (0, 2, 1))
+        start = (ops.zeros((), "int32"), ops.zeros((steps, group, classes)))
+        _, scores = ops.while_loop(lambda index, _: index < steps, step, start)
+        scores = ops.reshape(scores, (-1, groups * group, classes))[:, :count]
+        return ops.transpose(scores, (0, 2, 1))

@@ -38,16 +38,16 @@ def score_map_of(value: Any) -> "ScoreMap":
 
 
 def resize_to_input(images: Any, size: tuple[int, int]) -> Any:
-    """Resizes images, bilinear with half-pixel centres, antialiased."""
-    images = ops.cast(images, "float32")
-    if tuple(images.shape[1:3]) == tuple(size):
-        return images
+    """Resizes images, antialiased, to float32."""
+    return resized(ops.cast(images, "float32"), size, antialias=True)
+
+
+def resized(values: Any, size: tuple[int, int], antialias: bool = False) -> Any:
+    """Resizes `(B, h, w, C)`, bilinear with half-pixel centres."""
+    if tuple(values.shape[1:3]) == tuple(size):
+        return values
     return ops.image.resize(
-        images,
-        size,
-        interpolation="bilinear",
-        antialias=True,
-        data_format="channels_last",
+        values, size, "bilinear", antialias, data_format="channels_last"
     )
 
 
@@ -75,12 +75,9 @@ def look(split: SplitModel, images: Any) -> Evidence:
     """Runs images of any size through a classifier, resized to its input."""
     images = resize_to_input(ops.convert_to_tensor(images), split.input_size)
     features, logits, *around = split.network(images, training=False)
+    logits = ops.cast(logits, "float32")
     return Evidence(
-        split=split,
-        images=images,
-        features=features,
-        logits=ops.cast(logits, "float32"),
-        around=around,
+        split=split, images=images, features=features, logits=logits, around=around
     )
 
 
@@ -104,6 +101,14 @@ class ScoreMap:
     # Whether LiteRT and ONNX can hold the map: neither gradients nor loops.
     forward_only: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        if self.layer is not None and not isinstance(self.layer, str):
+            raise TypeError(
+                "`layer` must be the name of a layer, or None. Received: "
+                f"layer={self.layer!r} (of type {type(self.layer).__name__})."
+            )
+        check_bool("relu", getattr(self, "relu", True))
+
     def maps(self, evidence: Evidence) -> Any:
         """Returns raw maps `(B, K, h, w)`, or `(B, 1, h, w)` for every class alike."""
         raise NotImplementedError
@@ -116,9 +121,8 @@ class ScoreMap:
         split = split_at(model, self.layer)
         if split.num_classes == 1:
             raise ValueError(
-                "The model needs one logit a class: for one class and the rest, train "
-                f"with two outputs. Received: {model.name!r} with one logit, whose "
-                "softmax is always 1."
+                "The model needs one logit a class; for one class and the rest, train "
+                f"with two outputs. Received: {model.name!r} with one logit."
             )
         self.check(split)
         return split
@@ -130,12 +134,8 @@ class ScoreMap:
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "ScoreMap":
         """Makes the score map of a configuration."""
-        return cls(
-            **{
-                name: tuple(value) if isinstance(value, list) else value
-                for name, value in config.items()
-            }
-        )
+        lists = {name: tuple(v) for name, v in config.items() if isinstance(v, list)}
+        return cls(**{**config, **lists})
 
 
 def _as_json(value: Any) -> Any:
@@ -144,14 +144,3 @@ def _as_json(value: Any) -> Any:
     if isinstance(value, tuple | list | np.ndarray):
         return [plain(each) for each in value]
     return plain(value)
-
-
-def check_layer_and_relu(score_map: Any) -> None:
-    """Raises unless `layer` is a name or None, and `relu` a boolean."""
-    layer = score_map.layer
-    if layer is not None and not isinstance(layer, str):
-        raise TypeError(
-            "`layer` must be the name of a layer, or None. Received: "
-            f"layer={layer!r} (of type {type(layer).__name__})."
-        )
-    check_bool("relu", getattr(score_map, "relu", True))

@@ -11,7 +11,6 @@ _HEAD = (
     "Without a `layer`, score maps are read from a functional model that ends in "
     "GlobalAveragePooling2D and one Dense layer"
 )
-_SOFTMAX = "Softmax"  # the class of the layer and of the operation
 
 
 class Node(NamedTuple):
@@ -47,18 +46,15 @@ def graph_of(tensor: Any) -> list[Node]:
 
 @dataclass(frozen=True)
 class SplitModel:
-    """A classifier that can be run up to a layer, and on from there.
+    """A classifier that can be run up to a layer, and on from there."""
 
-    `network` goes from images to a list: features, logits before a softmax, and
-    `around`, the other branches of skip connections that the layer lies inside of.
-    `dense` is the last layer, if the features are what the pooling of the head reads.
-    """
-
-    network: keras.Model
+    network: keras.Model  # from images to a list: features, logits, *around
     features: Any
-    logits: Any
-    around: tuple[Any, ...]
-    dense: keras.layers.Dense | None
+    logits: Any  # before a softmax
+    around: tuple[Any, ...]  # other branches of skip connections around the layer
+    dense: (
+        keras.layers.Dense | None
+    )  # if the features are what the head's pooling reads
 
     @cached_property
     def tail(self) -> keras.Model:
@@ -66,28 +62,20 @@ class SplitModel:
         return keras.Model([self.features, *self.around], self.logits)
 
     @property
-    def kernel(self) -> Any:
-        """Class weights `(C, num_classes)` of the head."""
-        return self.dense.kernel
-
-    @property
     def num_classes(self) -> int:
-        """Number of classes."""
         return self.logits.shape[-1]
 
     @property
     def input_size(self) -> tuple[int, int]:
-        """Height and width that the model takes."""
         return tuple(self.network.inputs[0].shape[1:3])
 
 
 def split_at(model: keras.Model, layer: str | None = None) -> SplitModel:
     """Splits a classifier at the output of a layer; layers and weights are shared.
 
-    The layer may be inside a skip connection: what goes around it is a further input
-    of the tail, so that a gradient by the features is the one with all else held
-    fixed. It may lie inside a model that is itself a layer. Without a `layer`, the
-    features are those that the pooling of the head reads.
+    Inside a skip connection, what goes around the layer is a further input of the tail:
+    the gradient by the features holds it fixed. The layer may lie inside a model that
+    is itself a layer. Without a `layer`, the pooling of the head is what reads them.
     """
     pool, dense = _pool_and_dense(model) if layer is None else (None, None)
     if not getattr(model, "inputs", None) or len(model.outputs) != 1:
@@ -111,21 +99,14 @@ def split_at(model: keras.Model, layer: str | None = None) -> SplitModel:
     else:
         features = _output_of(layer, graph)
     around = tuple(_around(features, graph))
-    return SplitModel(
-        network=keras.Model(model.inputs[0], [features, logits, *around]),
-        features=features,
-        logits=logits,
-        around=around,
-        dense=dense,
-    )
+    network = keras.Model(model.inputs[0], [features, logits, *around])
+    return SplitModel(network, features, logits, around, dense)
 
 
 def _pool_and_dense(model: Any) -> tuple[Any, Any]:
     """Reads the end of a model backwards, and raises if it is another end."""
     layers = list(getattr(model, "layers", []))
-    tail = list(layers)
-    if tail and _is_softmax(tail[-1]):
-        tail.pop()
+    tail = layers[:-1] if layers and _is_softmax(layers[-1]) else layers[:]
     dense = tail.pop() if tail else None
     while tail and isinstance(tail[-1], keras.layers.Dropout):
         tail.pop()
@@ -151,7 +132,7 @@ def _pool_and_dense(model: Any) -> tuple[Any, Any]:
 def _is_softmax(operation: Any) -> bool:
     if isinstance(operation, keras.layers.Activation):
         return operation.activation is keras.activations.softmax
-    return type(operation).__name__ == _SOFTMAX
+    return type(operation).__name__ == "Softmax"  # the layer or the operation
 
 
 def _holds(model: Any, layer: str) -> bool:
@@ -192,10 +173,11 @@ def _logits(model: keras.Model) -> Any:
         output = keras.ops.matmul(parents[0], operation.kernel)
         output = output if operation.bias is None else output + operation.bias
     elif activation is not keras.activations.linear:
+        # A function, or a layer used as one.
+        name = getattr(activation, "__name__", type(activation).__name__)
         raise ValueError(
             "The model must end in logits or in their softmax. Received a model that "
-            f"ends in {operation.name!r} with activation="
-            f"{activation_name(activation)!r}."
+            f"ends in {operation.name!r} with activation={name!r}."
         )
     if len(output.shape) != 2 or output.shape[-1] is None:
         raise ValueError(
@@ -203,11 +185,6 @@ def _logits(model: keras.Model) -> Any:
             f"{model.name!r} with output shape {tuple(output.shape)}."
         )
     return output
-
-
-def activation_name(activation: Any) -> str:
-    """Returns what an error calls an activation: a function, or a layer used as one."""
-    return getattr(activation, "__name__", type(activation).__name__)
 
 
 def _output_of(layer: str, graph: list[Node]) -> Any:

@@ -5,7 +5,6 @@ import pytest
 from keras import ops
 
 from keras_wsol.cam import score_maps
-from keras_wsol.cam.class_activation import scale_to_unit
 from tests.reference import cam_numpy
 
 TENSORFLOW = pytest.mark.skipif(
@@ -98,8 +97,6 @@ def test_a_span_that_float32_does_not_have_is_zero():
 def test_no_map_gives_none(size):
     found = ops.convert_to_numpy(score_maps(np.zeros((0, 2, 3, 5), "float64"), size))
     assert (found.shape, found.dtype) == ((0, 2, *size), "float32")
-    found = ops.convert_to_numpy(scale_to_unit(np.zeros((0, 3, 5), "float64")))
-    assert (found.shape, found.dtype) == ((0, 3, 5), "float32")
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float64", "int32"])
@@ -109,9 +106,3 @@ def test_the_result_is_float32_whatever_comes(dtype):
     assert keras.backend.standardize_dtype(found.dtype) == "float32"
     expected = np.arange(15, dtype="float32").reshape(1, 1, 3, 5) / 14
     np.testing.assert_allclose(ops.convert_to_numpy(found), expected, atol=1e-7)
-
-
-def test_scale_to_unit_takes_any_number_of_dimensions():
-    maps = np.random.default_rng(5).normal(size=(3, 2, 4, 5)).astype("float32")
-    expected = [cam_numpy.scale_to_unit(each) for each in maps]
-    np.testing.assert_allclose(scale_to_unit(maps), expected, atol=1e-6)

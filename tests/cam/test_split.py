@@ -289,7 +289,7 @@ def check(model):
     kernel, *bias = last_dense.get_weights()
     expected = last_map.mean(axis=(1, 2)) @ kernel + sum(bias)
     np.testing.assert_allclose(ops.convert_to_numpy(logits), expected, rtol=1e-4)
-    found = ops.convert_to_numpy(split_at(model).kernel)
+    found = ops.convert_to_numpy(split_at(model).dense.kernel)
     np.testing.assert_array_equal(found, kernel)
     assert split_at(model).num_classes == 3
 

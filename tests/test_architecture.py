@@ -53,7 +53,7 @@ REACHES_IN = re.compile(
 )
 # What a study found belongs into examples/results, where its rows are.
 STUDY = re.compile(
-    r"examples/|CUB-40|\(?95 % interval -|points of (?:Top-1|GT)|(?:three|one) seeds?\b"
+    r"examples/|\(?95 % interval -|points of (?:Top-1|GT)|(?:three|one) seeds?\b"
 )
 
 

@@ -1,4 +1,4 @@
-"""Deliberate bugs in `masks/` and `layers/`, each with a test that has to fail.
+"""Deliberate bugs in the package, each with a test that has to fail.
 
     python -m tests.contracts.mutants
 
@@ -201,6 +201,80 @@ MUTANTS = (
         old="ops.cast(features * self.factor(features), inputs.dtype)",
         new="inputs * ops.cast(self.factor(features), inputs.dtype)",
         test=f"{NUMERICS}::test_low_precision_equals_float32[SAGD-0]",
+    ),
+    Mutant(
+        bug="runs that touch at a corner alone are not of one component",
+        file="boxes/components_runs.py",
+        old="tf.gather(runs.starts, inside) <= runs.ends - step",
+        new="tf.gather(runs.starts, inside) < runs.ends - step",
+        test="tests/boxes/test_components.py::test_every_mask_of_three_by_four",
+    ),
+    Mutant(
+        bug="the union of two boxes counts their intersection twice",
+        file="boxes/iou.py",
+        old="area(near_b, far_b) - intersection",
+        new="area(near_b, far_b)",
+        test="tests/boxes/test_iou.py::test_equals_counting_cells",
+    ),
+    Mutant(
+        bug="the sweep cuts at thresholds, not at shares of the maximum",
+        file="boxes/sweep.py",
+        old="cuts = thresholds * score_map.max()",
+        new="cuts = thresholds * 1.0",
+        test="tests/boxes/test_sweep.py::test_maps_of_any_scale",
+    ),
+    Mutant(
+        bug="an IoU at the threshold is wrong",
+        file="metrics/functional.py",
+        old="(overlap >= iou_threshold)",
+        new="(overlap > iou_threshold)",
+        test="tests/metrics/test_localization.py"
+        "::test_an_overlap_at_the_threshold_is_right",
+    ),
+    Mutant(
+        bug="of equal logits the last class stands first",
+        file="metrics/functional.py",
+        old="lower = xp.arange(count)[None] < place",
+        new="lower = xp.arange(count)[None] > place",
+        test="tests/evaluation/test_evaluate.py"
+        "::test_class_ranks_are_places_in_a_stable_order",
+    ),
+    Mutant(
+        bug="boxes are scaled to pixels by the other side of the image",
+        file="models/localizer.py",
+        old='x = ops.cast(width, "float32") / size[1]',
+        new='x = ops.cast(height, "float32") / size[1]',
+        test="tests/models/test_localizer.py"
+        "::test_boxes_are_in_pixels_of_the_given_images",
+    ),
+    Mutant(
+        bug="boxes move into a view by the other side of the image",
+        file="data/images.py",
+        old="[columns, rows, columns, rows]",
+        new="[rows, columns, rows, columns]",
+        test="tests/data/test_views.py::test_boxes_move_with_the_image",
+    ),
+    Mutant(
+        bug="training begins anew instead of at `start_step`",
+        file="data/tf_pipeline.py",
+        old="tf.Variable(start_step, dtype=tf.int64",
+        new="tf.Variable(start_step * 0, dtype=tf.int64",
+        test="tests/data/test_training_batches.py"
+        "::test_start_step_goes_on_where_another_run_was",
+    ),
+    Mutant(
+        bug="a restored checkpoint is of the epoch before",
+        file="training/checkpoint.py",
+        old="self._resumed = Progress(epochs, steps)\n        return",
+        new="self._resumed = Progress(epochs - 1, steps)\n        return",
+        test="tests/training/test_checkpoint.py::test_resumed_is_uninterrupted",
+    ),
+    Mutant(
+        bug="class activation maps keep the weights that are to be left out",
+        file="cam/class_activation.py",
+        old="weights if negative_weights else ops.relu(weights)",
+        new="weights",
+        test="tests/cam/test_class_activation.py::test_without_negative_weights",
     ),
 )
 

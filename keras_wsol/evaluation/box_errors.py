@@ -66,13 +66,11 @@ def enclosing_boxes(score_maps: np.ndarray, cam_threshold: float) -> np.ndarray:
     # Nothing is above NaN.
     cuts = np.float32(cam_threshold) * maps.max(axis=(1, 2))
     above = maps > cuts[:, None, None]
-    found = np.zeros((len(maps), 4), "float32")
-    for axis, side in ((1, 0), (2, 1)):  # columns give x, rows give y
-        line = above.any(axis=axis)
-        found[:, side] = line.argmax(axis=1)
-        found[:, side + 2] = line.shape[1] - line[:, ::-1].argmax(axis=1)
-    found[~above.any(axis=(1, 2))] = 0
-    return found
+    sides = (above.any(axis=1), above.any(axis=2))  # columns give x, rows give y
+    near = [side.argmax(axis=1) for side in sides]
+    far = [side.shape[1] - side[:, ::-1].argmax(axis=1) for side in sides]
+    found = np.stack([*near, *far], axis=1).astype("float32")
+    return np.where(sides[0].any(axis=1)[:, None], found, np.float32(0))
 
 
 def _shares_inside(

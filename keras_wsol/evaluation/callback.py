@@ -36,8 +36,8 @@ class LocalizationEvaluation(keras.callbacks.Callback):
             Figures that models were chosen by are worthless. Default `False`.
 
     Raises:
-        ValueError: The split is a test split or has no boxes, an argument is out of
-            range, or, when training begins, the model knows other classes.
+        ValueError: The split is a test split or has no boxes, or, when training begins,
+            the model knows other classes.
 
     Example:
         held_out = data.cub200(root, "train-fullsup")
@@ -72,22 +72,19 @@ class LocalizationEvaluation(keras.callbacks.Callback):
         self.batch_size = check_integer("batch_size", batch_size)
         self.num_thresholds = check_integer("num_thresholds", num_thresholds)
         self.score_map = score_map
-        self._first_epoch: int | None = None
+        self._first = True
 
     def on_train_begin(self, logs: Any = None) -> None:
         # Before the model has cost an epoch.
         check_classes(Localizer(self.model, score_map=self.score_map), self.held_out)
-        self._first_epoch = None
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        if self._first_epoch is None:
-            self._first_epoch = epoch
+        self._first = True
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Measures and adds to the logs, in the epochs that are asked for."""
         # `CSVLogger` takes its columns from the first epoch.
-        ends = (self._first_epoch, (self.params or {}).get("epochs", 0) - 1)
-        if logs is not None and (epoch % self.every == 0 or epoch in ends):
+        chosen = self._first or epoch % self.every == 0
+        self._first, last = False, (self.params or {}).get("epochs", 0) - 1
+        if logs is not None and (chosen or epoch == last):
             logs.update(self.figures())
 
     def figures(self) -> dict[str, float]:

@@ -5,7 +5,6 @@ image by image, which varies far less than two shares with an interval each.
 """
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -113,9 +112,6 @@ def compare(
         draws: Integer. How often images and runs are drawn. Default 10,000.
         seed: Integer. Fixes the draws. Default 0.
 
-    Returns:
-        The `Comparison`.
-
     Raises:
         ValueError: There are fewer than two methods, the reports are of different
             splits, views or images, or only some of them have a tuned threshold.
@@ -137,7 +133,7 @@ def compare(
             interval = (0.0, 0.0)
             if own is not first:
                 interval = difference_interval(mine, theirs, draws, seed)
-            difference = Difference(
+            each = Difference(
                 method=name,
                 measure=measure,
                 num_runs=len(own),
@@ -146,7 +142,7 @@ def compare(
                 interval=interval,
                 excludes_zero=interval[0] > 0 or interval[1] < 0,
             )
-            differences.append(difference)
+            differences.append(each)
     report = every[0]
     return Comparison(
         dataset=report.dataset,
@@ -175,11 +171,11 @@ def _methods(
         for name, runs in reports.items():
             methods[name] = [runs] if isinstance(runs, Report) else list(runs)
     else:
-        count = Counter()
-        for report in reports:
-            count[report.model] += 1
-            number = f" ({count[report.model]})" if count[report.model] > 1 else ""
-            methods[report.model + number] = [report]
+        models = [report.model for report in reports]
+        for place, report in enumerate(reports):
+            count = models[:place].count(report.model)
+            name = f"{report.model} ({count + 1})" if count else report.model
+            methods[name] = [report]
     if len(methods) < 2 or not all(methods.values()):
         counts = {name: len(runs) for name, runs in methods.items()}
         raise ValueError(

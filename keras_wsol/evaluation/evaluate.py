@@ -17,11 +17,7 @@ from keras_wsol.evaluation.measure import ImageTable, measure
 from keras_wsol.evaluation.page import EvenSample
 from keras_wsol.evaluation.report import Report
 from keras_wsol.metrics import PxAP
-from keras_wsol.metrics.functional import (
-    V2_IOU_THRESHOLDS,
-    best_iou,
-    threshold_grid,
-)
+from keras_wsol.metrics.functional import V2_IOU_THRESHOLDS, best_iou, threshold_grid
 from keras_wsol.models import Localizer, SecondLook, class_names_of
 from keras_wsol.models.tune import IOU_THRESHOLD, best_index
 
@@ -47,10 +43,9 @@ def evaluate(
 ) -> Report:
     """Measures classification and localization on a split, in one pass.
 
-    Boxes are those of the largest component of the score map of the true class. A box
-    is right if its IoU with any true box is at least 0.5. Three thresholds stand side
-    by side: that of the localizer, the one that is best on `tune_on`, and the one that
-    is best on `test` itself, which is an upper bound and no result.
+    A box is that of the largest component of the score map of the true class, and right
+    if its IoU with any true box is at least 0.5. The threshold is the localizer's own,
+    the best one on `tune_on`, and, as an upper bound that is no result, on `test`.
 
     An image without a true box counts as wrong. One whose score map is empty or holds a
     NaN has no box; one whose logits are not finite has no class. An image is refused as
@@ -59,8 +54,7 @@ def evaluate(
 
     Args:
         model: A `Localizer`, or a classifier that one can be made of.
-        test: An `ImageDataset` with boxes, or an iterable of dictionaries such as
-            `ImageDataset.batches(with_boxes=True)` gives.
+        test: An `ImageDataset` with boxes, or batches as `batches(with_boxes=True)`.
         tune_on: The same of a held-out split whose boxes may be used to choose the
             threshold, such as `"train-fullsup"`. Default `None`: no tuned threshold.
         view: `"whole"`: the image squashed to the input size [wsolevaluation].
@@ -69,13 +63,9 @@ def evaluate(
         batch_size: Integer. Images in a batch of an `ImageDataset`. Default 32.
         num_thresholds: Integer. Size of the threshold grid in [0, 1). Default 1000.
         gallery: Integer. Images kept for the page, evenly spread. Default 0.
-        segmentations: For `PxAP`, in the order of `test`, as from
-            `data.cub200_segmentations`, or by name, as from
-            `data.openimages_segmentations`.
+        segmentations: For `PxAP`, those of the images in their order, or by name, as
+            `data.cub200_segmentations` and `data.openimages_segmentations` give them.
         verbose: Boolean, or `"auto"`: a progress bar in a terminal or notebook.
-
-    Returns:
-        The `Report`.
 
     Raises:
         ValueError: `test` and `tune_on` share an image, a split is empty or has
@@ -83,12 +73,8 @@ def evaluate(
             image has no segmentation, or an argument is out of range.
 
     Example:
-        localizer = models.Localizer(model)
-        report = evaluation.evaluate(
-            localizer,
-            data.cub200(root, "test"),
-            tune_on=data.cub200(root, "train-fullsup"),
-        )
+        held_out = data.cub200(root, "train-fullsup")
+        report = evaluation.evaluate(model, data.cub200(root, "test"), held_out)
         report.tuned.top1_loc
     """
     check_view(view)
@@ -180,7 +166,7 @@ def _check_images(table: ImageTable, held_out: ImageTable) -> int:
         path = str(table.paths[index])
         name = f"image {index}" if path == str(index) else f"image {index}, {path!r},"
         raise ValueError(
-            f"{TUNED_ON_TEST} The pixels of {name} of `test` are those of a copy in it."
+            f"{TUNED_ON_TEST} The pixels of {name} of `test` are in `tune_on`, too."
         )
     return len(repeated)
 
@@ -212,11 +198,9 @@ def baseline_figures(
 ) -> dict[str, dict[str, float]]:
     """GT-known Loc and MaxBoxAccV2 of two boxes that look at no image."""
     whole = np.array([[[0, 0, *size[::-1]]]], "float32")
+    found = {"whole image": lambda count: whole, "random box": random_boxes(size)}
     count, shares = len(table), {}
-    for name, boxes_of in (
-        ("whole image", lambda count: whole),
-        ("random box", random_boxes(size)),
-    ):
+    for name, boxes_of in found.items():
         right = count_right(table, boxes_of).mean(axis=1)
         gt_known, v2 = float(right[0] / count), float(right[1:].mean() / count)
         shares[name] = {"gt_known_loc": gt_known, "max_box_acc_v2": v2}
@@ -302,9 +286,9 @@ def notes_of(
     num_repeated: int,
 ) -> dict[str, str]:
     """Says how splits and thresholds were chosen, and what is no plain CAM."""
-    notes = {}
-    if _described(localizer.score_map) != _described(CAM()):
-        notes["score map"] = _described(localizer.score_map)
+    notes, score_map = {}, _described(localizer.score_map)
+    if score_map != _described(CAM()):
+        notes["score map"] = score_map
     if isinstance(localizer, SecondLook):
         notes["classes"] = "of the image and of the crop of its box"
     notes |= getattr(test, "notes", {})
@@ -313,10 +297,10 @@ def notes_of(
         split = getattr(tune_on, "split", "the batches given")
         notes["tuned threshold"] = f"best GT-known Loc on {split}"
     without = (~has_area(table.true_boxes).any(axis=1)).sum()
-    for count, what, said in (
-        (num_repeated, "images that the threshold was tuned on", "by their pixels"),
-        (without, "images without a true box", "counted as wrong"),
-    ):
-        if count:
-            notes[what] = f"{count}, {said}"
+    if num_repeated:
+        notes["images that the threshold was tuned on"] = (
+            f"{num_repeated}, by their pixels"
+        )
+    if without:
+        notes["images without a true box"] = f"{without}, counted as wrong"
     return notes

@@ -96,8 +96,7 @@ def measure(
             continue
         largest = max(largest, count)
         logits, maps = _logits_and_maps(localizer, batch, largest)
-        numbers = np.arange(done, done + count).astype(str)
-        batch = {"paths": numbers, **batch}
+        batch = {"paths": np.arange(done, done + count).astype(str), **batch}
         for name, values in _row_of_each(batch, logits, maps, thresholds, kept).items():
             rows[name].append(values)
         for n, path in enumerate(batch["paths"]):

@@ -15,9 +15,7 @@ from keras_wsol.viz import overlay
 
 # A score map is smooth: more cells would make the page larger and show no more.
 _LONGER_SIDE_OF_MAP = 128
-# So many times as many images are kept on the way as are asked for: the more, the more
-# even is the last choice among them.
-_SPARE_IMAGES = 4
+_SPARE_IMAGES = 4  # times as many are kept on the way: the last choice is more even
 
 
 def html_of(report: Any) -> str:
@@ -38,7 +36,7 @@ def html_of(report: Any) -> str:
         "percent": percent,
         "shortened": lambda number: f"{float(number):.2f}" if number else "",
         "unbroken": lambda x: x.replace("Top-", "Top\u2011").replace("GT-", "GT\u2011"),
-        "url": _data_url,
+        "url": lambda jpeg: f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}",
         "x": lambda threshold: round(44 + 424 * float(threshold), 1),
         "y": lambda share: round(286 - 228 * float(share), 1),
     }
@@ -53,10 +51,6 @@ def _heat(score_map: np.ndarray) -> bytes:
     height, width = (max(1, round(scale * side)) for side in score_map.shape)
     black, scores = np.zeros((height, width, 3), "uint8"), np.float32(score_map) / 255
     return to_jpeg(overlay(black, scores, alpha=1.0), quality=80)
-
-
-def _data_url(jpeg: bytes) -> str:
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
 
 
 # Images kept while a split is measured

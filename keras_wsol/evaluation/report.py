@@ -73,8 +73,7 @@ class Report:
         thresholds, gt_known_curve, top1_loc_curve: `(T,)`, the curves by threshold.
         errors, errors_by_class: Share of the images by what came of their box at the
             main threshold, and parted by whether the top class is `"right"`.
-        class_and_box: `["right"]["wrong"]` is the share of the images whose class is
-            right and whose box is wrong.
+        class_and_box: `["right"]["wrong"]`: share with a right class and a wrong box.
         per_class: A dictionary for each class that has an image, at the main threshold.
         top1_cls_interval, max_box_acc_v2_interval: Intervals of these figures.
     """
@@ -223,10 +222,8 @@ class Report:
     def to_csv(self, path: str | Path | None = None, table: str = "figures") -> str:
         """Returns a table as CSV, and writes it to a `path`.
 
-        Args:
-            path: Optional path of a file; its folder is made.
-            table: `"figures"` (one row, rounded to four digits), `"images"` (a row an
-                image), `"classes"` or `"curve"` (a row a threshold).
+        `table` is `"figures"` (one row, rounded to four digits), `"images"` (a row an
+        image), `"classes"` or `"curve"` (a row a threshold).
         """
         rows = tables.TABLES[check_choice("table", table, list(tables.TABLES))](self)
         return written(tables.csv_text(rows), path)

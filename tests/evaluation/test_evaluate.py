@@ -475,7 +475,7 @@ def test_tuning_on_batches_of_the_test_split_is_refused(split):
 
 
 def test_copies_of_test_images_without_paths_are_known_by_their_pixels(split, held_out):
-    message = r"share no image with `test`.*pixels of image {} of `test` are those"
+    message = r"share no image with `test`.*pixels of image {} of `test` are in"
     whole, others = (list(dictionaries(x, 5)) for x in (split, held_out))
     copies = [{key: value.copy() for key, value in x.items()} for x in whole]
     with pytest.raises(ValueError, match=message.format(0)):

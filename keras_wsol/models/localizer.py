@@ -1,13 +1,15 @@
 """From images to classes, score maps and boxes."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
-from keras_wsol.arguments import check_integer, check_number
+from keras_wsol.arguments import check_choice, check_integer, check_number
 from keras_wsol.boxes import largest_boxes, top_boxes
 from keras_wsol.cam import score_maps
 from keras_wsol.cam.score_map import Evidence, look, score_map_of
@@ -17,70 +19,52 @@ from keras_wsol.models.localizer_batches import (
     cleaned,
     measured_with,
 )
-from keras_wsol.models.tune import TunedThreshold, tune_threshold
-
-_CHANGEABLE = ("cam_threshold", "top_k", "max_boxes", "score_map")
+from keras_wsol.models.tune import (
+    TunedThreshold,
+    best_threshold,
+    check_not_test,
+    ious_by_image,
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_wsol")
 class Localizer(keras.Model):
     """Reads classes, score maps and boxes from a trained classifier.
 
-    The score map of each chosen class is resized to the model's input size (bilinear),
-    scaled to [0, 1] and cut at `cam_threshold`. The bounding box of the largest
-    8-connected component is the box, in pixels of the given images.
-
-    Each argument is an attribute, and all but `model` can be set again. A saved
-    localizer is loaded by `keras.saving.load_model` after `import keras_wsol`.
-
-    `compile(metrics=[...])` and `evaluate` measure with the metrics of
-    `keras_wsol.metrics`. `predict`, `predict_on_batch` and `evaluate` take batches as
-    the call does.
+    The score map of each class is resized to the model's input size, scaled to [0, 1]
+    and cut at `cam_threshold`; the box is that of the largest 8-connected component.
+    All arguments but `model` can be set again as attributes. `predict`,
+    `predict_on_batch` and `evaluate` take batches as the call does.
 
     Args:
-        model: A functional classifier with a fixed input size. If it ends in global
-            average pooling and one `Dense` layer, every score map can be read without
-            a `layer`.
-        cam_threshold: Float in [0, 1). Cells of the score map above this share of its
-            maximum belong to the object. Default 0.2 [paper of CAM]. `tune` finds it
-            from a few images with boxes: it matters more than the method.
+        model: A functional classifier with a fixed input size. Without a `layer`, score
+            maps need it to end in global average pooling and one `Dense` layer.
+        cam_threshold: Float in [0, 1). Share of the maximum of a score map from which
+            on cells belong to the object; see `tune`. Default 0.2 [paper of CAM].
         top_k: Integer. How many classes to localize when none are given. Default 1.
-        score_map: A score map of `keras_wsol.cam`, or the name of one that needs no
-            fit: `"cam"`, `"grad_cam"`, `"grad_cam_pp"`, `"x_grad_cam"`,
-            `"layer_cam"`, `"hires_cam"`, `"score_cam"`, `"channel_mean"`. Default
-            `"cam"`.
-        max_boxes: Integer. Above 1, the boxes of that many connected components are
-            given, too. Default 1.
+        score_map: A score map of `keras_wsol.cam`, or its name in `cam.SCORE_MAPS`.
+            Default `"cam"`.
+        max_boxes: Integer. How many connected components have boxes. Default 1.
         **kwargs: Passed on to `keras.Model` (`name`).
 
     Call arguments:
-        inputs: `(B, H, W, 3)` in [0, 255], floats or unsigned bytes, of any size: they
-            are resized inside (bilinear, antialiased). Or a dictionary with these as
-            `"images"` and, optionally, `"class_ids"`; other keys are ignored.
-        class_ids: Optional integers `(B,)` or `(B, K)`: the classes to localize instead
-            of the `top_k` predicted ones. A class that does not exist gets an empty map
-            and score 0.
+        inputs: Images `(B, H, W, 3)` of any size in [0, 255]; or a dictionary with
+            `"images"` and, optionally, `"class_ids"`. Other keys are ignored.
+        class_ids: Optional integers `(B,)` or `(B, K)`. Classes to localize instead of
+            the predicted ones; one that does not exist has an empty map and score 0.
         cam_threshold: Optional scalar, instead of the localizer's own.
         training: Ignored: the classifier always runs in inference mode.
         static_shapes: Boolean. Whether boxes come from the algorithm of
             `boxes.largest_boxes` that XLA and LiteRT can compile. Default False.
 
     Returns:
-        A dictionary with `K` classes an image, best first:
-        `"class_ids"` `(B, K)` int32; `"scores"` `(B, K)` softmax probability;
-        `"boxes"` `(B, K, 4)` float32 x0, y0, x1, y1 in pixels of the given images,
-        far edge exclusive; `"score_maps"` `(B, K, h, w)` float32 in [0, 1] at the
-        model's input size; `"valid"` `(B, K)` boolean, false where the map is
-        empty and the box zero; `"logits"` `(B, num_classes)` float32. With
-        `max_boxes` above 1 also `"component_boxes"` `(B, K, max_boxes, 4)`, largest
-        first, padded with zeros, `"component_scores"` `(B, K, max_boxes)`, the mean of
-        the score map over the component, and `"num_components"` `(B, K)` int32, how
-        many of these boxes are filled.
-
-    Raises:
-        TypeError: An argument has another type than it must have.
-        ValueError: The model has no such head or layer, no fixed input size, or an
-            argument is out of range.
+        A dictionary: `"class_ids"` `(B, K)`, best first; `"scores"` `(B, K)`, softmax;
+        `"boxes"` `(B, K, 4)`, x0, y0, x1, y1 in pixels of the given images, far edge
+        exclusive; `"score_maps"` `(B, K, h, w)`; `"valid"` `(B, K)`, false where the
+        map is empty and the box zero; `"logits"` `(B, num_classes)`. With `max_boxes`
+        above 1, also `"component_boxes"` `(B, K, max_boxes, 4)`, largest first, padded
+        with zeros, `"component_scores"` `(B, K, max_boxes)`, means of the score map,
+        and `"num_components"` `(B, K)`, how many of these boxes are filled.
 
     Example:
     >>> from keras_wsol.models import build_classifier
@@ -116,26 +100,21 @@ class Localizer(keras.Model):
             self.supports_jit = False
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in _CHANGEABLE:
-            value = self._checked(name, value)
+        if name == "score_map":
+            value = score_map_of(value)
+            self._split = value.split(self.model)
+        elif name == "cam_threshold":
+            value = check_share_below_1(name, value)
+        elif name in ("top_k", "max_boxes"):
+            high = self.num_classes if name == "top_k" else None
+            value = check_integer(name, value, high=high)
+        if name in ("score_map", "cam_threshold", "top_k", "max_boxes"):
             # What `predict` and `evaluate` have compiled holds the value before.
             self.predict_function = self.test_function = None
         super().__setattr__(name, value)
 
-    def _checked(self, name: str, value: Any) -> Any:
-        if name == "score_map":
-            value = score_map_of(value)
-            self._split = value.split(self.model)
-            return value
-        if name == "cam_threshold":
-            return check_share_below_1(name, value)
-        return check_integer(
-            name, value, high=self.num_classes if name == "top_k" else None
-        )
-
     @property
     def num_classes(self) -> int:
-        """Number of classes."""
         return self._split.num_classes
 
     @property
@@ -161,17 +140,9 @@ class Localizer(keras.Model):
         found = self.find_maps(images, class_ids, static_shapes)
         chosen, exists = self._existing(found["class_ids"])
         scores = ops.take_along_axis(ops.softmax(found["logits"]), chosen, axis=1)
-        return {
-            **found,
-            "scores": ops.where(exists, scores, 0.0),
-            **_boxes(
-                found["score_maps"],
-                self.cam_threshold if cam_threshold is None else cam_threshold,
-                self.max_boxes,
-                _pixels_a_cell(images, self.input_size),
-                static_shapes,
-            ),
-        }
+        found["scores"] = ops.where(exists, scores, 0.0)
+        cut = self.cam_threshold if cam_threshold is None else cam_threshold
+        return found | self._boxes(found["score_maps"], images, cut, static_shapes)
 
     def find_maps(
         self, images: Any, class_ids: Any = None, static_shapes: bool = False
@@ -188,13 +159,7 @@ class Localizer(keras.Model):
         maps = ops.where(exists[..., None, None], self._maps(evidence, chosen), 0.0)
         return {"logits": evidence.logits, "class_ids": class_ids, "score_maps": maps}
 
-    def features(self, images: Any) -> tuple[Any, Any]:
-        """Returns what the score map reads, `(B, h, w, C)`, and logits, in float32."""
-        evidence = self._look(images, static_shapes=False)
-        return ops.cast(evidence.features, "float32"), evidence.logits
-
     def _look(self, images: Any, static_shapes: bool) -> Evidence:
-        """Runs images through the classifier."""
         return look(self._split, images)
 
     def _maps(self, evidence: Evidence, class_ids: Any) -> Any:
@@ -208,59 +173,89 @@ class Localizer(keras.Model):
         exists = ops.logical_and(class_ids >= 0, class_ids < self.num_classes)
         return ops.where(exists, class_ids, 0), exists
 
+    def _boxes(
+        self, maps: Any, images: Any, cam_threshold: Any, static_shapes: bool
+    ) -> dict[str, Any]:
+        """Boxes in pixels of the images, also of components if asked for several."""
+        count, *size = maps.shape[1:]
+        _, height, width, _ = ops.shape(images)
+        x = ops.cast(width, "float32") / size[1]
+        y = ops.cast(height, "float32") / size[0]
+        scale = ops.stack([x, y, x, y])
+        flat = ops.reshape(maps, (-1, *size))
+        several: dict[str, Any] = {}
+        if self.max_boxes > 1:
+            each = (-1, count, self.max_boxes)
+            top = top_boxes(
+                flat, cam_threshold, self.max_boxes, static_shapes=static_shapes
+            )
+            boxes = top["boxes"][:, 0]
+            several = {
+                "component_boxes": ops.reshape(top["boxes"], (*each, 4)) * scale,
+                "component_scores": ops.reshape(top["mean_scores"], each),
+                "num_components": ops.reshape(top["counts"], (-1, count)),
+            }
+        else:
+            boxes = largest_boxes(flat, cam_threshold, static_shapes=static_shapes)
+        boxes = ops.reshape(boxes, (-1, count, 4))
+        valid = boxes[..., 2] > boxes[..., 0]
+        return {"boxes": boxes * scale, "valid": valid, **several}
+
     def tune(
-        self, held_out: Any, criterion: str = "mean_iou", **kwargs: Any
+        self,
+        held_out: Any,
+        criterion: str = "mean_iou",
+        *,
+        view: str = "whole",
+        batch_size: int = 32,
+        num_thresholds: int = 1000,
+        draws: int = 1000,
+        seed: int = 0,
+        allow_test: bool = False,
+        verbose: bool | str = "auto",
     ) -> TunedThreshold:
         """Chooses `cam_threshold` on a few images with boxes, and sets it.
 
-        At each threshold, the box of the largest connected component of the score map
-        of the true class is compared with the true boxes of its image. About 30 images
-        are a beginning, 100 are better.
+        At each threshold, the box of the true class is compared with the true boxes of
+        its image. About 30 images are a beginning, 100 are better.
 
         Args:
-            held_out: Images with boxes: an `ImageDataset`, or batches as `evaluate`
-                takes. None of them may be measured on later.
+            held_out: An `ImageDataset` with boxes, or batches as `evaluate` takes. None
+                of the images may be measured on later.
             criterion: `"mean_iou"`, which wavers less with few images, or
                 `"gt_known_loc"`. Default `"mean_iou"`.
-            **kwargs: `view` (`"whole"` or `"center_crop"`), `batch_size` (32),
-                `num_thresholds` (1000) in [0, 1), `draws` (1000) and `seed` (0) of the
-                bootstrap, `allow_test` (False), `verbose` (`"auto"`).
+            view: `"whole"` or `"center_crop"`, of an `ImageDataset`. Default `"whole"`.
+            batch_size: Integer. Default 32.
+            num_thresholds: Integer. How many thresholds in [0, 1). Default 1000.
+            draws: Integer. How often the bootstrap draws. Default 1000.
+            seed: Integer. Seed of the bootstrap. Default 0.
+            allow_test: Boolean. Whether to accept a split called "test". Default False.
+            verbose: Boolean or `"auto"`, in a terminal. Whether to show a progress bar.
 
         Returns:
             The threshold and how well it is known.
-
-        Raises:
-            ValueError: There are fewer than two images, or no boxes, the split is
-                called a test split without `allow_test=True`, or an argument is out of
-                range.
-
-        Example:
-            some = data.boxes_from_csv(data.image_folder("birds"), "thirty_boxes.csv")
-            tuned = localizer.tune(some)
         """
-        tuned = tune_threshold(self, held_out, criterion, **kwargs)
+        check_choice("criterion", criterion, ("mean_iou", "gt_known_loc"))
+        check_integer("num_thresholds", num_thresholds)
+        check_integer("draws", draws)
+        if not allow_test:
+            check_not_test(held_out, "thresholds")
+        thresholds = np.linspace(0, 1, num_thresholds, endpoint=False, dtype="float32")
+        ious = ious_by_image(self, held_out, thresholds, view, batch_size, verbose)
+        tuned = best_threshold(ious, thresholds, criterion, draws, seed)
         self.cam_threshold = tuned.cam_threshold
         return tuned
 
     def compile(
         self, metrics: Sequence[keras.metrics.Metric] = (), **kwargs: Any
     ) -> None:
-        """Sets the metrics of `evaluate`.
-
-        The network runs once an image, and one map an image is made, that of the true
-        class: Top-1 and Top-5 Loc ask for that very box if the true class is among the
-        best. Metrics are not saved.
+        """Sets the metrics of `evaluate`, which are not saved.
 
         Args:
             metrics: Metrics of `keras_wsol.metrics`, or others whose `update_state`
                 takes a batch and the output of a localizer for its images and true
                 `class_ids`.
             **kwargs: Passed on to `keras.Model.compile` (`run_eagerly`).
-
-        Raises:
-            TypeError: One is no Keras metric.
-            ValueError: Two have one name, or one looks at more classes than the model
-                has.
         """
         self._measures = checked_metrics(metrics, self.num_classes)
         super().compile(**{"optimizer": None, **kwargs})
@@ -287,9 +282,8 @@ class Localizer(keras.Model):
         """Measures batches, such as `test.batches(32, with_boxes=True)`.
 
         Args:
-            x: Batches: a `tf.data.Dataset`, a `keras.utils.PyDataset` or any other
-                iterable of dictionaries with `"images"`, `"class_ids"` and `"boxes"`.
-                Or one such dictionary of arrays that hold the whole split.
+            x: Batches, any iterable of dictionaries with `"images"`, `"class_ids"` and
+                `"boxes"`; or one such dictionary of arrays that hold the whole split.
             **kwargs: Passed on to `keras.Model.evaluate` (`verbose`, `return_dict`).
 
         Returns:
@@ -332,39 +326,6 @@ class Localizer(keras.Model):
 
 
 def check_share_below_1(name: str, value: Any) -> float:
-    """Returns `value` if it is a number in [0, 1)."""
-    value = check_number(name, value)
-    if value == 1:  # above the maximum there is no cell
-        raise ValueError(f"`{name}` must be a number in [0, 1). Received: {name}=1.")
-    return value
-
-
-def _pixels_a_cell(images: Any, size: tuple[int, int]) -> Any:
-    """Returns the scale from cells of a score map to pixels of the images."""
-    _, height, width, _ = ops.shape(images)
-    x = ops.cast(width, "float32") / size[1]
-    y = ops.cast(height, "float32") / size[0]
-    return ops.stack([x, y, x, y])
-
-
-def _boxes(
-    maps: Any, cam_threshold: Any, max_boxes: int, scale: Any, static_shapes: bool
-) -> dict[str, Any]:
-    """Finds the box of each map, and those of its components if asked for several."""
-    count, *size = maps.shape[1:]
-    flat = ops.reshape(maps, (-1, *size))
-    several: dict[str, Any] = {}
-    if max_boxes > 1:
-        top = top_boxes(flat, cam_threshold, max_boxes, static_shapes=static_shapes)
-        boxes = top["boxes"][:, 0]
-        each = (-1, count, max_boxes)
-        several = {
-            "component_boxes": ops.reshape(top["boxes"], (*each, 4)) * scale,
-            "component_scores": ops.reshape(top["mean_scores"], each),
-            "num_components": ops.reshape(top["counts"], (-1, count)),
-        }
-    else:
-        boxes = largest_boxes(flat, cam_threshold, static_shapes=static_shapes)
-    boxes = ops.reshape(boxes, (-1, count, 4))
-    valid = boxes[..., 2] > boxes[..., 0]
-    return {"boxes": boxes * scale, "valid": valid, **several}
+    """Returns `value` if it is a number in [0, 1): above the maximum is no cell."""
+    below_1 = math.nextafter(1.0, 0.0)
+    return check_number(name, value, high=below_1, expected="a number in [0, 1)")

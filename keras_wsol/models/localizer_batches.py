@@ -1,6 +1,6 @@
 """What `predict` and `evaluate` of a localizer take: batches and metrics."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -39,19 +39,15 @@ def cleaned(batches: Any, take: Callable[[Any], Any]) -> Any:
     if isinstance(batches, Mapping):
         return take(batches)
     if hasattr(batches, "element_spec"):  # tf.data: stays in its graph
-        # `map` would take a tuple apart.
-        return (
-            batches.map(take)
-            if take(batches.element_spec) is not (batches.element_spec)
-            else batches
-        )
+        spec = batches.element_spec  # `map` would take a tuple apart
+        return batches if take(spec) is spec else batches.map(take)
     if isinstance(batches, Sequence):  # wrong ones are found before Keras starts
         return _Batches([take(batch) for batch in batches], take)
     if isinstance(batches, keras.utils.PyDataset):
         return _Batches(batches, take)
     if hasattr(batches, "shape"):  # an array
         return take(batches)
-    return _each(batches, take)
+    return (_as_inputs(take(batch)) for batch in batches)
 
 
 class _Batches(keras.utils.PyDataset):
@@ -66,11 +62,6 @@ class _Batches(keras.utils.PyDataset):
 
     def __getitem__(self, index: int) -> Any:
         return _as_inputs(self.take(self.batches[index]))
-
-
-def _each(batches: Iterable[Any], take: Callable[[Any], Any]) -> Iterator[Any]:
-    for batch in batches:
-        yield _as_inputs(take(batch))
 
 
 def _as_inputs(batch: Any) -> Any:

@@ -17,16 +17,16 @@ from keras_wsol.models.localizer import Localizer, check_share_below_1
 class SecondLook(Localizer):
     """A localizer whose classes are those of the image and of the object's crop.
 
-    Logits are the logarithm of the mean of two softmaxes: of the image at the model's
-    input size, and of the crop to the box of its most probable class. Score maps and
-    boxes are those of the image. It takes twice the time.
+    Logits are the logarithm of the mean of two softmaxes: of the image, and of the crop
+    to the box of its most probable class. Score maps and boxes are those of the image.
+    It takes twice the time.
 
     Args:
         localizer: A `Localizer`, whose model and settings are taken over.
-        crop_threshold: Float in [0, 1). Where the score map is cut for the crop,
-            whatever `cam_threshold` is. Default 0.2 [ours].
-        margin: Float in [0, 1]. Share of its sides that is added to the box on each
-            side. Default 0.1 [ours].
+        crop_threshold: Float in [0, 1). Where the score map is cut for the crop.
+            Default 0.2 [ours].
+        margin: Float in [0, 1]. Share of its sides added to the box on each side.
+            Default 0.1 [ours].
         **kwargs: Passed on to `Localizer` (`name`).
 
     Reference:
@@ -56,10 +56,8 @@ class SecondLook(Localizer):
         best = ops.cast(ops.argmax(first.logits, axis=1, keepdims=True), "int32")
         maps = self._maps(first, best)[:, 0]
         boxes = largest_boxes(maps, self.crop_threshold, static_shapes=static_shapes)
-        crops = crop_to_boxes(
-            first.images, with_margin(boxes, self.input_size, self.margin)
-        )
-        second = look(self._split, crops).logits
+        boxes = with_margin(boxes, self.input_size, self.margin)
+        second = look(self._split, crop_to_boxes(first.images, boxes)).logits
         both = ops.logaddexp(ops.log_softmax(first.logits), ops.log_softmax(second))
         return replace(first, logits=both - np.log(2.0).astype("float32"))
 
@@ -86,13 +84,10 @@ def with_margin(boxes: Any, size: tuple[int, int], margin: float) -> Any:
     near, far = boxes[:, :2], boxes[:, 2:]
     end = ops.convert_to_tensor([float(size[1]), float(size[0])])
     extra = margin * (far - near)
-    grown = [ops.maximum(near - extra, 0.0), ops.minimum(far + extra, end)]
-    whole = [ops.zeros_like(near), ops.zeros_like(far) + end]
-    return ops.where(
-        ops.all(far > near, axis=1, keepdims=True),
-        ops.concatenate(grown, axis=1),
-        ops.concatenate(whole, axis=1),
-    )
+    near_edge, far_edge = ops.maximum(near - extra, 0.0), ops.minimum(far + extra, end)
+    grown = ops.concatenate([near_edge, far_edge], axis=1)
+    whole = ops.concatenate([ops.zeros_like(end), end])
+    return ops.where(ops.all(far > near, axis=1, keepdims=True), grown, whole)
 
 
 def crop_to_boxes(images: Any, boxes: Any) -> Any:
@@ -105,12 +100,10 @@ def crop_to_boxes(images: Any, boxes: Any) -> Any:
     # Rows and columns in turn are the first axis behind the batch's: products of
     # three dimensions, as PyTorch would copy `columns` once a row.
     images = ops.matmul(rows, ops.reshape(images, (-1, height, width * channels)))
-    images = _transposed(ops.reshape(images, (-1, height, width, channels)))
+    images = ops.reshape(images, (-1, height, width, channels))
+    images = ops.transpose(images, (0, 2, 1, 3))
     images = ops.matmul(columns, ops.reshape(images, (-1, width, height * channels)))
-    return _transposed(ops.reshape(images, (-1, width, height, channels)))
-
-
-def _transposed(images: Any) -> Any:
+    images = ops.reshape(images, (-1, width, height, channels))
     return ops.transpose(images, (0, 2, 1, 3))
 
 

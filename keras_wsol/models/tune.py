@@ -2,14 +2,12 @@
 
 import re
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_wsol.arguments import check_choice, check_integer
 from keras_wsol.boxes import sweep_largest_boxes
 from keras_wsol.boxes.iou import pairwise_iou
 from keras_wsol.data import ImageDataset
@@ -21,86 +19,32 @@ IOU_THRESHOLD = 0.5  # from which on a box is right [Russakovsky et al., 2015]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TunedThreshold:
-    """A threshold, and how far it can be trusted.
-
-    Attributes:
-        cam_threshold: The threshold chosen, in [0, 1).
-        interval: Bootstrap 95 % interval of it: had other images been at hand, as
-            many, the threshold would mostly have come to lie in it.
-        criterion: What it was chosen by.
-        num_images: Images it was chosen on.
-        mean_iou: Mean IoU at the threshold on these images; flattering, since it
-            was chosen on them.
-        gt_known_loc: GT-known Loc at the threshold on these images; so is it.
-        held_out_mean_iou: Estimate of the mean IoU on other images.
-        held_out_gt_known_loc: Estimate of GT-known Loc on other images.
-        thresholds: Threshold of each point of the curves.
-        mean_iou_curve: Mean IoU at each threshold.
-        gt_known_curve: GT-known Loc at each threshold.
-    """
+    """A threshold, and how far it can be trusted."""
 
     cam_threshold: float
-    interval: tuple[float, float]
+    interval: tuple[float, float]  # of the threshold, 95 % by bootstrap
     criterion: str
     num_images: int
-    mean_iou: float
-    gt_known_loc: float
-    held_out_mean_iou: float
-    held_out_gt_known_loc: float
-    thresholds: np.ndarray = field(repr=False)
+    mean_iou: float  # of the images it was chosen on, hence flattering
+    gt_known_loc: float  # likewise
+    held_out_mean_iou: float  # estimate for other images
+    held_out_gt_known_loc: float  # likewise
+    thresholds: np.ndarray = field(repr=False)  # of each point of the curves
     mean_iou_curve: np.ndarray = field(repr=False)
     gt_known_curve: np.ndarray = field(repr=False)
-
-
-def tune_threshold(
-    localizer: keras.Model,
-    held_out: Any,
-    criterion: str = "mean_iou",
-    *,
-    view: str = "whole",
-    batch_size: int = 32,
-    num_thresholds: int = 1000,
-    draws: int = 1000,
-    seed: int = 0,
-    allow_test: bool = False,
-    verbose: bool | str = "auto",
-) -> TunedThreshold:
-    """Chooses a threshold, see `Localizer.tune`; the localizer keeps its own.
-
-    The interval and the figures on other images come from a bootstrap: images are
-    drawn with replacement and the threshold is chosen on them anew, many times; it
-    is measured on the images not drawn (about a third), which makes these figures
-    a little too low rather than too high.
-    """
-    check_choice("criterion", criterion, ("mean_iou", "gt_known_loc"))
-    check_integer("draws", draws)
-    check_integer("num_thresholds", num_thresholds)
-    if not allow_test:
-        check_not_test(held_out, "thresholds")
-    thresholds = np.linspace(0, 1, num_thresholds, endpoint=False, dtype="float32")
-    bar = progress_bar(held_out, verbose)
-    found = [np.zeros((0, num_thresholds))]
-    for ious in ious_by_image(localizer, held_out, thresholds, view, batch_size):
-        found.append(ious)
-        bar.add(len(ious))
-    ious = np.concatenate(found)
-    if len(ious) < 2:
-        raise ValueError(
-            "A threshold is tuned on at least two images, better 30. Received: "
-            f"{len(ious)}."
-        )
-    return _tuned(ious, thresholds, criterion, draws, seed)
 
 
 def ious_by_image(
     localizer: keras.Model,
     held_out: Any,
     thresholds: np.ndarray,
-    view: str = "whole",
-    batch_size: int = 32,
-) -> Iterator[np.ndarray]:
-    """IoU of the box of the true class at every threshold, batches of `(B, T)`."""
-    size = localizer.input_size
+    view: str,
+    batch_size: int,
+    verbose: bool | str,
+) -> np.ndarray:
+    """IoU of the box of the true class at every threshold, `(N, T)`."""
+    size, found = localizer.input_size, []
+    bar = progress_bar(held_out, verbose)
     if isinstance(held_out, ImageDataset):
         check_has_boxes(held_out)
         held_out = held_out.evaluation_batches(batch_size, image_size=size, view=view)
@@ -116,12 +60,23 @@ def ious_by_image(
         maps = localizer.predict_on_batch(inputs)["score_maps"][:, 0]
         boxes = boxes_in_view(boxes, images.shape[1:3], "whole", size)
         swept = sweep_largest_boxes(maps, thresholds).transpose(1, 0, 2)
-        yield pairwise_iou(swept, boxes, np).max(axis=-1, initial=0)
+        found.append(pairwise_iou(swept, boxes, np).max(axis=-1, initial=0))
+        bar.add(len(images))
+    return np.concatenate([np.zeros((0, len(thresholds))), *found])
 
 
-def _tuned(
+def best_threshold(
     ious: np.ndarray, thresholds: np.ndarray, criterion: str, draws: int, seed: int
 ) -> TunedThreshold:
+    """Chooses a threshold, and by a bootstrap tells how well it is known.
+
+    Images are drawn with replacement and the threshold is chosen on them anew, many
+    times. Measured on the images not drawn, figures are rather too low than too high.
+    """
+    if len(ious) < 2:
+        raise ValueError(
+            f"A threshold is tuned on at least two images. Received: {len(ious)}."
+        )
     right = (ious >= IOU_THRESHOLD).astype(ious.dtype)
     figures = {"mean_iou": ious, "gt_known_loc": right}
     curves = {name: values.mean(axis=0) for name, values in figures.items()}
@@ -148,9 +103,7 @@ def _tuned(
 
 def best_index(curve: np.ndarray) -> int:
     """Where a curve is highest; of equal places the middle one."""
-    # Sums in another order differ in the last digits, which must not part what is
-    # equal.
-    curve = curve.round(9)
+    curve = curve.round(9)  # the last digits depend on the order of the sums
     best = np.flatnonzero(curve == curve.max())
     return int(best[len(best) // 2])
 
@@ -198,8 +151,7 @@ def check_not_test(dataset: Any, chosen: str) -> None:
     words = {word for name in names for word in re.split(r"[\W_]+", name.lower())}
     if "test" in words:
         raise ValueError(
-            f"{chosen[0].upper()}{chosen[1:]} are chosen on this split, which the test "
-            "split must not see: pass a held-out split, such as 'train-fullsup', or "
-            "`allow_test=True` if this is not the split that results are reported "
-            f"on. Received: name={names[0]!r}, split={names[1]!r}."
+            f"{chosen.capitalize()} are chosen on this split, which the test split "
+            "must not see: pass a held-out split, such as 'train-fullsup', or "
+            f"`allow_test=True`. Received: name={names[0]!r}, split={names[1]!r}."
         )

@@ -45,7 +45,7 @@ def main():
     localizer = keras.saving.load_model(options.localizer)
     thresholds = np.linspace(0, 1, 1000, endpoint=False, dtype="float32")
     test = data.cub200(options.data, "test")
-    ious = np.concatenate(list(ious_by_image(localizer, test, thresholds)))
+    ious = ious_by_image(localizer, test, thresholds, "whole", 32, "auto")
     Path(options.csv).parent.mkdir(parents=True, exist_ok=True)
     with Path(options.csv).open("w", newline="") as file:
         writer = csv.writer(file)

@@ -7,7 +7,6 @@ import pytest
 
 from keras_wsol import data
 from keras_wsol.models import Localizer
-from keras_wsol.models.tune import tune_threshold
 from tests.evaluation.painted_split import NAMES, in_view, split_of
 from tests.labels.rectangles import draw, localizer
 from tests.models.painted import expected_maps, painted_classifier
@@ -119,23 +118,22 @@ def test_a_test_split_is_refused(split, painted):
         painted.tune(test)
     assert painted.cam_threshold == before
     options = {"num_thresholds": 20, "draws": 5}
-    found = tune_threshold(painted, test, allow_test=True, **options)
+    found = painted.tune(test, allow_test=True, **options)
     # Two results are compared by identity: they hold arrays.
-    assert found != tune_threshold(painted, split, **options)
+    assert found != painted.tune(split, **options)
     assert hash(found)
 
 
 def test_batches_do_as_well(split, painted):
     batches = split.evaluation_batches(4, image_size=(24, 36), view="whole")
     one, other = (
-        tune_threshold(painted, source, num_thresholds=20, draws=5)
-        for source in (split, batches)
+        painted.tune(source, num_thresholds=20, draws=5) for source in (split, batches)
     )
     assert one.cam_threshold == other.cam_threshold
     assert one.mean_iou == pytest.approx(other.mean_iou)
     # Of their own size, boxes are in their pixels.
     names = {"images": split.images, "class_ids": split.class_ids, "boxes": split.boxes}
-    larger = tune_threshold(painted, [names], num_thresholds=20, draws=5)
+    larger = painted.tune([names], num_thresholds=20, draws=5)
     np.testing.assert_allclose(larger.mean_iou_curve, one.mean_iou_curve, atol=0.02)
 
 

@@ -81,10 +81,11 @@ class LocalizationEvaluation(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Measures and adds to the logs, in the epochs that are asked for."""
-        # `CSVLogger` takes its columns from the first epoch.
-        chosen = self._first or epoch % self.every == 0
-        self._first, last = False, (self.params or {}).get("epochs", 0) - 1
-        if logs is not None and (chosen or epoch == last):
+        last = (self.params or {}).get("epochs", 0) - 1
+        # The first one always: `CSVLogger` takes its columns from it.
+        chosen = self._first or epoch % self.every == 0 or epoch == last
+        self._first = False
+        if logs is not None and chosen:
             logs.update(self.figures())
 
     def figures(self) -> dict[str, float]:

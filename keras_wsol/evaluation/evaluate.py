@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -198,7 +199,8 @@ def baseline_figures(
 ) -> dict[str, dict[str, float]]:
     """GT-known Loc and MaxBoxAccV2 of two boxes that look at no image."""
     whole = np.array([[[0, 0, *size[::-1]]]], "float32")
-    found = {"whole image": lambda count: whole, "random box": random_boxes(size)}
+    random = partial(random_boxes, np.random.default_rng(0), size)
+    found = {"whole image": lambda count: whole, "random box": random}
     count, shares = len(table), {}
     for name, boxes_of in found.items():
         right = count_right(table, boxes_of).mean(axis=1)
@@ -207,15 +209,12 @@ def baseline_figures(
     return shares
 
 
-def random_boxes(size: tuple[int, int]) -> Callable[[int], np.ndarray]:
-    """Gives boxes between two points, each uniform over the view."""
-    generator, far = np.random.default_rng(0), np.array(size[::-1])
-
-    def boxes_of(count: int) -> np.ndarray:
-        points = np.sort(generator.random((count, _RANDOM_BOXES, 2, 2)) * far, axis=-2)
-        return points.reshape(count, _RANDOM_BOXES, 4).astype("float32")
-
-    return boxes_of
+def random_boxes(
+    generator: np.random.Generator, size: tuple[int, int], count: int
+) -> np.ndarray:
+    """Boxes between two points, each uniform over the view, many an image."""
+    points = generator.random((count, _RANDOM_BOXES, 2, 2)) * size[::-1]
+    return np.sort(points, axis=-2).reshape(count, _RANDOM_BOXES, 4).astype("float32")
 
 
 def count_right(table: ImageTable, boxes_of: Callable[[int], np.ndarray]) -> np.ndarray:

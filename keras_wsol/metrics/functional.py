@@ -161,9 +161,8 @@ def threshold_grid(
 
 
 _ADVICE = (
-    "This metric takes concrete arrays, not the symbolic tensors of `compile` or "
-    "`tf.function`. Use `evaluation.evaluate`, or the metrics `Top1Loc`, `Top5Loc`, "
-    "`GTKnownLoc` and `MeanBoxIoU`."
+    "This metric takes concrete arrays, not symbolic tensors: use "
+    "`evaluation.evaluate`, or `Top1Loc`, `Top5Loc`, `GTKnownLoc` and `MeanBoxIoU`."
 )
 
 

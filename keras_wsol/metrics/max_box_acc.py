@@ -146,8 +146,7 @@ class MaxBoxAccV2(BoxAccuracy):
     Args:
         iou_thresholds: Sequence of floats in [0, 1]. Default 0.3, 0.5, 0.7.
         num_thresholds: Integer. See `MaxBoxAcc`.
-        convention: See `MaxBoxAcc`. The published evaluator's boxes are those of all
-            contours, also of those around holes.
+        convention: See `MaxBoxAcc`. The published boxes are of holes' contours, too.
         thresholds: See `MaxBoxAcc`.
         name, **kwargs: Passed on to `keras.metrics.Metric`.
     """
@@ -169,8 +168,7 @@ class MaxBoxAccV2(BoxAccuracy):
         super().__init__(levels, *grid, name=name, **kwargs)
 
     def overlap(self, true_boxes: np.ndarray, score_maps: np.ndarray) -> np.ndarray:
-        grid = (score_maps, self.thresholds)
-        return sweep_best_iou(*grid, true_boxes, self.convention)
+        return sweep_best_iou(score_maps, self.thresholds, true_boxes, self.convention)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "iou_thresholds": self.iou_thresholds}

@@ -71,7 +71,7 @@ def test_the_random_box_has_its_expected_value():
 
 
 def test_random_boxes_are_drawn_over_the_view():
-    boxes = random_boxes(SIZE)(20).reshape(-1, 4)
+    boxes = random_boxes(np.random.default_rng(0), SIZE, 20).reshape(-1, 4)
     np.testing.assert_allclose(boxes.mean(0), [12, 8, 24, 16], atol=0.2)
     assert boxes.min() >= 0
     assert (boxes.max(0) <= [36, 24, 36, 24]).all()

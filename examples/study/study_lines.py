@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 from study_results import hits_of
 
-from keras_wsol.evaluation.intervals import difference_interval
+from keras_wsol.evaluation.report import difference_interval
 
 Row = dict[str, str]
 MEASURES = ("top1_cls", "gt_known_loc", "top1_loc")

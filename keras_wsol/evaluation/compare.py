@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from keras_wsol.arguments import check_integer
-from keras_wsol.evaluation.intervals import difference_interval
-from keras_wsol.evaluation.report import Report, written
+from keras_wsol.evaluation.report import Report, difference_interval, written
 from keras_wsol.evaluation.tables import csv_text, markdown, rounded
 from keras_wsol.models.tune import IOU_THRESHOLD
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_wsol.evaluation import Comparison, Report, compare
-from keras_wsol.evaluation.intervals import difference_interval
+from keras_wsol.evaluation.report import difference_interval
 from tests.evaluation.drawn_report import image_table
 from tests.reference import paired_bootstrap_numpy
 

@@ -203,10 +203,10 @@ MUTANTS = (
         test=f"{NUMERICS}::test_low_precision_equals_float32[SAGD-0]",
     ),
     Mutant(
-        bug="runs that touch at a corner alone are not of one component",
+        bug="of two contacts of a run of cells with the row above the second is lost",
         file="boxes/components_runs.py",
-        old="tf.gather(runs.starts, inside) <= runs.ends - step",
-        new="tf.gather(runs.starts, inside) < runs.ends - step",
+        old="below = _touching(runs, -runs.columns)",
+        new="below = _touching(runs, runs.columns)",
         test="tests/boxes/test_components.py::test_every_mask_of_three_by_four",
     ),
     Mutant(

@@ -1,7 +1,6 @@
 """`keras-wsol evaluate | localize | export` with a model that `train` wrote."""
 
 import argparse
-import inspect
 import json
 import shutil
 from pathlib import Path
@@ -228,8 +227,8 @@ def test_export(model, tmp_path, monkeypatch):
         assert shown.status == 0, shown.err
         assert shown.out == f"Wrote {out}.\n"
     metrics = {"split": "val", "fixed": {"top1_cls": 0.5}}
-    parameters = inspect.signature(data.images.read_image).parameters
-    default = {"features": False, "max_pixels": parameters["max_pixels"].default}
+    limit = data.images.MAX_PIXELS
+    default = {"features": False, "max_pixels": limit}
     assert given == [
         (
             *("export_saved_model", 0.5, out),

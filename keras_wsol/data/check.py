@@ -1,18 +1,17 @@
 """What is wrong with data sets, before training."""
 
 import hashlib
-import io
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from keras_wsol.data.dataset import ImageDataset, readable
-from keras_wsol.data.images import PILLOW_FORMATS, default_threads, exif_orientation
+from keras_wsol.data.images import default_threads
 
 
 @dataclass(frozen=True)
@@ -24,9 +23,6 @@ class Finding:
     path: str
     class_name: str = ""
     detail: str = ""
-
-
-_COLUMNS = tuple(column.name for column in fields(Finding))
 
 
 @dataclass(frozen=True)
@@ -53,13 +49,10 @@ class CheckReport:
         text = f"Images checked: {images}. Findings: {counts or 'none'}.\n"
         if self.ok:
             return text
-        rows = [_COLUMNS, ("---",) * len(_COLUMNS)]
-        for found in self.findings[:max_rows]:
+        rows = [["problem", "dataset", "path", "class_name", "detail"], ["---"] * 5]
+        for found in map(astuple, self.findings[:max_rows]):
             # A bar or a new line in a path would end the cell.
-            cells = (
-                " ".join(cell.replace("|", "\\|").split()) for cell in astuple(found)
-            )
-            rows.append(tuple(cells))
+            rows.append([" ".join(x.replace("|", "\\|").split()) for x in found])
         table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
         more = len(self.findings) - max_rows
         return f"{text}\n{table}\n" + (f"\n{more} more.\n" if more > 0 else "")
@@ -68,29 +61,21 @@ class CheckReport:
 def check(*datasets: ImageDataset, verify: bool | str | Path = True) -> CheckReport:
     """Lists what is wrong with data sets, in one table.
 
-    - `unreadable`: the file is missing, broken, above the limit of pixels, or of a
-      format that training does not decode. It is in no batch.
+    - `unreadable`: missing, broken, too large or of another format; it is in no batch.
     - `no box`: the data set has boxes, and this image none.
     - `inverted box`: no area, a far edge before the near one, or a NaN.
     - `box outside`: no part of it lies in the image.
     - `box crosses border`: by more than a pixel. Batches clip such boxes.
     - `duplicate`: an image before it, in the same data set, has the same bytes.
-    - `in two data sets`: an image of a data set before has the same bytes, so that a
-      model is tested or tuned on what it was trained on.
+    - `in two data sets`: an image of a data set before it has the same bytes.
     - `mislabelled`: an image of the same bytes has another class.
-    - `turned photograph`: its EXIF tag asks to be turned, and the data set reads
-      images as stored: whoever drew boxes in a viewer saw it otherwise.
 
     Args:
         *datasets: Data sets, such as the splits of one: `check(train, test)`.
-        verify: Boolean or path. How to read a data set that was opened with
-            `verify=False`: as in `image_folder`. Default `True`.
+        verify: As in `image_folder`, for what was not verified. Default `True`.
 
     Returns:
         A report with `findings`, `counts`, `ok` and `to_markdown()`.
-
-    Raises:
-        ValueError: There is no data set.
 
     Example:
         report = data.check(data.cub200(root), data.cub200(root, "test"))
@@ -102,24 +87,20 @@ def check(*datasets: ImageDataset, verify: bool | str | Path = True) -> CheckRep
     images: dict[str, int] = {}
     seen: dict[bytes, tuple[ImageDataset, int]] = {}
     for given in datasets:
-        dataset = given
-        if given.sizes is None and verify is not False:
-            dataset = readable(given, None if verify is True else verify)
+        new = given.sizes is None and verify is not False
+        dataset = readable(given, verify) if new else given
         name = f"{dataset.name}/{dataset.split}"
         images[name] = len(dataset) + len(dataset.left_out)
         for path, reason in dataset.left_out:
             findings.append(Finding("unreadable", name, path, "", reason))
-        about = [
-            partial(Finding, dataset=name, path=str(path), class_name=class_name)
-            for path, class_name in zip(dataset.paths, _names(dataset), strict=True)
-        ]
         for problem, index, detail in (*_boxes(dataset), *_files(dataset, seen)):
-            findings.append(about[index](problem, detail=detail))
+            path, class_name = str(dataset.paths[index]), _class_of(dataset, index)
+            findings.append(Finding(problem, name, path, class_name, detail))
     return CheckReport(images, tuple(findings))
 
 
-def _names(dataset: ImageDataset) -> list[str]:
-    return [dataset.class_names[class_id] for class_id in dataset.class_ids]
+def _class_of(dataset: ImageDataset, index: int) -> str:
+    return dataset.class_names[dataset.class_ids[index]]
 
 
 def _boxes(dataset: ImageDataset) -> Iterator[tuple[str, int, str]]:
@@ -149,41 +130,27 @@ def _boxes(dataset: ImageDataset) -> Iterator[tuple[str, int, str]]:
             yield problem, index, detail
 
 
-def _files(
-    dataset: ImageDataset, seen: dict[bytes, tuple[ImageDataset, int]]
-) -> Iterator[tuple[str, int, str]]:
+def _files(dataset: ImageDataset, seen: dict) -> Iterator[tuple[str, int, str]]:
     """Problem, index and detail of bytes; `seen` holds the first of each digest."""
-    names = _names(dataset)
     with ThreadPoolExecutor(default_threads()) as threads:
-        looked = threads.map(partial(_look, dataset), range(len(dataset)))
-        for index, (digest, tag) in enumerate(looked):
-            if tag > 1:
-                detail = f"EXIF orientation {tag}, read as stored"
-                yield "turned photograph", index, detail
+        digests = threads.map(partial(_digest, dataset), range(len(dataset)))
+        for index, digest in enumerate(digests):
             other, first = seen.setdefault(digest, (dataset, index))
             if other is dataset and first == index:
                 continue
-            path = other.paths[first]
-            detail = f"same bytes as {path} of {other.name}/{other.split}"
+            detail = f"same bytes as {other.paths[first]} of {other.name}/{other.split}"
             yield "duplicate" if other is dataset else "in two data sets", index, detail
-            class_name = other.class_names[other.class_ids[first]]
-            if class_name != names[index]:
+            class_name = _class_of(other, first)
+            if class_name != _class_of(dataset, index):
                 detail += f", whose class is {class_name}"
                 yield "mislabelled", index, detail
 
 
-def _look(dataset: ImageDataset, index: int) -> tuple[bytes, int]:
-    """Digest and EXIF tag of an image; a tag of 1 where it does not matter."""
-    if dataset.images is not None:
-        image = np.ascontiguousarray(dataset.images[index])
+def _digest(dataset: ImageDataset, index: int) -> bytes:
+    if dataset.images is None:
+        content = Path(dataset.paths[index]).read_bytes()
+    else:
+        image = dataset.images[index]
         # Its shape, too: the same bytes may be of another.
         content = str(image.shape).encode() + image.tobytes()
-        return hashlib.blake2b(content, digest_size=16).digest(), 1
-    content = dataset.encoded(index)
-    digest = hashlib.blake2b(content, digest_size=16).digest()
-    if dataset.orientation == "exif" or b"Exif\0\0" not in content:
-        return digest, 1
-    from PIL import Image
-
-    with Image.open(io.BytesIO(content), formats=PILLOW_FORMATS) as image:
-        return digest, exif_orientation(image)
+    return hashlib.blake2b(content, digest_size=16).digest()

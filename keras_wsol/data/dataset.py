@@ -1,7 +1,6 @@
 """A split of a data set: which images, which classes, which boxes."""
 
 import importlib.util
-import io
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,15 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_wsol.arguments import check_bool, check_choice, check_integer, check_number
+from keras_wsol.arguments import check_bool, check_choice, check_integer
 from keras_wsol.data import numpy_pipeline
-from keras_wsol.data.images import (
-    check_image_size,
-    check_orientation,
-    check_view,
-    read_image,
-    verify,
-)
+from keras_wsol.data.images import check_image_size, check_view, read_image, verify
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -33,17 +26,14 @@ class ImageDataset:
         class_ids: int32 `(N,)`.
         paths: Strings `(N,)`. Image files; for images in memory, names for them.
         images: uint8 `(N, H, W, 3)` for images in memory, `None` for files.
-        boxes: float32 `(N, M, 4)`, x0, y0, x1, y1 in pixels of the image as read (see
-            `orientation`), far edge exclusive, rows of -1 where an image has fewer
-            than M; `None` where boxes are unknown.
-        sizes: int32 `(N, 2)`. Height and width of each image as read; `None` where
-            files are not verified.
-        orientation: `"stored"` where boxes are in pixels of the image as stored;
-            `"exif"` to turn JPEG files upright by their EXIF tag, as viewers and an
-            exported `serve_bytes` do.
+        boxes: float32 `(N, M, 4)`, x0, y0, x1, y1 in pixels of the image as read, far
+            edge exclusive, padded with -1; `None` where boxes are unknown.
+        sizes: int32 `(N, 2)`. Height and width as read; `None` if not verified.
+        orientation: `"stored"`: images are read as stored; `"exif"`: JPEG files are
+            turned upright by their EXIF tag, as by viewers and `serve_bytes`.
         notes: Mapping of strings. What a report on this split has to say about it.
-        left_out: Tuple of (path, reason) of files that cannot be read. They were found
-            when the data set was opened, and are in none of the arrays.
+        left_out: Tuple of (path, reason) of files that cannot be read, and are in none
+            of the arrays.
     """
 
     name: str
@@ -59,7 +49,7 @@ class ImageDataset:
     left_out: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
-        check_orientation(self.orientation)
+        check_choice("orientation", self.orientation, ("exif", "stored"))
         parts = (self.images, self.boxes, self.sizes)
         counts = {len(self.class_ids), len(self.paths)}
         counts |= {len(part) for part in parts if part is not None}
@@ -95,15 +85,7 @@ class ImageDataset:
         return len(self.class_names)
 
     def take(self, indices: Sequence[int] | np.ndarray, split: str) -> "ImageDataset":
-        """Returns a data set of some of the images, in the given order.
-
-        Args:
-            indices: Integers `(n,)` or booleans `(N,)`.
-            split: String. Name of the result's split.
-
-        Returns:
-            An `ImageDataset` with the same classes.
-        """
+        """Returns the images at `indices`, integers or booleans, as another split."""
         arrays = ("class_ids", "paths", "images", "boxes", "sizes")
         parts = {name: getattr(self, name) for name in arrays}
         chosen = np.asarray(indices)
@@ -116,8 +98,7 @@ class ImageDataset:
         """Parts some images of each class from the rest, such as to choose thresholds.
 
         Args:
-            per_class: Integer. Images of each class that are held out; at least one of
-                each class stays. Default 5.
+            per_class: Integer. Images held out of each class, never all. Default 5.
             seed: Integer. Draws them. Default 0.
 
         Returns:
@@ -128,11 +109,9 @@ class ImageDataset:
         return self.take(~chosen, self.split), self.take(chosen, "held out")
 
     def class_weights(self) -> dict[int, float]:
-        """Returns weights that give each class the same say, for `fit`.
+        """Returns weights by class id that give each class the same say in `fit`.
 
-        Returns:
-            Class id to `N / (number of classes present * images of the class)`.
-            Classes without an image have none.
+        The weight is `N / (number of classes present * images of the class)`.
         """
         ids, counts = np.unique(self.class_ids, return_counts=True)
         weights = len(self) / (len(ids) * counts)
@@ -155,41 +134,33 @@ class ImageDataset:
     ) -> Any:
         """Makes a `tf.data.Dataset` of batches. Needs TensorFlow.
 
-        For training, images are resized to 256/224 of `image_size`, cropped to it
-        at random and flipped at random; every pass has an order of its own, and
-        only full batches come. Order and augmentation are a function of `seed`, pass
-        and step alone. A pass counts when its last batch has been taken: looking at a
-        batch changes nothing (unless it is the only one), and `start_step` goes on
-        exactly where another run was. In a `tf.distribute` strategy Keras reads a few
-        batches ahead, so that passes of two or three steps begin with the second.
         Resizing is bilinear and antialiased, and ignores the aspect ratio, as in ADL's
-        code and in wsolevaluation.
+        code. In training, images are resized to 256/224 of `image_size`, cropped and
+        flipped at random, and come in full batches only. Order and augmentation are a
+        function of `seed`, pass and step. A pass counts when its last batch is taken;
+        in a `tf.distribute` strategy Keras reads ahead, so that passes of two or three
+        steps begin with the second.
 
         Args:
             batch_size: Integer. Images in a batch. Default 32.
             training: Boolean. Whether to shuffle, crop and flip. Default `False`.
-            seed: Integer, used by training. Default 0.
-            start_step: Integer >= 0, used by training. Number of batches that came
-                before. Passes begun in the middle of an epoch go on into the next, so
-                that each has the same number of steps. Default 0.
-            with_boxes: Boolean. Whether to give dictionaries for evaluation. Default
-                `False`.
+            seed: Integer. Of order and augmentation in training. Default 0.
+            start_step: Integer >= 0. Training batches that came before. A pass begun
+                in the middle of an epoch goes on into the next. Default 0.
+            with_boxes: Boolean. Give dictionaries for evaluation. Default `False`.
             image_size: Height and width of the images given. Default (224, 224).
             view: `"whole"`, or `"center_crop"`: resized to 256/224, then the centre.
-                Boxes follow. Not used in training. Default `"whole"`.
+                Not used in training. Default `"whole"`.
 
         Returns:
-            A `tf.data.Dataset` of `(images, class_ids)`: float32
-            `(B, height, width, 3)` in [0, 255] and int32 `(B,)`. With boxes: of
-            dictionaries `"images"`, `"class_ids"`, `"boxes"` `(B, M, 4)` in pixels
-            of these images, padded with -1, `"sizes"` `(B, 2)`, height and width of
-            the image as read, and `"paths"`.
+            A `tf.data.Dataset` of images, float32 `(B, height, width, 3)` in
+            [0, 255], and class ids, int32 `(B,)`. With boxes: of dictionaries
+            `"images"`, `"class_ids"`, `"boxes"` `(B, M, 4)` in pixels of these images,
+            `"sizes"` `(B, 2)` of the images as read, and `"paths"`.
 
         Raises:
-            TypeError: An argument is of another type.
             ValueError: An argument is out of range, or there are no boxes.
-            tf.errors.InvalidArgumentError: While batches are taken: a file cannot be
-                read, and the message names it.
+            tf.errors.InvalidArgumentError: A file, which it names, cannot be read.
         """
         from keras_wsol.data import tf_pipeline  # loads TensorFlow
 
@@ -204,9 +175,8 @@ class ImageDataset:
             return tf_pipeline.evaluation_batches(self, boxes, batch_size, size, view)
         if with_boxes:
             raise ValueError("Training sees no boxes: use `with_boxes=False`.")
-        return tf_pipeline.training_batches(
-            self, batch_size, seed, check_integer("start_step", start_step, 0), size
-        )
+        self._check_training(batch_size, seed, start_step)
+        return tf_pipeline.training_batches(self, batch_size, seed, start_step, size)
 
     def numpy_batches(
         self,
@@ -217,9 +187,8 @@ class ImageDataset:
     ) -> Iterator[dict[str, np.ndarray]]:
         """Reads evaluation batches with Pillow, where TensorFlow is not installed.
 
-        The arguments are those of `batches`, and so are the dictionaries, `"paths"` as
-        text; without boxes, `"boxes"` has M = 0. A file that cannot be read is a
-        `ValueError` that names it.
+        Arguments and dictionaries are those of `batches`, `"paths"` as text. Without
+        boxes, `"boxes"` has M = 0.
         """
         arguments = _batch_arguments(batch_size, image_size, view)
         return numpy_pipeline.evaluation_batches(self, *arguments)
@@ -262,33 +231,28 @@ class ImageDataset:
             A `keras.utils.PyDataset` for `fit`, `steps_per_epoch` its attribute.
         """
         size = check_image_size(image_size)
+        self._check_training(batch_size, seed, start_step)
         return numpy_pipeline.TrainingBatches(
-            self, batch_size, seed=seed, start_step=start_step, size=size, shard=shard
+            self, batch_size, seed, start_step, size, shard
         )
 
-    def image(self, index: int) -> np.ndarray:
-        """Reads image `index`, uint8 `(H, W, 3)`, upright if `orientation` says so.
+    def _check_training(self, batch_size: Any, seed: Any, start_step: Any) -> None:
+        check_integer("seed", seed, -(2**63), 2**63 - 1)
+        check_integer("start_step", start_step, 0)
+        if not self.steps_per_epoch(check_integer("batch_size", batch_size)):
+            raise ValueError(
+                f"A batch of {batch_size} needs as many images. The split "
+                f"{self.split!r} of {self.name!r} has {len(self)}."
+            )
 
-        A file that is no readable image is a `ValueError` that names it.
-        """
+    def image(self, index: int) -> np.ndarray:
+        """Reads image `index`, uint8 `(H, W, 3)`, upright if `orientation` says so."""
         if self.images is not None:
             return self.images[index]
         return read_image(self.paths[index], orientation=self.orientation)
 
-    def encoded(self, index: int) -> bytes:
-        """Reads the bytes of image `index`, as in its file or a PNG file."""
-        if self.images is None:
-            return Path(self.paths[index]).read_bytes()
-        from PIL import Image
 
-        buffer = io.BytesIO()
-        Image.fromarray(self.images[index]).save(buffer, "PNG")
-        return buffer.getvalue()
-
-
-def _batch_arguments(
-    batch_size: Any, image_size: Any, view: Any
-) -> tuple[int, tuple[int, int], str]:
+def _batch_arguments(batch_size: Any, image_size: Any, view: Any) -> tuple:
     size = check_image_size(image_size)
     return check_integer("batch_size", batch_size), size, check_view(view)
 
@@ -296,12 +260,11 @@ def _batch_arguments(
 def verified(dataset: ImageDataset, verify: bool | str | Path) -> ImageDataset:
     """Opens every file once, and takes out those that cannot be read, with a warning.
 
-    `verify` is that of an opening function: `False` to do nothing, or the path of a
-    file to keep the verdicts in.
+    `verify` may be `False` to do nothing, or a path to keep the verdicts at.
     """
     if verify is False:
         return dataset
-    whole = readable(dataset, None if verify is True else verify)
+    whole = readable(dataset, verify)
     if whole.left_out:
         path, reason = whole.left_out[0]
         message = (
@@ -314,11 +277,12 @@ def verified(dataset: ImageDataset, verify: bool | str | Path) -> ImageDataset:
     return whole
 
 
-def readable(dataset: ImageDataset, cache: str | Path | None = None) -> ImageDataset:
+def readable(dataset: ImageDataset, cache: bool | str | Path) -> ImageDataset:
     """Takes the files that cannot be read out of a data set, and notes the sizes."""
     if dataset.images is not None:
-        size = np.array(dataset.images.shape[1:3], "int32")
-        return replace(dataset, sizes=np.tile(size, (len(dataset), 1)))
+        sides = dataset.images.shape[1:3]
+        return replace(dataset, sizes=np.full((len(dataset), 2), sides, "int32"))
+    cache = None if cache is True else cache
     sizes, left_out = verify(dataset.paths, dataset.orientation, cache)
     whole = replace(dataset, sizes=sizes, left_out=dataset.left_out + left_out)
     return whole.take(sizes[:, 0] > 0, dataset.split)
@@ -329,28 +293,24 @@ def padded_boxes(boxes: Sequence[Sequence[Sequence[float]]]) -> np.ndarray:
     most = max(map(len, boxes), default=0)
     padded = np.full((len(boxes), max(most, 1), 4), -1.0, "float32")
     for row, some in enumerate(boxes):
-        if len(some):
-            padded[row, : len(some)] = some
+        padded[row, : len(some)] = np.reshape(some, (-1, 4))
     return padded
-
-
-_BOX_CLASSES = {"keras": "labels", "keras_cv": "classes"}
 
 
 def to_keras_boxes(batch: Mapping[str, Any], library: str = "keras") -> dict[str, Any]:
     """Makes a batch that layers with a `bounding_box_format` (`"xyxy"`) take.
 
     Args:
-        batch: Dictionary of `batches(with_boxes=True)` or `numpy_batches`. As a
-            function of `tf.data.Dataset.map`, too.
-        library: `"keras"`, or `"keras_cv"`, which calls labels classes. Default
-            `"keras"`.
+        batch: Dictionary of `batches(with_boxes=True)`, also in its `map`, or of
+            `numpy_batches`.
+        library: `"keras"`, or `"keras_cv"`: labels are `"classes"`. Default `"keras"`.
 
     Returns:
         Dictionary `"images"` and `"bounding_boxes"`: `"boxes"` `(B, M, 4)` and
         `"labels"` int32 `(B, M)`, the image's class id, -1 where there is no box.
     """
-    key = _BOX_CLASSES[check_choice("library", library, list(_BOX_CLASSES))]
+    check_choice("library", library, ["keras", "keras_cv"])
+    key = "labels" if library == "keras" else "classes"
     boxes, class_ids = batch["boxes"], batch["class_ids"][:, None]
     missing = boxes[..., 2] < 0
     if isinstance(boxes, np.ndarray):
@@ -359,10 +319,8 @@ def to_keras_boxes(batch: Mapping[str, Any], library: str = "keras") -> dict[str
         import tensorflow as tf
 
         labels = tf.where(missing, -1, tf.cast(class_ids, tf.int32))
-    return {
-        "images": batch["images"],
-        "bounding_boxes": {"boxes": boxes, key: labels},
-    }
+    found = {"boxes": boxes, key: labels}
+    return {"images": batch["images"], "bounding_boxes": found}
 
 
 def existing_folder(root: str | Path) -> Path:
@@ -378,22 +336,20 @@ def images_a_class(
 ) -> np.ndarray:
     """Draws the same number of images from each class, never all of them."""
     ids = np.where(allowed, class_ids, -1)
-    return _drawn(ids, lambda members: max(0, min(count, members - 1)), seed)
+    return _drawn(ids, lambda _: count, seed)
 
 
 def share_a_class(class_ids: np.ndarray, share: float, seed: int) -> np.ndarray:
     """Draws a share of the images of each class, rounded, never all of them."""
-    share = check_number("share", share)
-    return _drawn(
-        class_ids, lambda members: min(round(share * members), members - 1), seed
-    )
+    return _drawn(class_ids, lambda members: round(share * members), seed)
 
 
 def _drawn(class_ids: np.ndarray, number: Any, seed: int) -> np.ndarray:
-    """Draws `number(members)` images of each class; -1 stands for none."""
+    """Draws `number(members)` images of each class, never all; -1 stands for none."""
     random = np.random.default_rng(seed)
     drawn = np.zeros(len(class_ids), bool)
     for class_id in np.unique(class_ids[class_ids >= 0]):
         members = np.flatnonzero(class_ids == class_id)
-        drawn[random.permutation(members)[: number(len(members))]] = True
+        most = min(number(len(members)), len(members) - 1)
+        drawn[random.permutation(members)[:most]] = True
     return drawn

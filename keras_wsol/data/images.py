@@ -6,7 +6,7 @@ import json
 import os
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,10 +18,8 @@ import numpy as np
 from keras_wsol.arguments import check_choice, check_integer
 from keras_wsol.files import replaced
 
+Size = tuple[int, int]  # height and width
 VIEWS = ("whole", "center_crop")
-ORIENTATIONS = ("exif", "stored")
-# ADL's code resizes to 256 and crops 224.
-RESIZE_OVER_CROP = 256 / 224
 MAX_PIXELS = 50_000_000  # of an image that is decoded: 150 MB
 
 
@@ -30,17 +28,12 @@ def check_view(view: Any) -> str:
     return check_choice("view", view, VIEWS)
 
 
-def check_orientation(orientation: Any) -> str:
-    """Returns `orientation` if it is known, else raises."""
-    return check_choice("orientation", orientation, ORIENTATIONS)
-
-
-def check_image_size(image_size: Any) -> tuple[int, int]:
-    """Returns height and width if both are integers of at least 1, else raises."""
+def check_image_size(image_size: Any, low: int = 1) -> Size:
+    """Returns height and width if both are integers of at least `low`, else raises."""
     if np.shape(image_size) != (2,):
         received = f"Received: image_size={image_size!r}."
         raise ValueError(f"`image_size` must be (height, width). {received}")
-    height, width = (check_integer("image_size", side) for side in image_size)
+    height, width = (check_integer("image_size", side, low) for side in image_size)
     return height, width
 
 
@@ -49,15 +42,13 @@ def default_threads() -> int:
     return min(os.cpu_count() or 1, 16)
 
 
-def resize_before_crop(image_size: tuple[int, int]) -> tuple[int, int]:
-    """Returns the size that an image has before it is cropped to `image_size`."""
+def resize_before_crop(image_size: Size) -> Size:
+    """Returns the size before a crop: ADL's code resizes to 256 and crops 224."""
     height, width = image_size
-    return round(height * RESIZE_OVER_CROP), round(width * RESIZE_OVER_CROP)
+    return round(height * 256 / 224), round(width * 256 / 224)
 
 
-def view_geometry(
-    view: str, image_size: tuple[int, int]
-) -> tuple[tuple[int, int], tuple[int, int]]:
+def view_geometry(view: str, image_size: Size) -> tuple[Size, Size]:
     """Returns how a view is made: the size to resize to, and where to cut."""
     if view == "whole":
         return image_size, (0, 0)
@@ -67,7 +58,7 @@ def view_geometry(
 
 
 def boxes_in_view(
-    boxes: Any, sizes: Any, view: str, image_size: tuple[int, int], xp: Any = np
+    boxes: Any, sizes: Any, view: str, image_size: Size, xp: Any = np
 ) -> Any:
     """Moves boxes `(..., M, 4)` of images of `sizes` `(..., 2)` into a view of them.
 
@@ -92,25 +83,14 @@ def boxes_in_view(
 PILLOW_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")  # and MPO, as a JPEG
 _ORIENTATION_TAG = 0x0112
 # What Pillow raises on broken files.
-BROKEN = (
-    OSError,
-    EOFError,
-    SyntaxError,
-    ValueError,
-    LookupError,
-    ArithmeticError,
-    struct.error,
-    zlib.error,
-)
+BROKEN = (OSError, EOFError, SyntaxError, ValueError, LookupError, ArithmeticError)
+BROKEN += (struct.error, zlib.error)
 
 
-def read_image(
-    path: str, *, orientation: str = "stored", max_pixels: int = MAX_PIXELS
-) -> np.ndarray:
+def read_image(path: str, *, orientation: str = "stored") -> np.ndarray:
     """Reads an image file as RGB, uint8 `(H, W, 3)`."""
-    check_orientation(orientation)
     try:
-        return decode_image(path, orientation, max_pixels)
+        return decode_image(path, orientation)
     except ValueError as error:
         raise ValueError(f"Cannot read the image: {path} ({error}).") from error
 
@@ -133,7 +113,7 @@ def decode_image(
         return np.asarray(image.convert("RGB"))
 
 
-def read_size(path: Any, orientation: str = "stored") -> tuple[int, int]:
+def read_size(path: Any, orientation: str = "stored") -> Size:
     """Reads height and width of an image from its header."""
     try:
         with _opened(path) as image:
@@ -158,8 +138,7 @@ def _opened(file: Any) -> Iterator[Any]:
 
 
 def exif_orientation(image: Any) -> int:
-    """Returns the EXIF tag that says how a JPEG was held."""
-    # As in a graph: JPEG's EXIF alone counts, not what Pillow finds in XMP or PNG.
+    """The EXIF tag of a JPEG; as in a graph, not of its XMP, and not of a PNG."""
     if image.format not in ("JPEG", "MPO"):
         return 1
     image.info.pop("xmp", None)
@@ -175,70 +154,51 @@ def exif_orientation(image: Any) -> int:
 UNKNOWN, JPEG, PNG, GIF, BMP, WEBP = range(6)
 
 
-def _start(*parts: tuple[int, bytes]) -> np.ndarray:
-    """The first 32 bytes of a format by place, -1 for any."""
-    row = np.full(32, -1)
-    for place, text in parts:
-        row[place : place + len(text)] = [*text]
-    return row
-
-
-def _number(first: int, last: int) -> np.ndarray:
-    """Weights of 32 bytes that add up to the number in some, the lowest first."""
-    row = np.zeros(32, "int64")
-    places = range(first, last + 1) if last > first else range(first, last - 1, -1)
-    row[[*places]] = 256 ** np.arange(len(places))
-    return row
-
-
-# JPEG, PNG, GIF, BMP, and WebP: lossy, lossless, with an extended header.
-_STARTS = np.stack(
-    [
-        _start((0, b"\xff\xd8\xff")),
-        _start((0, b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")),
-        _start((0, b"GIF8")),
-        _start((0, b"BM")),
-        _start((0, b"RIFF"), (8, b"WEBPVP8 "), (23, b"\x9d\x01\x2a")),
-        _start((0, b"RIFF"), (8, b"WEBPVP8L"), (20, b"\x2f")),
-        _start((0, b"RIFF"), (8, b"WEBPVP8X")),
-    ]
-)
-# Height and width of PNG, GIF, BMP, WebP lossy and extended; lossless in one; flags.
-_NUMBERS = [(23, 20), (19, 16), (8, 9), (6, 7), (22, 25), (18, 21), (28, 29), (26, 27)]
-_NUMBERS += [(27, 29), (24, 26), (21, 24), (20, 20)]
-_WEIGHTS = np.stack([_number(*places) for places in _NUMBERS])
-
-
 def image_header(encoded: Any) -> tuple[Any, Any]:
     """Reads format and stored size, int64 `(2,)`, from the first bytes, in a graph.
 
-    The size is (0, 0) if the file is no image or a WebP of several frames, which
-    would corrupt memory in TensorFlow's decoder. A broken JPEG is an error.
+    The size is (0, 0) if the file is no image, a compressed BMP or a WebP of several
+    frames, which would corrupt memory in TensorFlow. A broken JPEG is an error.
     """
     import tensorflow as tf
 
-    head = tf.io.decode_raw(encoded, tf.uint8, fixed_length=32)
-    head = tf.cast(head, tf.int64)
-    same = tf.equal(head, _STARTS) | tf.less(_STARTS, 0)
-    place = tf.reduce_sum(tf.where(tf.reduce_all(same, 1), [*range(1, 8)], 0))
-    kind = tf.minimum(place, WEBP)
-    numbers = tf.reduce_sum(_WEIGHTS * head, axis=1)
-    png, gif, bmp, lossy, extended = tf.unstack(tf.reshape(numbers[:10], (5, 2)))
+    start = tf.strings.join([tf.strings.substr(encoded, 0, 32), bytes(64)])
+
+    def has(text: bytes, place: int = 0) -> Any:
+        return tf.equal(tf.strings.substr(start, place, len(text)), text)
+
+    def numbers(place: int, kind: Any, little_endian: bool = True) -> Any:
+        data = tf.strings.substr(start, place, 8)
+        return tf.cast(tf.io.decode_raw(data, kind, little_endian)[:2], tf.int64)
+
+    webp = has(b"RIFF")
+    lossy = webp & has(b"WEBPVP8 ", 8) & has(b"\x9d\x01\x2a", 23)
+    lossless = webp & has(b"WEBPVP8L", 8) & has(b"\x2f", 20)
+    extended = webp & has(b"WEBPVP8X", 8)
+    animated = numbers(20, tf.uint8)[0] // 2 % 2
+    png, jpeg = has(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"), has(b"\xff\xd8\xff")
+    # TensorFlow takes compressed pixels for plain ones.
+    bmp = has(b"BM") & (has(b"\0", 30) | has(b"\3", 30))
+    known = [jpeg, png, has(b"GIF8"), bmp, lossy, lossless, extended]
+    place = tf.reduce_sum(tf.where(known, [*range(1, 8)], 0))
     none = tf.zeros(2, tf.int64)
-    still = tf.equal(numbers[11] // 2 % 2, 0)
-    jpeg = tf.cond(
-        tf.equal(kind, JPEG),
-        lambda: tf.io.extract_jpeg_shape(encoded, tf.int64)[:2],
-        lambda: none,
-    )
+    # Width and height, in one number each where they are no whole bytes or words.
+    both, wide = numbers(21, tf.int64)[0] % 2**28, numbers(24, tf.int64)[0] % 2**48
     sizes = [
-        *(none, jpeg, png, gif),
-        tf.minimum(bmp, 2**32 - bmp),  # negative where the rows go downwards
-        lossy % 2**14,
-        tf.stack([numbers[10] // 2**14 % 2**14, numbers[10] % 2**14]) + 1,
-        tf.where(still, extended + 1, 0),
+        none,
+        tf.cond(
+            jpeg,
+            lambda: tf.io.extract_jpeg_shape(encoded, tf.int64)[1::-1],
+            lambda: none,
+        ),
+        numbers(16, tf.int32, little_endian=False),
+        numbers(6, tf.uint16),
+        tf.abs(numbers(18, tf.int32)),  # negative where the rows go downwards
+        numbers(26, tf.uint16) % 2**14,
+        tf.stack([both % 2**14, both // 2**14]) + 1,
+        (tf.stack([wide % 2**24, wide // 2**24]) + 1) * (1 - animated),
     ]
-    return kind, tf.stack(sizes)[place]
+    return tf.minimum(place, WEBP), tf.stack(sizes)[place, ::-1]
 
 
 def jpeg_orientation(encoded: Any) -> Any:
@@ -325,12 +285,16 @@ def verify(
 ) -> tuple[np.ndarray, tuple[tuple[str, str], ...]]:
     """Decodes every file once, in threads, by the decoder that batches will use.
 
-    `cache` is a JSON Lines file of verdicts, which hold while a file's size and time
-    of change do. Returns sizes as read, int32 `(N, 2)` with zeros for what cannot be
-    read, and (path, reason) of these.
+    Returns sizes as read, zeros for broken files, and (path, reason) of these. `cache`
+    is a JSON Lines file of verdicts, which hold while a file's size and mtime do.
     """
     known = {} if cache is None else _read_verdicts(Path(cache))
-    judge = functools.partial(_judge, known, *_decoder(check_orientation(orientation)))
+    decoder = "pillow", lambda path: decode_image(path, orientation).shape[:2]
+    if importlib.util.find_spec("tensorflow") is not None:
+        from keras_wsol.data import tf_pipeline  # loads TensorFlow
+
+        decoder = "tensorflow", tf_pipeline.size_reader(orientation)
+    judge = functools.partial(_judge, known, orientation, *decoder)
     shown = len(paths) > 10 * _BLOCK and keras.config.is_interactive_logging_enabled()
     bar = keras.utils.Progbar(len(paths), unit_name="file", verbose=int(shown))
     verdicts: list[dict[str, Any]] = []
@@ -346,15 +310,6 @@ def verify(
     sizes = [verdict["size"] or (0, 0) for verdict in verdicts]
     left_out = ((v["path"], v["reason"]) for v in verdicts if v["size"] is None)
     return np.array(sizes, "int32").reshape(-1, 2), tuple(left_out)
-
-
-def _decoder(orientation: str) -> tuple[str, str, Callable[[str], Any]]:
-    """Orientation, name of the decoder, function from a path to height and width."""
-    if importlib.util.find_spec("tensorflow") is not None:
-        from keras_wsol.data import tf_pipeline  # loads TensorFlow
-
-        return orientation, "tensorflow", tf_pipeline.size_reader(orientation)
-    return orientation, "pillow", lambda path: decode_image(path, orientation).shape[:2]
 
 
 def _judge(
@@ -387,9 +342,7 @@ def _read_verdicts(cache: Path) -> dict[tuple, dict]:
         ) from error
 
 
-def _write_verdicts(
-    cache: Path, known: dict[tuple, dict], verdicts: Sequence[dict[str, Any]]
-) -> None:
+def _write_verdicts(cache: Path, known: dict, verdicts: Sequence[dict]) -> None:
     # A missing file has no size and time, and is looked for each time.
     found = {tuple(v[k] for k in _KEY): v for v in verdicts if "bytes" in v}
     newest = {key[0]: verdict for key, verdict in {**known, **found}.items()}

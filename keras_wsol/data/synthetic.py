@@ -2,7 +2,6 @@
 
 import math
 from collections import namedtuple
-from collections.abc import Sequence
 from functools import cache, partial
 from typing import Any
 
@@ -10,12 +9,12 @@ import numpy as np
 
 from keras_wsol.arguments import check_choice, check_integer
 from keras_wsol.data.dataset import ImageDataset
+from keras_wsol.data.images import check_image_size
 
 Array, Random = np.ndarray, np.random.Generator
 
-# A stroke is a line with round ends whose thickness may change, as a row of seven
-# numbers: x, y and radius of its start, the same of its end, and by how much its middle
-# is thicker than the straight taper.
+# A stroke is a line with round ends, as a row of seven numbers: x, y and radius of its
+# start, the same of its end, and by how much its middle is thicker than the taper.
 
 
 def chain(start: Array, headings: Array, length: float, radii: Array) -> Array:
@@ -27,15 +26,10 @@ def chain(start: Array, headings: Array, length: float, radii: Array) -> Array:
 
 
 def moved(
-    strokes: Any,
-    scale: float = 1.0,
-    angle: float = 0.0,
-    shift: Any = 0.0,
-    mirror: bool = False,
+    strokes: Any, scale: float = 1, angle: float = 0, shift: Any = 0, side: int = 1
 ) -> Array:
-    """Strokes turned, mirrored left to right, scaled and shifted, in this order."""
+    """Strokes turned, mirrored if `side` is -1, scaled and shifted, in this order."""
     result = scale * np.asarray(strokes)
-    side = -1 if mirror else 1
     c, s = math.cos(angle), math.sin(angle)
     turn = np.array([[side * c, s], [side * -s, c]])
     for ends in (slice(0, 2), slice(3, 5)):
@@ -96,9 +90,7 @@ def _window(
     return (slice(top, bottom), slice(left, right)), x, y
 
 
-def uniform_colours(
-    rng: Random, low: Sequence[float], high: Sequence[float], count: int
-) -> Array:
+def uniform_colours(rng: Random, low: Any, high: Any, count: int) -> Array:
     """RGB colours (count, 3) between two colours given as hue, saturation, value."""
     hue, saturation, value = rng.uniform(low, high, (count, 3)).T[:, :, None]
     sextant = (np.array([5.0, 3.0, 1.0]) + 6 * hue) % 6
@@ -168,16 +160,13 @@ def scatter_clutter(rng: Random, canvas: Array, berries: Array) -> None:
         paint(canvas, strokes[i : i + 1], colours[i])
 
 
-# The class of a creature shows in its head, a small part of it; its box encloses the
-# whole body. So a plain classifier finds the head, and a method that hides the most
-# telling part has something to gain: the bands on torso and tail carry the class too,
-# but paler, and in three images of four only.
+# The class shows in the head, and the box is of the whole body. A method that hides the
+# head has something to gain: bands on torso and tail carry the class too, but paler.
 
 _CREATURE_SPLITS = ("train-weaksup", "train-fullsup", "test")
 
 # How often the bands have the tint of the creature's class (else that of any class),
-# and how strong the tint is: weaker evidence than the head, but evidence enough that
-# a network whose heads are erased (ADL) turns to the body.
+# and how strong the tint is.
 _BAND_RELIABILITY = 0.75
 _BAND_TINT = 0.6
 
@@ -185,9 +174,8 @@ _RED, _BLUE, _YELLOW = (0.86, 0.10, 0.10), (0.13, 0.27, 0.93), (0.99, 0.86, 0.08
 _PINK, _WHITE, _BLACK = (0.95, 0.25, 0.78), (0.97, 0.97, 0.97), (0.06, 0.05, 0.08)
 _CYAN, _ORANGE, _VIOLET = (0.10, 0.85, 0.88), (0.99, 0.50, 0.05), (0.45, 0.12, 0.75)
 
-# Parts of a head as strokes, in head radii: x forward, y down. None of the ears
-# reaches further than _HEAD_REACH, so that where and how large a creature is drawn
-# does not depend on its class.
+# Parts of a head as strokes, in head radii: x forward, y down. No ear reaches further
+# than _HEAD_REACH: place and size of a creature do not depend on its class.
 _HEAD_REACH = 2.1
 _SKULL = ((0.0, 0.0, 1.0, 0.55, 0.1, 0.72, 0.0),)
 _MUZZLE = ((0.75, 0.15, 0.55, 0.95, 0.2, 0.5, 0.0),)
@@ -286,12 +274,12 @@ def _paint_creature(
     high = (discs[:, :2] + discs[:, 2:]).max(axis=0)
     height, width = covered.shape
     scale = rng.uniform(0.45, 0.78) * min(height, width) / (high - low).max()
-    mirror = bool(rng.random() < 0.5)
-    if mirror:
+    side = -1 if rng.random() < 0.5 else 1
+    if side < 0:
         low[0], high[0] = -high[0], -low[0]
     free = np.array([width, height]) - scale * (high - low)
     shift = rng.beta(0.6, 0.6, 2) * free - scale * low
-    place = partial(moved, scale=scale, angle=tilt, shift=shift, mirror=mirror)
+    place = partial(moved, scale=scale, angle=tilt, shift=shift, side=side)
 
     colour = body_colours(rng, 1)[0]
     dark = 0.45 * colour
@@ -349,24 +337,15 @@ def synthetic(
 ) -> ImageDataset:
     """Paints creatures on clutter; nothing is downloaded.
 
-    The class is told by a small part of the creature, so that a plain class
-    activation map finds just that part; the box is tight around the whole body.
-    Image `i` of a split is a function of `seed`, `split` and `i`.
+    The class is told by the head, which is what a plain class activation map finds; the
+    box is tight around the whole body. Image `i` is a function of `seed`, `split`, `i`.
 
     Args:
-        split: `"train-weaksup"`, `"train-fullsup"` or `"test"`. Default
-            `"train-weaksup"`.
+        split: `"train-weaksup"` (default), `"train-fullsup"` or `"test"`.
         num_images: Integer. Default 600.
         num_classes: Integer in [2, 12]. Default 6.
         image_size: Integer >= 32, or height and width. Default 128.
         seed: Integer >= 0. Default 0.
-
-    Returns:
-        The split, images in memory, with boxes.
-
-    Raises:
-        TypeError: A number is no integer.
-        ValueError: An argument is out of range.
 
     Example:
     >>> synthetic("test", num_images=12, num_classes=3)
@@ -375,16 +354,11 @@ def synthetic(
     check_choice("split", split, _CREATURE_SPLITS)
     num_images = check_integer("num_images", num_images)
     num_classes = check_integer("num_classes", num_classes, 2, len(CREATURES))
-    sides = image_size if isinstance(image_size, tuple | list) else (image_size,) * 2
-    if len(sides) != 2:
-        raise ValueError(
-            "`image_size` must be an integer or a pair (height, width). "
-            f"Received: image_size={image_size!r}."
-        )
-    # Below 32, a head is less than four pixels.
-    height, width = (check_integer("image_size", side, 32) for side in sides)
+    seed = check_integer("seed", seed, 0)
+    sides = image_size if np.ndim(image_size) else (image_size, image_size)
+    size = check_image_size(sides, 32)  # below, a head is less than four pixels
     images, class_ids, covered = paint_creatures(
-        num_images, num_classes, (height, width), check_integer("seed", seed, 0), split
+        num_images, num_classes, size, seed, split
     )
     return ImageDataset(
         name="synthetic",
@@ -394,5 +368,5 @@ def synthetic(
         paths=np.array([f"{split}/{index:06d}" for index in range(num_images)]),
         images=images,
         boxes=_bounds(covered),
-        sizes=np.full((num_images, 2), (height, width), "int32"),
+        sizes=np.full((num_images, 2), size, "int32"),
     )

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_wsol.arguments import check_integer
 from keras_wsol.data.images import (
     GIF,
     JPEG,
     MAX_PIXELS,
+    Size,
     boxes_in_view,
-    check_orientation,
     default_threads,
     image_header,
     jpeg_orientation,
@@ -23,16 +22,13 @@ from keras_wsol.data.images import (
 )
 
 
-def resize(image: Any, size: tuple[int, int]) -> tf.Tensor:
+def resize(image: Any, size: Size) -> tf.Tensor:
     """Resizes an image: bilinear, half-pixel centres, antialiased."""
     return crop_of_resized(image, size, (0, 0), size)
 
 
-def crop_of_resized(
-    image: Any, resized: tuple[int, int], corner: Any, size: tuple[int, int]
-) -> tf.Tensor:
+def crop_of_resized(image: Any, resized: Size, corner: Any, size: Size) -> tf.Tensor:
     """Resizes an image and crops it, in one step that makes only the crop's pixels."""
-    image = tf.convert_to_tensor(image)
     stored = tf.cast(tf.shape(image)[:2], tf.float32)
     result = tf.raw_ops.ScaleAndTranslate(
         images=image[None],
@@ -45,7 +41,7 @@ def crop_of_resized(
     return tf.ensure_shape(result[0], (*size, 3))
 
 
-def random_crop_and_flip(image: Any, size: tuple[int, int], seed: Any) -> tf.Tensor:
+def random_crop_and_flip(image: Any, size: Size, seed: Any) -> tf.Tensor:
     """ADL's augmentation: resize to 256/224 of `size`, crop and flip at random."""
     resized = resize_before_crop(size)
     draws = tf.random.stateless_uniform([3], seed)
@@ -64,8 +60,6 @@ def decode_rgb(
     gif: bool = False,
 ) -> tf.Tensor:
     """Decodes a JPEG, PNG, BMP, still WebP or, if `gif`, the first frame of a GIF."""
-    check_orientation(orientation)
-    encoded = tf.convert_to_tensor(encoded)
     kind, size = image_header(encoded)
     known = tf.reduce_all(size > 0) & (gif | tf.not_equal(kind, GIF))
     formats = f"JPEG, PNG, {'GIF, ' if gif else ''}BMP or still WebP"
@@ -74,15 +68,8 @@ def decode_rgb(
     fits = (tf.reduce_prod(size) <= max_pixels) & tf.reduce_all(size <= max_pixels)
     encoded = _checked(encoded, fits, f"more than {max_pixels} pixels")
     decode = partial(tf.io.decode_image, encoded, expand_animations=False)
-    image = tf.switch_case(
-        tf.maximum(kind - GIF, 0),
-        [
-            lambda: decode(3),
-            lambda: _decode_bmp(encoded),
-            # The decoder of WebP refuses to leave alpha out.
-            lambda: decode()[..., :3],
-        ],
-    )
+    others = kind > GIF  # BMP and WebP, whose decoders refuse to leave alpha out
+    image = tf.cond(others, lambda: _rgb(decode(), encoded), lambda: decode(3))
     # So that boxes, which are in pixels, lie where they should.
     same = tf.reduce_all(tf.equal(tf.shape(image, tf.int64)[:2], size))
     image = _checked(image, same, "the header claims another size")
@@ -101,14 +88,10 @@ def _checked(value: Any, condition: Any, message: Any) -> Any:
         return tf.identity(value)
 
 
-def _decode_bmp(encoded: Any) -> tf.Tensor:
-    # TensorFlow takes compressed pixels for plain ones, and the number of a color for
-    # a grey.
-    head = tf.io.decode_raw(encoded, tf.uint8, fixed_length=14 + 256 + 4 * 256)
-    plain = tf.equal(head[30], 0) | tf.equal(head[30], 3)
-    image = tf.io.decode_image(_checked(encoded, plain, "a compressed BMP"))
-
+def _rgb(image: Any, encoded: Any) -> tf.Tensor:
     def colored() -> tf.Tensor:
+        # Of a BMP, TensorFlow takes the number of a color for a grey.
+        head = tf.io.decode_raw(encoded, tf.uint8, fixed_length=14 + 256 + 4 * 256)
         place = 14 + tf.cast(head[14], tf.int32)
         table = tf.reshape(head[place : place + 4 * 256], (256, 4))
         # From blue, green, red, nothing.
@@ -166,9 +149,7 @@ PARALLEL_DECODES = 4
 
 
 def read_each(
-    count: Any,
-    read_one: Callable[[Any], tuple[Any, Any]],
-    image_size: tuple[int, int],
+    count: Any, read_one: Callable[[Any], tuple[Any, Any]], image_size: Size
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Reads each image of a batch; one that fails leaves the others untouched."""
     slots = tf.range(count)
@@ -206,14 +187,8 @@ class _Source:
         self._read = _reader(dataset.orientation)
         self._images = None if dataset.images is None else tf.constant(dataset.images)
 
-    def stored(self, index: Any) -> Any:
-        """The image as read, uint8 `(H, W, 3)`."""
-        if self._images is not None:
-            return self._images[index]
-        return self._read(tf.gather(self.paths, index))
-
     def batches(
-        self, indices: Any, batch_size: int, view_of: Any, image_size: tuple[int, int]
+        self, indices: Any, batch_size: int, view_of: Any, image_size: Size
     ) -> tf.data.Dataset:
         """Batches of indices, images and sizes; `view_of(number, image)` is the view.
 
@@ -222,25 +197,25 @@ class _Source:
         count = tf.size(indices, tf.int64)
 
         def read(number: Any) -> tuple[Any, Any, Any]:
-            stored = self.stored(tf.gather(indices, number))
+            index = tf.gather(indices, number)
+            if self._images is None:
+                stored = self._read(tf.gather(self.paths, index))
+            else:
+                stored = self._images[index]
             return number, view_of(number, stored), tf.shape(stored)[:2]
 
         # Stands at the end where an image is missing.
         blank = (count, tf.zeros((*image_size, 3)), tf.zeros(2, tf.int32))
 
-        def named(batch: Any, found: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
-            numbers, images, sizes = found
-            expected = batch * batch_size + tf.range(tf.size(numbers, tf.int64))
-            right = tf.equal(numbers, expected)
-            first = tf.minimum(
-                tf.reduce_min(tf.where(right, count, expected)), count - 1
-            )
-            path = tf.gather(self.paths, tf.gather(indices, first))
+        def named(expected: Any, found: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
+            number, image, size = found
+            index = tf.gather(indices, expected)
+            path = tf.gather(self.paths, index)
             # U+FFFD for what is not UTF-8, as an error's message has to be.
             path = tf.strings.unicode_transcode(path, "UTF-8", "UTF-8", "replace")
             message = tf.strings.join(["Cannot read the image: ", path])
-            images = _checked(images, tf.reduce_all(right), message)
-            return tf.gather(indices, expected), images, sizes
+            image = _checked(image, tf.equal(number, expected), message)
+            return index, image, size
 
         return (
             tf.data.Dataset.range(count)
@@ -248,27 +223,18 @@ class _Source:
             .ignore_errors(log_warning=True)
             .concatenate(tf.data.Dataset.from_tensors(blank))
             .take(count)
-            .batch(batch_size)
             .enumerate()
-            .map(named, num_parallel_calls=1)
+            .map(named)
+            .batch(batch_size)
         )
 
 
 def training_batches(
-    dataset: Any,
-    batch_size: int,
-    seed: int,
-    start_step: int,
-    image_size: tuple[int, int],
+    dataset: Any, batch_size: int, seed: int, start_step: int, image_size: Size
 ) -> tf.data.Dataset:
     """See `ImageDataset.batches`."""
     count, steps = len(dataset), dataset.steps_per_epoch(batch_size)
-    if not steps:
-        raise ValueError(
-            f"A batch of {batch_size} needs as many images. The split "
-            f"{dataset.split!r} of {dataset.name!r} has {count}."
-        )
-    seed = tf.constant(check_integer("seed", seed, -(2**63), 2**63 - 1), tf.int64)
+    seed = tf.constant(seed, tf.int64)
     source = _Source(dataset)
     steps_done = tf.Variable(start_step, dtype=tf.int64, trainable=False)
 
@@ -316,11 +282,7 @@ def training_batches(
 
 
 def evaluation_batches(
-    dataset: Any,
-    boxes: np.ndarray | None,
-    batch_size: int,
-    image_size: tuple[int, int],
-    view: str,
+    dataset: Any, boxes: Any, batch_size: int, image_size: Size, view: str
 ) -> tf.data.Dataset:
     """See `ImageDataset.batches`; pairs where `boxes` is `None`."""
     source = _Source(dataset)

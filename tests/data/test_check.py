@@ -142,16 +142,13 @@ def test_images_in_memory_of_the_same_bytes_but_another_shape():
     assert found(data.check(one, one.take([0], "x"))) == [("in two data sets", 0)]
 
 
-def test_turned_photograph_matters_where_images_are_read_as_stored(tmp_path):
-    dataset = as_files(tmp_path, noise(3), boxes=boxes(3, i1=[2, 25, 20, 38]))
-    for index, tag in ((1, 6), (2, 1)):
-        tags = Image.Exif()
-        tags[0x0112] = tag
-        image = gradient(24 + index, 40)
-        Path(dataset.paths[index]).write_bytes(encode(image, "JPEG", exif=tags))
-    report = data.check(dataset)
-    assert found(report) == [("box outside", 1), ("turned photograph", 1)]
-    assert report.findings[1].detail == "EXIF orientation 6, read as stored"
+def test_boxes_are_of_images_as_read(tmp_path):
+    dataset = as_files(tmp_path, noise(2), boxes=boxes(2, i1=[2, 25, 20, 38]))
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    content = encode(gradient(25, 40), "JPEG", exif=tags)
+    Path(dataset.paths[1]).write_bytes(content)
+    assert found(data.check(dataset)) == [("box outside", 1)]
     # Upright it is 25 wide and 40 high, and the box lies in it.
     assert data.check(dataclasses.replace(dataset, orientation="exif")).ok
 
@@ -177,5 +174,5 @@ def test_no_data_set():
 
 @pytest.mark.data
 def test_cub40_has_no_finding_but_what_is_known(cub40):
-    test = data.cub200(cub40, "test").take(np.arange(0, 1100, 40), "test")
+    test = data.cub200(cub40, "test", verify=False).take(np.arange(0, 1100, 40), "test")
     assert set(data.check(test).counts) <= {"box crosses border"}

@@ -1,7 +1,6 @@
 """Sizes, orientation, the limit and broken files: in a graph, and with Pillow."""
 
 import io
-import re
 import struct
 import zlib
 
@@ -46,9 +45,6 @@ decode_upright = tf.function(
 )
 decode_served = tf.function(
     lambda x: decode_rgb(x, orientation="exif", max_pixels=720), input_signature=TEXT
-)
-decode_smaller = tf.function(
-    lambda x: decode_rgb(x, max_pixels=719, gif=True), input_signature=TEXT
 )
 
 
@@ -143,7 +139,7 @@ def test_every_format_by_tensorflow_and_by_pillow(name, tmp_path):
     # As one that serves, at a limit of fewer pixels.
     assert "more than 720 pixels" in refused(decode_served, file) or "gif" in name
     with pytest.raises(ValueError, match="40 x 24 are more than 959 pixels"):
-        read_image(path, max_pixels=959)
+        decode_image(path, max_pixels=959)
     assert decode_image(path, max_pixels=960).shape == (24, 40, 3)
 
 
@@ -157,10 +153,10 @@ def test_sizes_of_more_than_a_byte(size):
 
 def test_the_limit_is_the_largest_size_allowed():
     for name, write in WRITERS.items():
-        file = write(gradient(20, 36))
         if name != "gif":
-            assert decode_served(file).shape == (20, 36, 3), name
-        assert "more than 719 pixels" in refused(decode_smaller, file), name
+            assert decode_served(write(gradient(20, 36))).shape == (20, 36, 3), name
+            larger = write(gradient(7, 103))  # by a pixel
+            assert "more than 720 pixels" in refused(decode_served, larger), name
 
 
 def test_serving_refuses_gif():
@@ -173,7 +169,7 @@ def test_bmp_that_tensorflow_would_read_wrong():
     assert refused(decode_stored, old_bmp(gradient(9, 300)))
     file = bytearray(encode(gradient(9, 30)[..., 0], "BMP"))
     file[30] = 1
-    assert "a compressed BMP" in refused(decode_stored, bytes(file))
+    assert "no JPEG, PNG, GIF, BMP" in refused(decode_stored, bytes(file))
 
 
 def test_a_gif_whose_frame_is_no_whole_picture():
@@ -328,14 +324,6 @@ def test_the_orientation_of_other_formats_is_not_looked_at(file_format, tmp_path
     np.testing.assert_array_equal(found, image)
 
 
-def test_another_orientation_is_refused(tmp_path):
-    message = re.escape("one of ['exif', 'stored']. Received: orientation='upright'")
-    with pytest.raises(ValueError, match=message):
-        decode_rgb(b"", orientation="upright")
-    with pytest.raises(ValueError, match=message):
-        read_image(str(tmp_path), orientation="upright")
-
-
 # Where each format keeps its size, and a claim of two gigapixels or the most it can.
 CLAIMS = {
     "jpeg": (None, struct.pack(">HH", 40_000, 50_000), (40_000, 50_000)),
@@ -433,7 +421,7 @@ def test_damaged_files_never_fail_a_batch_and_agree_with_pillow():
     assert int((~read.numpy()).sum()) > 40
 
 
-@pytest.mark.parametrize("broken", [[], [3], [1, 2], [0, 1, 2, 3]])
+@pytest.mark.parametrize("broken", [[3], [1, 2], [0, 1, 2, 3]])
 def test_read_each_eagerly_and_in_a_map(broken):
     def read_one(slot):
         for index in broken:

@@ -179,23 +179,34 @@ def test_what_was_seen_before_an_interruption_is_kept(spoiled, tmp_path, monkeyp
     assert len(cache.read_text().splitlines()) == 4  # of five, one is missing
 
 
+def ids_until_an_error(dataset, batch_size, named, **options):
+    """Class ids of the batches before the error, which has to name an image."""
+    came = []
+    message = re.escape(f"Cannot read the image: {dataset.paths[named]}]")
+    batches = dataset.batches(batch_size, image_size=SIZE, **options)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        came.extend(ids.numpy().tolist() for _, ids in batches)
+    return came
+
+
 @pytest.mark.parametrize(
-    ("training", "breaks"),
-    [(False, [1, 2, 4]), (False, [4]), (True, [1, 2, 3]), (False, [*range(5)])],
+    ("breaks", "before"),
+    [([3, 4], [[0, 1]]), ([4], [[0, 1], [2, 3]]), ([*range(5)], [])],
 )
-def test_a_file_that_breaks_later_is_named(tmp_path, training, breaks):
+def test_a_file_that_breaks_later_is_named(tmp_path, breaks, before):
     dataset = as_files(tmp_path, noise(5))
-    options = {"training": training, "image_size": SIZE}
-    before = [ids.numpy().tolist() for _, ids in dataset.batches(2, **options)]
     for index in breaks:
         Path(dataset.paths[index]).write_bytes(b"broken since")
-    came = []
-    with pytest.raises(tf.errors.InvalidArgumentError, match="Cannot read") as error:
-        came.extend(ids.numpy().tolist() for _, ids in dataset.batches(2, **options))
-    first = next(place for place, ids in enumerate(before) if set(ids) & set(breaks))
-    assert came == before[:first]
-    named = next(index for index in before[first] if index in breaks)
-    assert f"Cannot read the image: {dataset.paths[named]}]" in str(error.value)
+    assert ids_until_an_error(dataset, 2, breaks[0]) == before
+
+
+def test_a_file_that_breaks_later_is_named_in_training(tmp_path):
+    dataset = as_files(tmp_path, noise(5))
+    Path(dataset.paths[2]).write_bytes(b"broken since")
+    came = ids_until_an_error(dataset, 1, 2, training=True, seed=1)
+    shuffled = tf.random.experimental.stateless_shuffle(tf.range(5), seed=[1, 0])
+    order = shuffled.numpy().tolist()
+    assert [index for [index] in came] == order[: order.index(2)] != []
 
 
 def test_pillow_names_the_file(spoiled):

@@ -123,7 +123,8 @@ def grow_blocks(mask: Any, block_size: int | str) -> Any:
     """Drops the square block around each dropped cell, so regions hang together.
 
     Args:
-        mask: float32 tensor `(B, H, W, C)`: 1 keeps, 0 drops; channels are apart.
+        mask: float32 tensor `(B, H, W, C)`: 1 keeps, 0 drops; each
+            channel on its own.
         block_size: Integer >= 1, side of the block in cells, cut at the border. For
             an even size `b` the cell `(i, j)` drops `i - b/2 .. i + b/2 - 1`. Or
             `"adaptive"`, `ceil(H / 7)` rows by `ceil(W / 7)` columns.
@@ -265,7 +266,7 @@ def focus_neighbours(mask: Any, focus: float, accumulate: bool = False) -> Any:
 
 
 class Parts(NamedTuple):
-    """The two summands of a map: to draw between maps, none of their sums is made."""
+    """The two summands of a map. Kept apart, so that no (B, H, W, C) sum is made."""
 
     cells: Any  # (B, H, W, 1)
     channels: Any  # (B, 1, 1, C)

@@ -52,9 +52,8 @@ class SplitModel:
     features: Any
     logits: Any  # before a softmax
     around: tuple[Any, ...]  # other branches of skip connections around the layer
-    dense: (
-        keras.layers.Dense | None
-    )  # if the features are what the head's pooling reads
+    # The head's, if the features are what its pooling reads.
+    dense: keras.layers.Dense | None
 
     @cached_property
     def tail(self) -> keras.Model:

@@ -111,6 +111,9 @@ def compare(
         draws: Integer. How often images and runs are drawn. Default 10,000.
         seed: Integer. Fixes the draws. Default 0.
 
+    Returns:
+        A `Comparison`: each figure of each method, and how far it is from the first's.
+
     Raises:
         ValueError: There are fewer than two methods, the reports are of different
             splits, views or images, or only some of them have a tuned threshold.

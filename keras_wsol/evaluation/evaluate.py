@@ -68,6 +68,9 @@ def evaluate(
             `data.cub200_segmentations` and `data.openimages_segmentations` give them.
         verbose: Boolean, or `"auto"`: a progress bar in a terminal or notebook.
 
+    Returns:
+        A `Report`: the figures, and in `images` a row an image.
+
     Raises:
         ValueError: `test` and `tune_on` share an image, a split is empty or has
             no boxes, a true box is inverted, a class is not one of the model's, an

@@ -34,11 +34,10 @@ class DFM(AttentionMask):
         position_weight: Float >= 0, \(\delta\). Default 0.6 [paper].
         channel_weight: Float >= 0, \(\gamma\). Default 0.4 [paper].
         position_rate: Float in [0, 1], \(\tau\), of \(P_{ME}\). Default 0.7 [paper].
-        feedback: `"residual"`: `F + F * M` (Eq. 16, the module's output read as `F *
-            M`). `"scale"`: `F * M`. `"add"`: `F + M`, the letter, which hides nothing
-            and needs `inference="expected"`. Default `"residual"`.
-        rescale: Boolean. Halves `"residual"`, so that training and inference have one
-            scale [ours]. Default true; false is the letter.
+        feedback: `"residual"`: `F + F * M` [ours: reading of Eq. 16]. `"scale"`: `F *
+            M`. `"add"`: `F + M`, the letter, which hides nothing and needs
+            `inference="expected"`. Default `"residual"`.
+        rescale: Boolean. Halves `"residual"`, to keep its scale [ours]. Default true.
         inference: `"identity"`: acts only if `training` is true [ours: the paper does
             not say]. `"expected"`: at inference the same feedback with the mean map
             `tau * P_ME + (1 - tau) * C_ME`. Default `"identity"`.
@@ -47,9 +46,12 @@ class DFM(AttentionMask):
         branches: `"fused"`, or a row of the paper's ablation: `"channel"` or
             `"position"`, a mask plus its own enhancement, without a draw [ours], or
             `"unfused"`, a draw between these two. Default `"fused"`.
-        draw: `"batch"`, one draw a call, or `"sample"`, one an image.
+        draw: `"batch"` (default), one draw a call, or `"sample"`, one an image.
         seed: Integer or `None`. Fixes the sequence of draws.
         **kwargs: Of `keras.layers.Layer` (`name`, `dtype`, ...).
+
+    Input and output shape:
+        `(batch, height, width, channels)`; height and width may be unknown.
 
     Example:
     >>> layer = DFM(position_rate=1.0, channel_weight=0.0, focus=0.5)

@@ -119,6 +119,7 @@ class SAGD(MaskOrImportance):
         grow_background: Boolean. Whether background cells drop a block, too. Default
             true [ours: the paper does not say].
         draw: `"batch"`, one draw a call [paper], or `"sample"`, one an image.
+            Default `"batch"`.
         use_importance_map: Boolean. If false, a call without the mask returns its
             input. Default true.
         use_drop_mask: Boolean. If false, a call with the mask returns its input.
@@ -210,7 +211,7 @@ class DGDM(AttentionMask):
         block_size: Integer >= 1 or `"adaptive"`. Default 3 [paper], as in `SAGD`.
         grow_background: Boolean. Default true [ours], as in `SAGD`.
         draw: `"batch"` or `"sample"`, as in `SAGD`. Channels are drawn for each image
-            in either case.
+            in either case. Default `"batch"`.
         use_importance_map: Boolean. Default true, as in `SAGD`.
         use_drop_mask: Boolean. Default true, as in `SAGD`.
         seed: Integer or `None`. Fixes the sequences of draws of both halves.

@@ -99,7 +99,7 @@ class MaxBoxAcc(BoxAccuracy):
         num_thresholds: Integer. Size of the grid in [0, 1). Default 1000 [published].
         convention: `"default"`: exact boxes of 8-connected components, the largest by
             cells, far edges exclusive. `"wsolevaluation"`: the published evaluator to
-            the last digit, from maps in [0, 1] without NaN on.
+            the last digit. Maps must be in [0, 1] without NaN.
         thresholds: Optional ascending floats in [0, 1), instead of the grid.
         name, **kwargs: Passed on to `keras.metrics.Metric`.
 

@@ -154,7 +154,7 @@ def build_classifier(
 def _method_name(method: Any) -> str:
     """Name of a method for models and layers, or an error with what there is."""
     if isinstance(method, keras.layers.Layer):
-        return type(method).__name__.lower()
+        return _row_of(method) or type(method).__name__.lower()
     if isinstance(method, str) and method in METHODS:
         return method
     kind = ValueError if isinstance(method, str) else TypeError
@@ -162,6 +162,12 @@ def _method_name(method: Any) -> str:
         f"`method` must be one of {list(METHODS)}, or a layer, such as "
         f"keras_wsol.layers.ADL(). Received: method={method!r}."
     )
+
+
+def _row_of(method: Any) -> str | None:
+    """The row of `METHODS` that a name or a layer is of."""
+    rows = [x for x, kind in METHODS.items() if method == x or type(method) is kind]
+    return rows[0] if rows else None
 
 
 def _places(base: Base, method: Any, drop_after: Any) -> tuple[str, ...]:
@@ -174,8 +180,8 @@ def _places(base: Base, method: Any, drop_after: Any) -> tuple[str, ...]:
             )
         return ()
     if drop_after is None:
-        rows = [x for x, kind in METHODS.items() if method == x or type(method) is kind]
-        places = base.spec.places(rows[0]) if rows else base.spec.drop_after
+        row = _row_of(method)
+        places = base.spec.places(row) if row else base.spec.drop_after
         last = f"head_conv{base.head_convolutions}"
         return tuple(last if x.startswith("head_conv") else x for x in places)
     if isinstance(drop_after, str) or not drop_after:

@@ -184,7 +184,7 @@ def changed_layer(
 def calls_of(model: keras.Model) -> list[tuple[Any, tuple, tuple]]:
     """Operation and shapes of first input and output of each call of a model, in order.
 
-    A call that makes several tensors is one.
+    A call that makes several tensors counts once.
     """
     calls: dict[tuple[int, ...], tuple[Any, tuple, tuple]] = {}
     for output in keras.tree.flatten(model.outputs):

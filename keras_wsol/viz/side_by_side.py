@@ -22,8 +22,8 @@ def compare_models(
 ) -> Any:
     """Shows what several models see in some images: a row an image, a column a model.
 
-    Score map, box and class are those of each model's own top class. It has the model's
-    name, or the data set's if the model carries none, or else is a number.
+    Score map, box and class are those of each model's own top class. The class name
+    is the model's, else the data set's, else the class id.
 
     Args:
         models: Title of each column and its `Localizer`.

@@ -4,7 +4,15 @@ import pytest
 from keras import ops
 
 from keras_wsol.cam.split import node_of
-from keras_wsol.layers import ADL, CAGD, DFM, DGDM, Cutout
+from keras_wsol.layers import (
+    ADL,
+    CAGD,
+    DFM,
+    DGDM,
+    Cutout,
+    DropBlock2D,
+    SqueezeExcite,
+)
 from keras_wsol.models import class_names_of
 from keras_wsol.models.parts import Logits
 from keras_wsol.models.splice import changed_layer, derive_seed
@@ -106,8 +114,24 @@ def test_a_method_with_weights_starts_beside_carried_weights(method, tmp_path):
 
 def test_a_method_with_weights_that_a_file_has_carries_over(tmp_path):
     trained, path = saved_classifier(tmp_path, method="se")
-    again = tiny_classifier(method="se", weights=path)
-    assert same(again.get_weights(), trained.get_weights())
+    for method in ("se", SqueezeExcite()):
+        again = tiny_classifier(method=method, weights=path)
+        assert again.name == trained.name
+        assert [x.name for x in again.layers] == [x.name for x in trained.layers]
+        assert same(again.get_weights(), trained.get_weights())
+
+
+def test_a_layer_of_the_table_goes_by_its_row_and_another_by_its_class():
+    class Own(keras.layers.Identity):
+        pass
+
+    names = [
+        tiny_classifier(method=layer).name
+        for layer in (keras.layers.SpatialDropout2D(0.2), DropBlock2D(), Own())
+    ]
+    assert names == ["tiny_spatial_dropout", "tiny_dropblock", "tiny_own"]
+    other = tiny_classifier(method=Own())
+    assert "own_conv2_relu" in [x.name for x in other.layers]
 
 
 def test_weights_of_another_backbone_are_refused(tmp_path):

@@ -1,6 +1,10 @@
-"""Checks of arguments: each returns the value, or says what was expected and came."""
+"""Checks of arguments.
+
+Each returns the value, or raises with what was expected and what came.
+"""
 
 import math
+import sys
 from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
@@ -49,6 +53,13 @@ def check_choice(name: str, value: Any, choices: Sequence[Any]) -> Any:
             f"`{name}` must be one of {list(choices)}. {_received(name, value)}"
         )
     return value
+
+
+def shows_progress(verbose: bool | str) -> int:
+    """Returns 1 to show progress, else 0; `"auto"` is 1 in a terminal or notebook."""
+    if verbose == "auto":
+        verbose = sys.stdout.isatty() or "ipykernel" in sys.modules
+    return int(bool(verbose))
 
 
 def check_bool(name: str, value: Any) -> bool:

@@ -1,6 +1,8 @@
 """Checks of arguments return the value, or say what was expected and what came."""
 
 import re
+import sys
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from keras_wsol.arguments import (
     check_integer,
     check_number,
     plain,
+    shows_progress,
 )
 
 
@@ -128,3 +131,13 @@ def test_scalars_of_numpy_become_plain():
 def test_errors_say_what_was_expected_and_what_came(check, error, message):
     with pytest.raises(error, match=f"^{re.escape(message)}$"):
         check()
+
+
+def test_progress_is_shown_in_a_terminal_and_in_a_notebook(monkeypatch):
+    assert [shows_progress(verbose) for verbose in (True, False, 1)] == [1, 0, 1]
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+    for terminal in (True, False):
+        monkeypatch.setattr(sys, "stdout", Mock(**{"isatty.return_value": terminal}))
+        assert shows_progress("auto") == terminal
+    monkeypatch.setitem(sys.modules, "ipykernel", None)
+    assert shows_progress("auto") == 1

@@ -5,6 +5,7 @@ likewise for y: the far edge does not belong to it. The box of a single cell at 
 is 2, 3, 3, 4; its area is 1. Sets of different sizes are padded with boxes of -1.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -63,3 +64,19 @@ def _checked(name: str, boxes: Any) -> Any:
             f"Received: {name}.shape={shape}.{hint}"
         )
     return boxes
+
+
+def check_true_boxes(
+    true_boxes: np.ndarray, names: Sequence[str] | None = None
+) -> None:
+    """Raises where a true box `(B, M, 4)` cannot be meant, with its image's name."""
+    in_order = (true_boxes[..., :2] <= true_boxes[..., 2:]).all(axis=-1)
+    wrong = np.argwhere(~(in_order & np.isfinite(true_boxes).all(axis=-1)))
+    if len(wrong):
+        image, place = wrong[0].tolist()
+        name = f"image {image}" if names is None else names[image]
+        raise ValueError(
+            "True boxes must be finite x0, y0, x1, y1 with x0 <= x1 and y0 <= y1, or "
+            f"padding of -1. Received: {true_boxes[image, place].tolist()} for {name}, "
+            f"and {len(wrong) - 1} more such boxes."
+        )

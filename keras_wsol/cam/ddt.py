@@ -1,6 +1,5 @@
 """DDT: a score map along the direction in which features vary most."""
 
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from operator import length_hint
@@ -10,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_wsol.arguments import check_integer
+from keras_wsol.arguments import check_integer, shows_progress
 from keras_wsol.cam.score_map import Evidence, ScoreMap, look
 from keras_wsol.cam.split import SplitModel, split_at
 from keras_wsol.data import ImageDataset
@@ -29,21 +28,24 @@ class FittedMap(ScoreMap):
     relu: bool
 
     def check(self, split: SplitModel) -> None:
-        self.project(split.features)
+        self._check_channels(split.features.shape[-1])
 
     def maps(self, evidence: Evidence) -> Any:
         return self.project(evidence.features)
 
     def project(self, features: Any) -> Any:
         """Returns the maps `(B, 1, h, w)` of features `(B, h, w, C)`."""
-        if features.shape[-1] != len(self.weights):
-            raise ValueError(
-                f"The score map must be fitted to the {features.shape[-1]} channels of "
-                f"the features. Received: one fitted to {len(self.weights)}."
-            )
+        self._check_channels(features.shape[-1])
         weights = ops.convert_to_tensor(self.weights, dtype="float32")
         maps = self._sum(ops.cast(features, "float32"), weights)[:, None]
         return ops.relu(maps) if self.relu else maps
+
+    def _check_channels(self, count: int) -> None:
+        if count != len(self.weights):
+            raise ValueError(
+                f"The score map must be fitted to the {count} channels of the "
+                f"features. Received: one fitted to {len(self.weights)}."
+            )
 
 
 @keras.saving.register_keras_serializable(package="keras_wsol")
@@ -119,8 +121,8 @@ class DDT(FittedMap):
                 where the first is the edge of the images, the second may be the
                 object. Default 1 [paper].
             relu: As in the class.
-            verbose: Boolean or `"auto"`, in a terminal. Whether to show a progress bar.
-                Default `"auto"`.
+            verbose: Boolean. Whether to show a progress bar. Default `"auto"`, in a
+                terminal or notebook.
 
         Returns:
             The map, for `Localizer(model, score_map=...)`.
@@ -146,8 +148,8 @@ def feature_batches(
     else:
         _check_batches(images)
         batches, count = images, length_hint(images) or None
-    shown = sys.stdout.isatty() if verbose == "auto" else bool(verbose)
-    bar = keras.utils.Progbar(count, verbose=int(shown), unit_name="batch")
+    shown = shows_progress(verbose)
+    bar = keras.utils.Progbar(count, verbose=shown, unit_name="batch")
     number = 0
     for batch in batches:
         if isinstance(batch, dict):

@@ -1,9 +1,8 @@
 """One pass over a split: a table with a row an image, from which all figures come."""
 
 import hashlib
-import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,24 +10,14 @@ import keras
 import numpy as np
 
 from keras_wsol.boxes import sweep_best_iou
-from keras_wsol.cam.score_map import resize_to_input
-from keras_wsol.data import ImageDataset
-from keras_wsol.data.images import boxes_in_view, view_geometry
 from keras_wsol.evaluation.box_errors import box_errors, enclosing_boxes
 from keras_wsol.metrics.functional import (
     V2_IOU_THRESHOLDS,
-    check_true_boxes,
     class_ranks,
     is_right,
     largest_boxes_and_iou,
 )
-from keras_wsol.models.localizer_batches import measured_with
-from keras_wsol.models.tune import (
-    IOU_THRESHOLD,
-    check_class_ids,
-    check_has_boxes,
-    progress_bar,
-)
+from keras_wsol.models.tune import IOU_THRESHOLD, measured_batches
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -89,13 +78,11 @@ def measure(
 ) -> ImageTable:
     """Measures each image at every threshold, in one pass."""
     rows: dict[str, list[np.ndarray]] = defaultdict(list)
-    done, largest, progress = 0, 0, progress_bar(source, verbose)
-    for batch in view_batches(source, view, localizer.input_size, batch_size):
+    done = 0
+    for batch, logits, maps in measured_batches(
+        localizer, source, view, batch_size, verbose
+    ):
         count = len(batch["class_ids"])
-        if not count:
-            continue
-        largest = max(largest, count)
-        logits, maps = _logits_and_maps(localizer, batch, largest)
         batch = {"paths": np.arange(done, done + count).astype(str), **batch}
         for name, values in _row_of_each(batch, logits, maps, thresholds, kept).items():
             rows[name].append(values)
@@ -103,7 +90,6 @@ def measure(
             for watch in watchers:
                 watch(done + n, str(path), batch["images"][n], maps[n])
         done += count
-        progress.update(done)
     if not done:
         raise ValueError("The split has no image, so there is nothing to measure.")
     most = max(boxes.shape[1] for boxes in rows["true_boxes"])
@@ -117,23 +103,6 @@ def measure(
         kept=kept,
         **{name: np.concatenate(parts) for name, parts in rows.items()},
     )
-
-
-def _logits_and_maps(
-    localizer: keras.Model, batch: dict[str, np.ndarray], largest: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Logits, and score maps of the true classes."""
-    images, class_ids = batch["images"], batch["class_ids"]
-    check_class_ids(class_ids, localizer.num_classes)
-    # A short batch is filled up to the largest: a new shape would be traced anew.
-    count = len(images)
-    fill = (0, largest - count)
-    inputs = {
-        "images": np.pad(images, [fill] + [(0, 0)] * 3),
-        "class_ids": np.pad(class_ids, [fill]),
-    }
-    out = localizer.predict_on_batch(inputs)
-    return out["logits"][:count], out["score_maps"][:count, 0]
 
 
 def _row_of_each(
@@ -175,45 +144,3 @@ def _top_class(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
     scores = exponentials.max(axis=1) / exponentials.sum(axis=1)
     return np.where(usable, logits.argmax(axis=1), -1), np.where(usable, scores, np.nan)
-
-
-# Batches
-
-
-def view_batches(
-    source: Any, view: str, image_size: tuple[int, int], batch_size: int
-) -> Iterator[dict[str, np.ndarray]]:
-    """Gives the batches of a split in a view, with boxes in pixels of the view."""
-    if isinstance(source, ImageDataset):
-        check_has_boxes(source)
-        check_true_boxes(source.boxes, source.paths)
-        yield from source.evaluation_batches(
-            batch_size, image_size=image_size, view=view
-        )
-        return
-    size, (top, left) = view_geometry(view, image_size)
-    for batch in source:
-        arrays = {key: np.asarray(x) for key, x in measured_with(batch).items()}
-        if "paths" in batch:
-            texts = np.asarray(batch["paths"]).tolist()
-            arrays["paths"] = np.array([os.fsdecode(path) for path in texts])
-        _check_batch(arrays)
-        stored = arrays["images"].shape[1:3]
-        arrays["boxes"] = boxes_in_view(arrays["boxes"], stored, view, image_size)
-        images = keras.ops.convert_to_numpy(resize_to_input(arrays["images"], size))
-        cut = images[:, top : top + image_size[0], left : left + image_size[1]]
-        yield {**arrays, "images": cut}
-
-
-def _check_batch(batch: dict[str, np.ndarray]) -> None:
-    images, class_ids, boxes = batch["images"], batch["class_ids"], batch["boxes"]
-    count = len(images) if images.ndim else 0
-    ends = (images.shape[3:], class_ids.shape, boxes.shape[::2], boxes.ndim)
-    integers = class_ids.dtype.kind in "iu"
-    if ends != ((3,), (count,), (count, 4), 3) or not integers:
-        raise ValueError(
-            "A batch must hold images (B, H, W, 3), integer class_ids (B,) and boxes "
-            f"(B, M, 4). Received: {images.shape}, {class_ids.shape} of "
-            f"{class_ids.dtype} and {boxes.shape}."
-        )
-    check_true_boxes(boxes, batch.get("paths"))

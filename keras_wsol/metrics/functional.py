@@ -14,7 +14,7 @@ from keras import ops
 from keras_wsol.arguments import check_integer
 from keras_wsol.boxes import sweep_largest_boxes
 from keras_wsol.boxes.contours import inclusive_iou, whole_boxes
-from keras_wsol.boxes.iou import pairwise_iou
+from keras_wsol.boxes.iou import check_true_boxes, pairwise_iou
 
 NO_RANK = 2**31 - 1  # of a class that is not there, or whose logits are not finite
 V2_IOU_THRESHOLDS = (0.3, 0.5, 0.7)  # [Choe et al., 2020]
@@ -24,7 +24,7 @@ V2_IOU_THRESHOLDS = (0.3, 0.5, 0.7)  # [Choe et al., 2020]
 
 
 def class_ranks(logits: Any, true_ids: Any, xp: Any = np) -> Any:
-    """Counts the classes that stand before the true one; of equals the lower id is."""
+    """Counts classes before the true one. Equal logits: the lower id ranks first."""
     count = logits.shape[1]
     exists = (true_ids >= 0) & (true_ids < count)
     place = xp.where(exists, true_ids, 0)[:, None]
@@ -94,22 +94,6 @@ def largest_boxes_and_iou(
     pairs = zip(boxes.astype(np.int64), whole_boxes(true_boxes), strict=True)
     ious = [inclusive_iou(*pair).max(axis=-1, initial=0) for pair in pairs]
     return boxes, np.reshape(ious, boxes.shape[:2])
-
-
-def check_true_boxes(
-    true_boxes: np.ndarray, names: Sequence[str] | None = None
-) -> None:
-    """Raises where a true box `(B, M, 4)` cannot be meant, with its image's name."""
-    in_order = (true_boxes[..., :2] <= true_boxes[..., 2:]).all(axis=-1)
-    wrong = np.argwhere(~(in_order & np.isfinite(true_boxes).all(axis=-1)))
-    if len(wrong):
-        image, place = wrong[0].tolist()
-        name = f"image {image}" if names is None else names[image]
-        raise ValueError(
-            "True boxes must be finite x0, y0, x1, y1 with x0 <= x1 and y0 <= y1, or "
-            f"padding of -1. Received: {true_boxes[image, place].tolist()} for {name}, "
-            f"and {len(wrong) - 1} more such boxes."
-        )
 
 
 def checked_maps(true_boxes: Any, score_maps: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -1,9 +1,9 @@
 """From images to classes, score maps and boxes."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -13,6 +13,7 @@ from keras_wsol.arguments import check_choice, check_integer, check_number
 from keras_wsol.boxes import largest_boxes, top_boxes
 from keras_wsol.cam import score_maps
 from keras_wsol.cam.score_map import Evidence, look, score_map_of
+from keras_wsol.data.images import check_view
 from keras_wsol.models.localizer_batches import (
     called_with,
     checked_metrics,
@@ -39,8 +40,8 @@ class Localizer(keras.Model):
     Args:
         model: A functional classifier with a fixed input size. Without a `layer`, score
             maps need it to end in global average pooling and one `Dense` layer.
-        cam_threshold: Float in [0, 1). Share of the maximum of a score map from which
-            on cells belong to the object; see `tune`. Default 0.2 [paper of CAM].
+        cam_threshold: Float in [0, 1). Cells above this share of the maximum belong to
+            the object; see `tune`. Default 0.2 [paper of CAM].
         top_k: Integer. How many classes to localize when none are given. Default 1.
         score_map: A score map of `keras_wsol.cam`, or its name in `cam.SCORE_MAPS`.
             Default `"cam"`.
@@ -76,6 +77,13 @@ class Localizer(keras.Model):
     ((1, 2, 4), (1, 2, 64, 96))
     """
 
+    # What can be set again, beside `score_map`, and how it is checked.
+    _settings: ClassVar[dict[str, Callable[..., Any]]] = {
+        "cam_threshold": lambda _, *given: check_share_below_1(*given),
+        "top_k": lambda own, *given: check_integer(*given, high=own.num_classes),
+        "max_boxes": lambda _, *given: check_integer(*given),
+    }
+
     def __init__(
         self,
         model: keras.Model,
@@ -100,15 +108,17 @@ class Localizer(keras.Model):
             self.supports_jit = False
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name == "model" and "_split" in vars(self):
+            raise AttributeError(
+                "`model` cannot be set again: make a new "
+                f"{type(self).__name__}. Received: model={value!r}."
+            )
         if name == "score_map":
             value = score_map_of(value)
             self._split = value.split(self.model)
-        elif name == "cam_threshold":
-            value = check_share_below_1(name, value)
-        elif name in ("top_k", "max_boxes"):
-            high = self.num_classes if name == "top_k" else None
-            value = check_integer(name, value, high=high)
-        if name in ("score_map", "cam_threshold", "top_k", "max_boxes"):
+        elif name in self._settings:
+            value = self._settings[name](self, name, value)
+        if name == "score_map" or name in self._settings:
             # What `predict` and `evaluate` have compiled holds the value before.
             self.predict_function = self.test_function = None
         super().__setattr__(name, value)
@@ -224,18 +234,21 @@ class Localizer(keras.Model):
                 of the images may be measured on later.
             criterion: `"mean_iou"`, which wavers less with few images, or
                 `"gt_known_loc"`. Default `"mean_iou"`.
-            view: `"whole"` or `"center_crop"`, of an `ImageDataset`. Default `"whole"`.
+            view: `"whole"` or `"center_crop"`, as in `evaluation.evaluate`. Batches are
+                taken to show the whole image. Default `"whole"`.
             batch_size: Integer. Default 32.
             num_thresholds: Integer. How many thresholds in [0, 1). Default 1000.
             draws: Integer. How often the bootstrap draws. Default 1000.
             seed: Integer. Seed of the bootstrap. Default 0.
             allow_test: Boolean. Whether to accept a split called "test". Default False.
-            verbose: Boolean or `"auto"`, in a terminal. Whether to show a progress bar.
+            verbose: Boolean. Whether to show a progress bar. Default `"auto"`, in a
+                terminal or notebook.
 
         Returns:
             The threshold and how well it is known.
         """
         check_choice("criterion", criterion, ("mean_iou", "gt_known_loc"))
+        check_view(view)
         check_integer("num_thresholds", num_thresholds)
         check_integer("draws", draws)
         if not allow_test:
@@ -326,6 +339,6 @@ class Localizer(keras.Model):
 
 
 def check_share_below_1(name: str, value: Any) -> float:
-    """Returns `value` if it is a number in [0, 1): above the maximum is no cell."""
+    """Returns `value` if it is a number in [0, 1): no cell is above the maximum."""
     below_1 = math.nextafter(1.0, 0.0)
     return check_number(name, value, high=below_1, expected="a number in [0, 1)")

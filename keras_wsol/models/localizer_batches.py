@@ -35,7 +35,7 @@ def measured_with(batch: Any) -> dict[str, Any]:
 
 
 def cleaned(batches: Any, take: Callable[[Any], Any]) -> Any:
-    """Applies `take` to batches, or to one: paths and other strings stay outside."""
+    """Applies `take` to batches or one: drops the keys the model does not need."""
     if isinstance(batches, Mapping):
         return take(batches)
     if hasattr(batches, "element_spec"):  # tf.data: stays in its graph

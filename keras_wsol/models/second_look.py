@@ -1,7 +1,8 @@
 """A second look: the classifier reads the crop of what it found, too."""
 
 from dataclasses import replace
-from typing import Any
+from functools import wraps
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -11,6 +12,7 @@ from keras_wsol.arguments import check_number
 from keras_wsol.boxes import largest_boxes
 from keras_wsol.cam.score_map import Evidence, look
 from keras_wsol.models.localizer import Localizer, check_share_below_1
+from keras_wsol.models.tune import TunedThreshold
 
 
 @keras.saving.register_keras_serializable(package="keras_wsol")
@@ -33,6 +35,12 @@ class SecondLook(Localizer):
         - [Hu et al., 2019](https://arxiv.org/abs/1901.09891), "coarse-to-fine"
     """
 
+    _settings: ClassVar = {
+        **Localizer._settings,
+        "crop_threshold": lambda _, *given: check_share_below_1(*given),
+        "margin": lambda _, *given: check_number(*given),
+    }
+
     def __init__(
         self,
         localizer: Localizer,
@@ -48,8 +56,16 @@ class SecondLook(Localizer):
             localizer.max_boxes,
             **{"name": "second_look", **kwargs},
         )
-        self.crop_threshold = check_share_below_1("crop_threshold", crop_threshold)
-        self.margin = check_number("margin", margin)
+        self.crop_threshold = crop_threshold
+        self.margin = margin
+
+    @wraps(Localizer.tune)
+    def tune(self, *args: Any, **kwargs: Any) -> TunedThreshold:
+        # Maps and boxes are those of the image: one look is enough.
+        localizer = Localizer(self.model, score_map=self.score_map)
+        tuned = localizer.tune(*args, **kwargs)
+        self.cam_threshold = tuned.cam_threshold
+        return tuned
 
     def _look(self, images: Any, static_shapes: bool) -> Evidence:
         first = look(self._split, images)

@@ -1,17 +1,20 @@
-"""The threshold of a localizer, from few boxes."""
+"""A pass over images with boxes, and the threshold that is best on them."""
 
+import os
 import re
-import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import keras
 import numpy as np
 
+from keras_wsol.arguments import shows_progress
 from keras_wsol.boxes import sweep_largest_boxes
-from keras_wsol.boxes.iou import pairwise_iou
+from keras_wsol.boxes.iou import check_true_boxes, pairwise_iou
+from keras_wsol.cam.score_map import resize_to_input
 from keras_wsol.data import ImageDataset
-from keras_wsol.data.images import boxes_in_view
+from keras_wsol.data.images import boxes_in_view, view_geometry
 from keras_wsol.models.localizer_batches import measured_with
 
 IOU_THRESHOLD = 0.5  # from which on a box is right [Russakovsky et al., 2015]
@@ -43,25 +46,12 @@ def ious_by_image(
     verbose: bool | str,
 ) -> np.ndarray:
     """IoU of the box of the true class at every threshold, `(N, T)`."""
-    size, found = localizer.input_size, []
-    bar = progress_bar(held_out, verbose)
-    if isinstance(held_out, ImageDataset):
-        check_has_boxes(held_out)
-        held_out = held_out.evaluation_batches(batch_size, image_size=size, view=view)
-    elif view != "whole":
-        raise ValueError(
-            "`view` is for an `ImageDataset`; batches are taken as they are. Received: "
-            f"view={view!r}."
-        )
-    for batch in map(measured_with, held_out):
-        images, class_ids, boxes = (np.asarray(value) for value in batch.values())
-        check_class_ids(class_ids, localizer.num_classes)
-        inputs = {"images": images, "class_ids": class_ids}
-        maps = localizer.predict_on_batch(inputs)["score_maps"][:, 0]
-        boxes = boxes_in_view(boxes, images.shape[1:3], "whole", size)
+    found = []
+    for batch, _, maps in measured_batches(
+        localizer, held_out, view, batch_size, verbose
+    ):
         swept = sweep_largest_boxes(maps, thresholds).transpose(1, 0, 2)
-        found.append(pairwise_iou(swept, boxes, np).max(axis=-1, initial=0))
-        bar.add(len(images))
+        found.append(pairwise_iou(swept, batch["boxes"], np).max(axis=-1, initial=0))
     return np.concatenate([np.zeros((0, len(thresholds))), *found])
 
 
@@ -118,12 +108,80 @@ def _held_out(values: np.ndarray, counts: np.ndarray, chosen: list[int]) -> floa
     return float(np.mean(means)) if means else float("nan")
 
 
-def progress_bar(source: Any, verbose: bool | str) -> keras.utils.Progbar:
-    """Counts images; `"auto"` shows the bar in a terminal or notebook."""
-    if verbose == "auto":
-        verbose = sys.stdout.isatty() or "ipykernel" in sys.modules
+# Batches with boxes
+
+
+def measured_batches(
+    localizer: keras.Model,
+    source: Any,
+    view: str,
+    batch_size: int,
+    verbose: bool | str,
+) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]]:
+    """Gives batches in a view, each with its logits and maps of the true classes."""
     total = len(source) if isinstance(source, ImageDataset) else None
-    return keras.utils.Progbar(total, verbose=int(verbose), unit_name="image")
+    shown = shows_progress(verbose)
+    progress = keras.utils.Progbar(total, verbose=shown, unit_name="image")
+    largest = 0
+    for batch in view_batches(source, view, localizer.input_size, batch_size):
+        images, class_ids = batch["images"], batch["class_ids"]
+        check_class_ids(class_ids, localizer.num_classes)
+        count = len(images)
+        if not count:
+            continue
+        # A short batch is filled up to the largest: a new shape would be traced anew.
+        largest = max(largest, count)
+        fill = (0, largest - count)
+        inputs = {
+            "images": np.pad(images, [fill] + [(0, 0)] * 3),
+            "class_ids": np.pad(class_ids, [fill]),
+        }
+        out = localizer.predict_on_batch(inputs)
+        yield batch, out["logits"][:count], out["score_maps"][:count, 0]
+        progress.add(count)
+
+
+def view_batches(
+    source: Any, view: str, image_size: tuple[int, int], batch_size: int
+) -> Iterator[dict[str, np.ndarray]]:
+    """Gives the batches of a split in a view, with boxes in pixels of the view."""
+    if isinstance(source, ImageDataset):
+        check_has_boxes(source)
+        check_true_boxes(source.boxes, source.paths)
+        yield from source.evaluation_batches(
+            batch_size, image_size=image_size, view=view
+        )
+        return
+    size, (top, left) = view_geometry(view, image_size)
+    for batch in source:
+        arrays = {key: np.asarray(x) for key, x in measured_with(batch).items()}
+        if "paths" in batch:
+            texts = np.asarray(batch["paths"]).tolist()
+            arrays["paths"] = np.array([_text(path) for path in texts])
+        _check_batch(arrays)
+        stored = arrays["images"].shape[1:3]
+        arrays["boxes"] = boxes_in_view(arrays["boxes"], stored, view, image_size)
+        images = keras.ops.convert_to_numpy(resize_to_input(arrays["images"], size))
+        cut = images[:, top : top + image_size[0], left : left + image_size[1]]
+        yield {**arrays, "images": cut}
+
+
+def _text(path: Any) -> str:
+    return os.fsdecode(path) if isinstance(path, bytes) else str(path)
+
+
+def _check_batch(batch: dict[str, np.ndarray]) -> None:
+    images, class_ids, boxes = batch["images"], batch["class_ids"], batch["boxes"]
+    count = len(images) if images.ndim else 0
+    ends = (images.shape[3:], class_ids.shape, boxes.shape[::2], boxes.ndim)
+    integers = class_ids.dtype.kind in "iu"
+    if ends != ((3,), (count,), (count, 4), 3) or not integers:
+        raise ValueError(
+            "A batch must hold images (B, H, W, 3), integer class_ids (B,) and boxes "
+            f"(B, M, 4). Received: {images.shape}, {class_ids.shape} of "
+            f"{class_ids.dtype} and {boxes.shape}."
+        )
+    check_true_boxes(boxes, batch.get("paths"))
 
 
 def check_has_boxes(dataset: Any) -> None:

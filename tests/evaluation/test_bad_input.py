@@ -213,6 +213,12 @@ def test_batches_that_lack_something_are_refused(split):
         run([(batch["images"], batch["class_ids"])])
 
 
+def test_numbers_and_bytes_may_stand_for_paths(split):
+    for paths in (np.arange(40, 40 + COUNT), np.arange(40, 40 + COUNT).astype("S")):
+        report = run([batch_of(split, paths=paths)])
+        assert report.images.paths.tolist() == [str(40 + n) for n in range(COUNT)]
+
+
 def test_the_gallery_is_checked_before_anything_is_read():
     with pytest.raises(ValueError, match="`gallery` must be an integer"):
         run(None, gallery=-2)

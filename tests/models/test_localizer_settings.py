@@ -41,7 +41,7 @@ def check(found, expected):
 
 def test_what_is_set_after_a_prediction_is_used_by_the_next(model, images, tmp_path):
     localizer = Localizer(model)
-    localizer.predict(images, verbose=0)
+    localizer.make_predict_function()
     compiled = localizer.predict_function
     for name, value in CHANGES:
         localizer.predict_function = localizer.test_function = compiled
@@ -102,3 +102,10 @@ def test_integers_of_numpy_become_those_of_python(name, dtype, model):
     setattr(localizer, name, dtype(3))
     assert type(getattr(localizer, name)) is int
     assert json.loads(json.dumps(localizer.get_config()[name])) == 3
+
+
+def test_the_classifier_stays(model):
+    localizer = Localizer(model)
+    with pytest.raises(AttributeError, match="`model` cannot be set again: make a new"):
+        localizer.model = painted_classifier()
+    assert localizer.model is model

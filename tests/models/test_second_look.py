@@ -10,6 +10,7 @@ from keras_wsol.boxes import largest_boxes
 from keras_wsol.models import Localizer, SecondLook, second_look
 from keras_wsol.models.second_look import crop_to_boxes, with_margin
 from tests.boxes.opencv_components import components
+from tests.evaluation.painted_split import split_of
 from tests.models.crops import crop_pixel_by_pixel
 from tests.models.painted import CELL, blob_images, expected_maps, painted_classifier
 from tests.reference import cam_numpy
@@ -159,6 +160,37 @@ def test_it_is_saved_with_the_localizer(tmp_path, model):
 def test_bad_arguments(options, error, message, model):
     with pytest.raises(error, match=message):
         looked(model, options)
+
+
+def test_what_is_set_after_a_prediction_is_checked_and_used(model):
+    images = blob_images(3, SIZE)
+    localizer = looked(model)
+    before = localizer.predict_on_batch(images)
+    localizer.crop_threshold = 0.9
+    localizer.margin = 0.2
+    found = localizer.predict_on_batch(images)
+    options = {"crop_threshold": 0.9, "margin": 0.2}
+    expected = to_numpy(looked(model, options)(images))
+    np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-6)
+    assert np.abs(found["scores"] - before["scores"]).max() > 1e-4
+    for name in options:
+        with pytest.raises(ValueError, match=f"`{name}` must be a number in"):
+            setattr(localizer, name, -1)
+        assert getattr(localizer, name) == options[name]
+    with pytest.raises(ValueError, match="`cam_threshold` must be a number in"):
+        localizer.cam_threshold = 1
+
+
+def test_a_threshold_is_tuned_by_one_look(model, monkeypatch):
+    # Maps and boxes are those of a single look, and so is the threshold.
+    split = split_of("held-out", 5)
+    options = {"num_thresholds": 20, "draws": 5}
+    expected = Localizer(model).tune(split, **options)
+    monkeypatch.setattr(second_look, "crop_to_boxes", None)  # fails if called
+    localizer = looked(model)
+    found = localizer.tune(split, "mean_iou", **options)
+    assert localizer.cam_threshold == found.cam_threshold == expected.cam_threshold
+    np.testing.assert_array_equal(found.mean_iou_curve, expected.mean_iou_curve)
 
 
 def test_crops_equal_those_made_pixel_by_pixel():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from keras_wsol import data
+from keras_wsol.evaluation import evaluate
 from keras_wsol.models import Localizer
 from tests.evaluation.painted_split import NAMES, in_view, split_of
 from tests.labels.rectangles import draw, localizer
@@ -40,7 +41,9 @@ def ious(split):
 
 @pytest.fixture(scope="module")
 def painted():
-    return Localizer(painted_classifier(class_names=NAMES))
+    localizer = Localizer(painted_classifier(class_names=NAMES))
+    localizer.compile(run_eagerly=True)  # nothing is compiled anew for each threshold
+    return localizer
 
 
 @pytest.mark.parametrize("criterion", ["mean_iou", "gt_known_loc"])
@@ -137,6 +140,37 @@ def test_batches_do_as_well(split, painted):
     np.testing.assert_allclose(larger.mean_iou_curve, one.mean_iou_curve, atol=0.02)
 
 
+def test_the_cut_out_centre_is_that_of_evaluate(split, painted):
+    options = {"num_thresholds": 20, "draws": 5, "view": "center_crop"}
+    names = {"images": split.images, "class_ids": split.class_ids, "boxes": split.boxes}
+    of_split, of_batches = (painted.tune(x, **options) for x in (split, [names]))
+    whole = painted.tune(split, num_thresholds=20, draws=5)
+    assert (of_split.mean_iou_curve != whole.mean_iou_curve).any()
+    np.testing.assert_allclose(
+        of_batches.mean_iou_curve, of_split.mean_iou_curve, atol=1e-3
+    )
+    painted.cam_threshold = 0.0  # on the grid
+    for source, tuned in ((split, of_split), ([names], of_batches)):
+        report = evaluate(painted, source, None, "center_crop", num_thresholds=20)
+        np.testing.assert_array_equal(report.gt_known_curve, tuned.gt_known_curve)
+        np.testing.assert_allclose(
+            report.images.iou.mean(axis=0), tuned.mean_iou_curve, atol=1e-6
+        )
+
+
+def test_a_short_last_batch_is_filled_up(split, painted, monkeypatch):
+    shapes, predict = [], painted.predict_on_batch
+
+    def predicted(inputs):
+        shapes.append(inputs["images"].shape)
+        return predict(inputs)
+
+    monkeypatch.setattr(painted, "predict_on_batch", predicted)
+    found = painted.tune(split, batch_size=4, num_thresholds=20, draws=5)
+    assert shapes == [(4, 24, 36, 3)] * 3
+    assert found.num_images == 9
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -160,5 +194,11 @@ def test_wrong_images(split, painted):
         painted.tune([batch])
     with pytest.raises(ValueError, match=r"Missing: \['boxes'\]"):
         painted.tune([{"images": 0, "class_ids": 0}])
-    with pytest.raises(ValueError, match="`view` is for an `ImageDataset`"):
-        painted.tune([batch], view="center_crop")
+    batch["class_ids"] = [0, 1]
+    with pytest.raises(ValueError, match=r"boxes \(B, M, 4\)\. Received: .*\(2, 4\)"):
+        painted.tune([{**batch, "boxes": split.boxes[:2, 0]}])
+    inverted = split.boxes[:2, :, [2, 3, 0, 1]]
+    with pytest.raises(ValueError, match=r"True boxes must be .* for image 0"):
+        painted.tune([{**batch, "boxes": inverted}])
+    with pytest.raises(ValueError, match="`view` must be one of"):
+        painted.tune(split, view="half")

@@ -68,10 +68,11 @@ def run(options: argparse.Namespace) -> None:
         model = recipe.build(class_names=train.class_names, seed=options.seed)
         recipe.compile(model, len(train))
         done, callbacks = recipe.resume(model, options.out)
+    options_of_view = recipe.evaluation_options()
     model.fit(
         recipe.batches(train, seed=options.seed, epochs_done=done),
         steps_per_epoch=recipe.steps_per_epoch(len(train)),
-        validation_data=held_out.batches(**recipe.evaluation_options()),
+        validation_data=held_out.batches(**options_of_view) if len(held_out) else None,
         initial_epoch=done,
         epochs=options.epochs,
         shuffle=False,  # the batches are shuffled already

@@ -11,6 +11,7 @@ import keras
 from study_runs import Run
 
 from keras_wsol import data, evaluation, models, training
+from keras_wsol.training.epoch_callbacks import WholeCheckpoint
 
 TENSORFLOW = importlib.util.find_spec("tensorflow") is not None
 BATCH_SIZE = 32
@@ -136,7 +137,8 @@ def fit(
     look = evaluation.LocalizationEvaluation(
         splits["train-fullsup"], every=EVERY, num_thresholds=100
     )
-    keep = keras.callbacks.ModelCheckpoint(
+    # Keras' own saves the epochs between two looks, too.
+    keep = WholeCheckpoint(
         best,
         monitor="val_top1_loc",
         mode="max",

@@ -2,7 +2,6 @@
 
 import io
 import json
-from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -104,12 +103,16 @@ def _builder(name: str, part: str, data_dir: str | Path | None) -> Any:
 def _unpacked(builder: Any, part: str, folder: Path) -> list[dict[str, Any]]:
     """Writes the images of a split to files, unless they are there; lists them."""
     if not (folder / _LIST).is_file():
-        with (
-            suppress(FileExistsError),  # another process was faster
-            whole_files.replaced(folder, overwrite=False) as temporary,
-        ):
-            rows = _write(builder, part, temporary)
-            (temporary / _LIST).write_text(json.dumps(rows), "utf-8")
+        try:
+            with whole_files.replaced(folder, overwrite=False) as temporary:
+                rows = _write(builder, part, temporary)
+                (temporary / _LIST).write_text(json.dumps(rows), "utf-8")
+        except FileExistsError as error:
+            if not (folder / _LIST).is_file():  # else another process was faster
+                raise FileExistsError(
+                    f"{folder} holds no {_LIST}, so it is not of this function. "
+                    "Choose other `files`, or move that away."
+                ) from error
     return json.loads((folder / _LIST).read_text("utf-8"))
 
 

@@ -23,8 +23,9 @@ class LocalizationEvaluation(keras.callbacks.Callback):
 
     Callbacks that come after this one see them: `ModelCheckpoint` with
     `monitor="val_gt_known_loc"`, `mode="max"` and `save_best_only=True` keeps the best
-    model. The split must share no image with the training images, and figures to
-    publish come from another one. Weights, optimizer and seeds stay as they are.
+    model, with `every=1`: Keras saves each epoch without the figure. The split must
+    share no image with the training images, and figures to publish come from another
+    one. Weights, optimizer and seeds stay as they are.
 
     Args:
         held_out: An `ImageDataset` with boxes, such as `"train-fullsup"`, or batches as

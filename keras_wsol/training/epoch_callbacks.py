@@ -61,6 +61,8 @@ class WholeCheckpoint(keras.callbacks.ModelCheckpoint):
     """Has Keras write to another path, which takes the place of the file."""
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if self.monitor not in (logs or {}):
+            return  # Keras would save an epoch that nobody measured
         path = self.filepath
         with files.replaced(path) as temporary:
             self.filepath = str(temporary)

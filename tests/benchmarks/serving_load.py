@@ -4,7 +4,7 @@
 
 Exports a MobileNet, loads the SavedModel in this process without `keras_wsol`'s help
 and sends batches of 1 to 8 encoded images to `serve_bytes`: JPEG (grey, CMYK,
-progressive, turned by EXIF), PNG (palette, alpha, 16 bits), GIF, BMP and WebP, sides
+progressive, turned by EXIF), PNG (palette, alpha, 16 bits), BMP and WebP, sides
 from 1x1 to 4000x3000, 5 % of them cut and overwritten and 1 % bombs: small files of
 each format that claim more than 50 megapixels. It fails if a call fails, if a good
 image gets no answer, if a bomb gets one, if one of 16 images that are known gets
@@ -27,7 +27,7 @@ from PIL import Image
 
 FORMATS = (
     "jpeg", "jpeg grey", "jpeg cmyk", "jpeg progressive", "jpeg exif", "png",
-    "png palette", "png alpha", "png 16", "gif", "bmp", "webp",
+    "png palette", "png alpha", "png 16", "bmp", "webp",
 )  # fmt: skip
 BROKEN, BOMBS = 0.05, 0.01
 KNOWN_GOOD = 16

@@ -258,6 +258,14 @@ def test_data_set_that_is_not_prepared(tmp_path):
         data.tfds("caltech_birds2011", "test", tmp_path)
 
 
+def test_a_folder_of_other_files_is_named(birds, tmp_path):
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "mine.txt").touch()
+    with pytest.raises(FileExistsError, match=re.escape(f"{tmp_path / 'test'} holds")):
+        data.tfds("caltech_birds2011", "test", birds, files=tmp_path)
+    assert (tmp_path / "test" / "mine.txt").is_file()
+
+
 def test_builder_without_labels(tmp_path):
     features = {"image": F.Image()}
     rows = [{"image": io.BytesIO(jpeg(1))}]

@@ -145,3 +145,16 @@ def test_the_kept_file_is_whole_at_any_time(tmp_path, monkeypatch):
     best.on_epoch_end(2, {"val_accuracy": 0.75})
     keras.saving.load_model(path)
     assert [each.name for each in tmp_path.iterdir()] == ["best.keras"]
+
+
+def test_an_epoch_without_the_figure_is_not_kept(tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr(keras.Model, "save", lambda self, path, **_: saved.append(path))
+    best = WholeCheckpoint(tmp_path / "best.keras", "val_top1_loc", **BEST)
+    best.set_model(keras.Model())
+    best.on_epoch_end(0, {"val_top1_loc": 0.5})
+    for epoch, logs in enumerate([{"loss": 1.0}, {}, None], start=1):
+        best.on_epoch_end(epoch, logs)
+    assert (len(saved), best.best) == (1, 0.5)
+    best.on_epoch_end(4, {"val_top1_loc": 0.75})
+    assert len(saved) == 2

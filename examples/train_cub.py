@@ -114,7 +114,7 @@ def check_same_run(
 ) -> None:
     """Notes recipe and options, or refuses to resume a run that had others."""
     given = {k: v for k, v in vars(options).items() if k not in ("data", "out")}
-    config = {"recipe": json.loads(recipe.to_json()), "options": given}
+    config = {"recipe": recipe.settings(), "options": given}
     text = json.dumps(config, indent=2, sort_keys=True) + "\n"
     if path.is_file() and path.read_text() != text:
         raise SystemExit(

@@ -95,11 +95,8 @@ def write_pseudo_labels(
     known = check_choice("class_ids", class_ids, ("predicted", "known")) == "known"
     min_score = check_number("min_score", min_score)
     check_integer("batch_size", batch_size)
-    left_out_path = path.with_name(f"{path.name}.left_out.csv")
-    journal = _Journal(path.with_name(f".{path.name}.jsonl"))
-    # A job that was killed at the end may have written its list, and no labels.
-    new = [path] if journal.path.is_file() else [path, left_out_path]
-    _check_path(path, format, [] if overwrite else new)
+    left_out_path, journal = _list_of(path), _Journal(_journal_of(path))
+    check_output(path, format, overwrite)
     dataset = open_images(images, verdicts_of(path))
     class_names = _class_names(localizer, dataset, known)
     files = [*dataset.paths.tolist(), *(file for file, _ in dataset.left_out)]
@@ -223,7 +220,15 @@ def _find(
         }
 
 
-def _check_path(path: Path, format: str, new: Sequence[Path]) -> None:
+def _list_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.left_out.csv")
+
+
+def _journal_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}.jsonl")
+
+
+def check_output(path: Path, format: str, overwrite: bool) -> None:
     """Refuses a path that cannot be written, or holds what must not be replaced."""
     form = LABEL_FORMATS[check_choice("format", format, tuple(LABEL_FORMATS))]
     if form.suffix not in (None, path.suffix.lower()):
@@ -231,8 +236,10 @@ def _check_path(path: Path, format: str, new: Sequence[Path]) -> None:
             f"`path` must end in {form.suffix!r} for format={format!r}. Received: "
             f"{path}."
         )
+    # A job that was killed at the end may have written its list, and no labels.
+    new = [path] if _journal_of(path).is_file() else [path, _list_of(path)]
     for file in new:
-        if file.exists():
+        if file.exists() and not overwrite:
             raise FileExistsError(
                 f"{file} exists. Choose another path, or pass `overwrite=True`."
             )

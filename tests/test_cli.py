@@ -11,7 +11,7 @@ from PIL import Image
 import keras_wsol
 from keras_wsol import models, training
 from keras_wsol.cli.command_line import COMMANDS, INTERRUPTED, build_parser
-from keras_wsol.cli.shared_arguments import count, positive, share
+from keras_wsol.cli.shared_arguments import count, positive, probability, share
 from tests.cli.calling import call
 
 
@@ -86,6 +86,9 @@ def test_wrong_arguments(arguments, message):
 
 @pytest.mark.parametrize("text", ["-1", "1", "nan", "many", ""])
 def test_numbers_out_of_range(text):
+    assert (probability("0"), probability("1")) == (0, 1)
+    with pytest.raises(argparse.ArgumentTypeError, match=r"in \[0, 1\]\."):
+        probability(text.replace("1", "1.0001"))
     assert (share("0"), share("0.99"), count("3"), positive("1e-4")) == (
         0,
         0.99,
@@ -238,6 +241,12 @@ def test_interrupted_it_says_how_to_go_on(failing):
         ("export --out {d}/x --report {d}/model.keras", "must be a report.json"),
         ("export --out {d}/x", "model.keras"),
         ("localize --images {d}/a.png --out {d}/x.csv", "model.keras"),
+        ("localize --images {d}/a.png --out {d}/x.json", "must end in '.csv'"),
+        ("localize --images {d}/a.png --out {d}/x.csv --overwrite", "model.keras"),
+        (
+            "localize --images {d}/a.png --out {d} --format yolo --overwrite",
+            "holds more than labels of 'yolo'",
+        ),
     ],
 )
 def test_what_is_refused_in_one_line(tmp_path, arguments, message):

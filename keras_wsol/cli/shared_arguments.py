@@ -75,6 +75,7 @@ def number(
 
 count = number("an integer of at least 1", 1, kind=int)
 share = number("a number in [0, 1)", 0, 1)
+probability = number("a number in [0, 1]", 0, math.nextafter(1, 2))
 positive = number("a number above 0", sys.float_info.min)
 
 

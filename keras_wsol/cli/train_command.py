@@ -32,17 +32,18 @@ def train_arguments(add: Callable[..., None]) -> None:
     text = "images by class, a fifth of them for validation; or CUB-200-2011"
     add("--dataset", text, default="folder", choices=["folder", "cub"])
     add("--out", "folder of this run", type=Path, required=True)
-    text = "published training (or ours) of a backbone and method: one of %(choices)s"
+    text = "a paper's training (or ours) with backbone and method: one of %(choices)s"
     add("--recipe", text, "none", choices=list(RECIPES), metavar="NAME")
     for name, table in (("backbone", BACKBONES), ("method", METHODS)):
         of_table = {"choices": list(table), "metavar": "NAME"}
-        setting(f"--{name}", "one of %(choices)s", getattr(BASE, name), **of_table)
+        text = "one of %(choices)s; not together with --recipe"
+        setting(f"--{name}", text, getattr(BASE, name), **of_table)
     text = "imagenet (downloaded once), none (random), or an .h5 or .keras file"
     setting("--weights", text, BASE.weights, type=_weights)
     text = "passes over the images, or epochs as the recipe counts them"
     setting("--epochs", text, BASE.epochs, type=shared.count)
     setting("--batch-size", "images in a batch", BASE.batch_size, type=shared.count)
-    text = "first learning rate, falling as a cosine; that of the head is ten-fold"
+    text = "first learning rate; without --recipe falling as a cosine, head ten-fold"
     setting("--rate", text, BASE.rate, type=shared.positive)
     setting("--image-size", "side of the images", BASE.image_size[0], type=shared.count)
     setting("--alpha", "width of a MobileNet", 1.0, type=shared.positive)
@@ -57,11 +58,12 @@ def train_arguments(add: Callable[..., None]) -> None:
 def train(options: argparse.Namespace) -> None:
     """Images sorted by class to a model that gives class, score map and box.
 
-    With --recipe, it is trained as a paper or its code has it: places, images seen,
-    schedule, decay and multipliers; `print(keras_wsol.training.RECIPES[NAME])` shows
-    them with their sources. What else is given takes the place of its settings. Where
-    the recipe keeps the model with the lowest error on the validation images, that is
-    best.keras and the localizer's. Of CUB-200-2011, train-weaksup is learned from.
+    With --recipe, it is trained as a paper or its code has it, as far as these say:
+    places, images seen, schedule, decay and multipliers;
+    `print(keras_wsol.training.RECIPES[NAME])` shows them with their sources. What else
+    is given takes the place of its settings. Where the recipe keeps the model with the
+    lowest error on the validation images, that is best.keras and the localizer's. Of
+    CUB-200-2011, train-weaksup is learned from.
 
     Into --out go localizer.keras, log.csv, config.json, checkpoint.npz, and
     verified.jsonl, which lists the files that cannot be read. Interrupted, the same
@@ -78,9 +80,10 @@ def train(options: argparse.Namespace) -> None:
     shared.say_left_out(out / shared.VERIFIED, images, val)
     size = min(recipe.batch_size, len(images))
     recipe = dataclasses.replace(recipe, batch_size=size)
-    own = {name: getattr(options, name) for name in ("seed", "freeze", "deterministic")}
+    names = ("dataset", "seed", "freeze", "deterministic")
+    own = {name: getattr(options, name) for name in names}
     own["class_names"] = list(images.class_names)
-    _claim(out, {**json.loads(recipe.to_json()), **own})
+    _claim(out, {**recipe.settings(), **own})
     if options.deterministic:
         import tensorflow as tf
 
@@ -93,19 +96,27 @@ def train(options: argparse.Namespace) -> None:
     recipe.compile(model, len(images), jit_compile=jit_compile)
     done, callbacks = recipe.resume(model, out)
     if done:
-        shared.say(f"{done} of {recipe.epochs} epochs are done.")
+        steps = f" and {done.steps} steps of the next" if done.steps else ""
+        shared.say(f"{done} of {recipe.epochs} epochs{steps} are done.")
     held_out = val.batches(**recipe.evaluation_options()) if len(val) else None
-    model.fit(
-        recipe.batches(images, seed=options.seed, epochs_done=done),
-        steps_per_epoch=recipe.steps_per_epoch(len(images)),
-        validation_data=held_out,
-        epochs=recipe.epochs,
-        initial_epoch=done,
-        class_weight=images.class_weights() if options.dataset == "folder" else None,
-        callbacks=callbacks,
-        shuffle=False,  # the batches are shuffled already
-        verbose=1 if sys.stdout.isatty() else 2,
-    )
+    weights = images.class_weights() if options.dataset == "folder" else None
+    try:
+        model.fit(
+            recipe.batches(images, seed=options.seed, epochs_done=done),
+            steps_per_epoch=recipe.steps_per_epoch(len(images)),
+            validation_data=held_out,
+            epochs=recipe.epochs,
+            initial_epoch=done,
+            class_weight=weights,
+            callbacks=callbacks,
+            shuffle=False,  # the batches are shuffled already
+            verbose=1 if sys.stdout.isatty() else 2,
+        )
+    except RuntimeError as error:
+        if "NaN or Inf loss" not in str(error):
+            raise
+        way_out = "Lower --rate and choose another --out."
+        raise RuntimeError(f"{error} {way_out}") from error
     if recipe.keep == "lowest_error" and held_out is not None:
         model.load_weights(out / "best.keras")
     path = out / "localizer.keras"

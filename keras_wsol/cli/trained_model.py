@@ -15,7 +15,12 @@ from keras_wsol.data.images import MAX_PIXELS, VIEWS
 from keras_wsol.export import export_litert, export_onnx, export_saved_model
 from keras_wsol.files import make_folder
 from keras_wsol.label_formats import LABEL_FORMATS
-from keras_wsol.labels import open_images, verdicts_of, write_pseudo_labels
+from keras_wsol.labels import (
+    check_output,
+    open_images,
+    verdicts_of,
+    write_pseudo_labels,
+)
 from keras_wsol.models import class_names_of
 
 GALLERY_IMAGES = 48  # about 1 MB of the page
@@ -114,7 +119,8 @@ def localize_arguments(add: Callable[..., None]) -> None:
     add("--format", "what to write", default="csv", choices=list(LABEL_FORMATS))
     text = "box of the most probable class; or of that which the image's folder names"
     add("--class-ids", text, default="predicted", choices=["predicted", "known"])
-    add("--min-score", "least probability of a class", type=shared.share, default=0.0)
+    text = "least probability of a class"
+    add("--min-score", text, type=shared.probability, default=0.0)
     text = "folder for pictures of the first images"
     add("--pictures", text, "none are written", type=Path)
     add("--num-pictures", "how many", type=shared.count, default=12)
@@ -134,6 +140,7 @@ def localize(options: argparse.Namespace) -> None:
       keras-wsol localize --model runs/birds/localizer.keras \
         --images photos --format coco --out birds.json --pictures look
     """
+    check_output(options.out, options.format, options.overwrite)
     localizer = shared.load_localizer(options)
     known, verify = options.class_ids == "known", verdicts_of(options.out)
     if not known:
@@ -194,7 +201,8 @@ def export_arguments(add: Callable[..., None]) -> None:
     add("--format", text, default=formats[0], choices=formats)
     text = "report.json of `evaluate`, for the card of a SavedModel"
     add("--report", text, "none", type=shared.existing)
-    text = "give a SavedModel a signature `features`: those behind the map, and logits"
+    text = "the features that the map is read from, and the logits"
+    text = f"give a SavedModel a signature `features`: {text}"
     add("--features", text, action="store_true")
     text = "size of the largest file that a SavedModel decodes"
     add("--max-pixels", text, type=shared.count, default=MAX_PIXELS)

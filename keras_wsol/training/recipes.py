@@ -25,6 +25,7 @@ from keras_wsol.training.sgd import (
 
 # What `Recipe.__str__` says apart from the values.
 _DESCRIPTION = ("name", "target", "target_source", "notes", "lacks")
+_OF_THE_SOURCE = (*_DESCRIPTION, "dataset", "num_classes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +40,8 @@ class Recipe:
         backbone, method, drop_after, backbone_options, weights: As in
             `models.build_classifier`, with the presets of the backbone's row.
         image_size: Height and width of the images.
-        view: `"whole"` or `"center_crop"`, in evaluation. Training takes a random crop
-            of 224/256 of each side, and flips half of the images.
+        view: `"whole"` or `"center_crop"`, used in evaluation only. Training takes a
+            random crop of 224/256 of each side, and flips half of the images.
         batch_size: Images in a step.
         epochs: Number of epochs, as the source counts them.
         images_per_epoch: Images in such an epoch; `None` for each image once.
@@ -50,7 +51,7 @@ class Recipe:
             `LayerwiseSGD`.
         keep: Model that is evaluated: the `"last"`, or the one with the
             `"lowest_error"` in Top-1 classification on the validation images.
-        target, target_source: Published figures in per cent, and their table.
+        target, target_source: Published figures in per cent, if any; their source.
         notes: Attribute to its source: `[paper]`, `[code]` of its authors, or `[ours]`.
         lacks: What the source does and this package does not.
 
@@ -222,6 +223,11 @@ class Recipe:
     def to_json(self) -> str:
         """Returns the recipe as JSON."""
         return json.dumps(self._values(), indent=2)
+
+    def settings(self) -> dict[str, Any]:
+        """Returns what decides a training, as JSON has it: no name, figure or note."""
+        values = json.loads(self.to_json())
+        return {k: v for k, v in values.items() if k not in _OF_THE_SOURCE}
 
     def _values(self) -> dict[str, Any]:
         values = {entry.name: getattr(self, entry.name) for entry in fields(self)}

@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras_wsol import data, models, training
 from keras_wsol.cli import train_command
 from keras_wsol.cli.command_line import build_parser
+from keras_wsol.training.checkpoint import Progress
 from tests.cli.calling import call, readme, rows
 from tests.data.cub_layout import write_cub
 from tests.models.painted import painted_classifier
@@ -40,6 +41,8 @@ def test_a_run_leaves_what_the_help_says(trained, pets):
     kept = json.loads((trained.folder / "config.json").read_text())
     assert (kept["epochs"], kept["freeze"], kept["seed"]) == (2, ["conv_pw_1_relu"], 0)
     assert kept["backbone_options"] == {"alpha": 0.25}
+    assert kept["dataset"] == "folder"
+    assert not {"name", "num_classes", "target", "notes", "lacks"} & set(kept)
 
 
 def test_a_run_takes_its_options(trained, pets):
@@ -241,6 +244,30 @@ def test_the_model_with_the_lowest_error_becomes_the_localizer(
     found = load(tmp_path / "run").model.get_weights()
     for one, other in zip(best["weights"], found, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_a_loss_that_is_not_finite_says_the_way_out(train, tmp_path, monkeypatch):
+    painted = painted_classifier((24, 36), 3)
+    monkeypatch.setattr(training.Recipe, "build", lambda self, **_: painted)
+    base = dataclasses.replace(train_command.BASE, multipliers={})
+    monkeypatch.setattr(train_command, "BASE", base)
+    resumed = training.Recipe.resume
+    for said, more in (
+        ("NaN or Inf loss encountered.", " Lower --rate and choose another --out."),
+        ("no memory.", ""),
+    ):
+
+        def fit(self, *_, said=said, **options):
+            raise RuntimeError(said)
+
+        def within(self, model, folder):
+            return Progress(1, 1), resumed(self, model, folder)[1]
+
+        monkeypatch.setattr(keras.Model, "fit", fit)
+        monkeypatch.setattr(training.Recipe, "resume", within)
+        shown = train(tmp_path / "run", freeze=None)
+        assert shown.err.endswith(f"error: {said}{more}\n")
+        assert "1 of 2 epochs and 1 steps of the next are done." in shown.err
 
 
 def test_train_needs_two_classes_and_readable_images(tmp_path):

@@ -138,7 +138,8 @@ def test_localize_known_classes_of_one_folder_as_yolo(model, pets):
     assert len(written) > IMAGES / 2
     for path in written:
         assert path.read_text().split()[0] == str(names.index(path.parent.name))
-    shown = call(*words, "--overwrite", "--images", pets.images, pets.broken[0])
+    words = (*words, "--format", "yolo", "--overwrite")
+    shown = call(*words, "--images", pets.images, pets.broken[0])
     assert "--class-ids known needs one folder in --images" in shown.err
 
 

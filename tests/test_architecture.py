@@ -129,14 +129,21 @@ def loaded_early(tree):
 
 
 def options_arguments(tree):
-    """Arguments that are dictionaries of options."""
-    return [
+    """Arguments and annotated fields that are dictionaries of options."""
+    names = [
         argument.arg
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef)
         for argument in (*node.args.args, *node.args.kwonlyargs)
-        if argument.arg.endswith("_options") and argument.arg != "backbone_options"
     ]
+    names += [
+        entry.target.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+        for entry in node.body
+        if isinstance(entry, ast.AnnAssign)
+    ]
+    return [n for n in names if n.endswith("_options") and n != "backbone_options"]
 
 
 def constants(tree):
@@ -371,6 +378,7 @@ def test_a_heavy_import_is_found(source):
 def test_other_checks_find_something():
     assert options_arguments(ast.parse("def f(a, *, map_options=None): pass"))
     assert not options_arguments(ast.parse("def f(backbone_options): pass"))
+    assert options_arguments(ast.parse("class A:\n    b: int\n    c_options: dict"))
     assert constants(ast.parse("A_B = 1\nC: int = 2\nd = 3\n_E = 4")) == ["A_B"]
     told = 'def f():\n    """Does.\n\n    Args:\n        a: It.\n    """'
     assert wordy_docstrings(ast.parse(told), set()) == ["f"]

@@ -13,7 +13,7 @@ from keras_wsol.files import replaced, restore
 from keras_wsol.models import Localizer
 from keras_wsol.models.splice import set_layer_weights
 
-# Names that stand for a policy where a configuration spells it out.
+# Policies that a configuration may name by a string.
 _NARROW = ("float16", "bfloat16", "mixed_float16", "mixed_bfloat16")
 
 

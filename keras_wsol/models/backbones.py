@@ -54,8 +54,8 @@ class BackboneSpec:
         head_convolutions: Default number of 3x3x1024 ReLU convolutions after
             `features`, named `head_conv1`, ...
         method_drop_after: Method to its places, where they are not `drop_after`.
-        method_options: Method to the layer options that differ from the defaults.
-        place_options: Method to place to options of that place alone.
+        presets: Method to the layer options that differ from the defaults.
+        place_presets: Method to place to options of that place alone.
         options: Options of `build` that the caller may set, with their defaults.
         extra: Name of the extra of this package that `build` needs, or `None`.
     """
@@ -70,8 +70,8 @@ class BackboneSpec:
     block: Callable[..., keras.layers.Layer] | None = None
     head_convolutions: int = 0
     method_drop_after: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    method_options: Mapping[str, Options] = field(default_factory=dict)
-    place_options: Mapping[str, Mapping[str, Options]] = field(default_factory=dict)
+    presets: Mapping[str, Options] = field(default_factory=dict)
+    place_presets: Mapping[str, Mapping[str, Options]] = field(default_factory=dict)
     options: Options = field(default_factory=dict)
     extra: str | None = None
 
@@ -93,8 +93,8 @@ class BackboneSpec:
         }
         return {
             **everywhere.get(method, {}),
-            **self.method_options.get(method, {}),
-            **self.place_options.get(method, {}).get(place, {}),
+            **self.presets.get(method, {}),
+            **self.place_presets.get(method, {}).get(place, {}),
         }
 
 
@@ -147,8 +147,8 @@ def _row(adl: float, drop_after: tuple[str, ...], **entries: Any) -> BackboneSpe
     background = {place: {"low_threshold": 0.2} for place in drop_after[:-1]}
     return BackboneSpec(
         drop_after=drop_after,
-        method_options={"adl": {"drop_threshold": adl}},
-        place_options={"sagd": background, "dgdm": background},
+        presets={"adl": {"drop_threshold": adl}},
+        place_presets={"sagd": background, "dgdm": background},
         **entries,
     )
 

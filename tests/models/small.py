@@ -57,7 +57,7 @@ _TINY = {
     "features": "conv3_relu",
     "drop_after": ("conv2_relu", "conv3_relu"),
     "method_drop_after": {"dfm": ("conv1_relu", "conv3_relu")},
-    "place_options": {"dgdm": {"conv2_relu": {"low_threshold": 0.2}}},
+    "place_presets": {"dgdm": {"conv2_relu": {"low_threshold": 0.2}}},
     "options": {"alpha": 1.0},
     "source": "For tests.",
 }

@@ -123,7 +123,7 @@ def test_every_name_of_a_row_is_a_layer_of_its_graph(backbone):
     for method in METHODS:
         places = spec.places(method)
         assert set(places) <= {*before, "normalization"}
-        assert set(spec.place_options.get(method, {})) <= {*before}
+        assert set(spec.place_presets.get(method, {})) <= {*before}
     for changes in spec.map_sizes.values():
         assert set(changes) <= set(before)
     assert spec.places("adl") == tuple(PLACES[backbone])

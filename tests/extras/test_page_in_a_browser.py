@@ -15,6 +15,7 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select
 
+from keras_wsol.evaluation.page import html_of
 from tests.evaluation.drawn_report import IMAGES, NAMES, SHOWN, drawn_report
 
 # By IoU, from the worst: the numbers of the images as their files' names begin.
@@ -45,7 +46,7 @@ def browser():
 def page(browser, tmp_path):
     """The page, opened from a file; nothing may go wrong while a test uses it."""
     path = tmp_path / "report 1.html"
-    drawn_report().to_html(path)
+    path.write_text(html_of(drawn_report()), encoding="utf-8")
     for log in ("browser", "performance"):
         browser.get_log(log)
     browser.get(path.as_uri())
@@ -192,7 +193,7 @@ def test_no_script_in_a_name_is_run(browser, tmp_path):
     evil = '</script><img src=x onerror="document.title=1"><script>document.title=2//'
     path = tmp_path / "evil.html"
     report = drawn_report(model=evil, class_names=(evil, "'\"><i>", "a`b", evil + "2"))
-    report.to_html(path)
+    path.write_text(html_of(report), encoding="utf-8")
     browser.get_log("browser")
     browser.get(path.as_uri())
     assert browser.title == f'{evil} on birds & "beasts", test'

@@ -182,7 +182,9 @@ def test_predict_takes_batches_of_dictionaries(kind):
         source = tf.data.Dataset.from_tensor_slices(whole).batch(3)
     else:
         source = kind(batches)
-    found = Localizer(model).predict(source, verbose=0)
+    localizer = Localizer(model)
+    localizer.compile(run_eagerly=kind != "tf.data")
+    found = localizer.predict(source, verbose=0)
     check(found, expected_outputs(model, images, class_ids[:, None], 0.2))
 
 

@@ -239,6 +239,32 @@ def test_no_file_imports_its_own_room_late():
     assert offenders(late_imports_of_own_room) == {}
 
 
+def files_imported(tree):
+    """Files of the package that a file imports, at once or late."""
+    for _, name in ours(imports(tree)):
+        parts = name.split(".")[1:]
+        for count in range(len(parts), 0, -1):
+            file = "/".join(parts[:count]) + ".py"
+            if file in SOURCES:
+                yield file
+                break
+
+
+def circles(graph):
+    """Files from which a way over imports leads back to themselves."""
+    graph = {file: set(each) for file, each in graph.items()}
+    while ends := [file for file, each in graph.items() if not each]:
+        for file in ends:
+            del graph[file]
+        graph = {file: each - set(ends) for file, each in graph.items()}
+    return sorted(graph)
+
+
+def test_no_files_import_each_other_in_a_circle():
+    graph = {file: set(files_imported(tree)) for file, tree in TREES.items()}
+    assert circles({file: each & graph.keys() for file, each in graph.items()}) == []
+
+
 def test_heavy_packages_are_imported_inside_functions():
     found = offenders(lambda file, tree: loaded_early(tree))
     assert {f: names for f, names in found.items() if f not in LOADED_LATE} == {}
@@ -376,6 +402,7 @@ def test_a_heavy_import_is_found(source):
 
 
 def test_other_checks_find_something():
+    assert circles({"a": ["b"], "b": ["c"], "c": ["b"], "d": []}) == ["a", "b", "c"]
     assert options_arguments(ast.parse("def f(a, *, map_options=None): pass"))
     assert not options_arguments(ast.parse("def f(backbone_options): pass"))
     assert options_arguments(ast.parse("class A:\n    b: int\n    c_options: dict"))

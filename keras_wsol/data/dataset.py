@@ -12,7 +12,13 @@ import numpy as np
 
 from keras_wsol.arguments import check_bool, check_choice, check_integer
 from keras_wsol.data import numpy_pipeline
-from keras_wsol.data.images import check_image_size, check_view, read_image, verify
+from keras_wsol.data.images import (
+    check_image_size,
+    check_view,
+    decode_image,
+    judge_files,
+    read_image,
+)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -286,6 +292,18 @@ def readable(dataset: ImageDataset, cache: bool | str | Path) -> ImageDataset:
     sizes, left_out = verify(dataset.paths, dataset.orientation, cache)
     whole = replace(dataset, sizes=sizes, left_out=dataset.left_out + left_out)
     return whole.take(sizes[:, 0] > 0, dataset.split)
+
+
+def verify(
+    paths: Sequence[str], orientation: str = "stored", cache: str | Path | None = None
+) -> tuple[np.ndarray, tuple[tuple[str, str], ...]]:
+    """Decodes every file once, as `judge_files`, by the decoder that batches use."""
+    decoder = "pillow", lambda path: decode_image(path, orientation).shape[:2]
+    if importlib.util.find_spec("tensorflow") is not None:
+        from keras_wsol.data import tf_pipeline  # loads TensorFlow
+
+        decoder = "tensorflow", tf_pipeline.size_reader(orientation)
+    return judge_files(paths, orientation, decoder, cache)
 
 
 def padded_boxes(boxes: Sequence[Sequence[Sequence[float]]]) -> np.ndarray:

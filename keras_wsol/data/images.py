@@ -1,12 +1,11 @@
 """Image files: views, reading with Pillow, headers in a graph, verification."""
 
 import functools
-import importlib.util
 import json
 import os
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -280,20 +279,18 @@ _BLOCK = 512  # files between two steps of the bar
 _KEY = ("path", "bytes", "mtime", "orientation", "decoder")
 
 
-def verify(
-    paths: Sequence[str], orientation: str = "stored", cache: str | Path | None = None
+def judge_files(
+    paths: Sequence[str],
+    orientation: str,
+    decoder: tuple[str, Callable[[str], Size]],
+    cache: str | Path | None = None,
 ) -> tuple[np.ndarray, tuple[tuple[str, str], ...]]:
-    """Decodes every file once, in threads, by the decoder that batches will use.
+    """Reads every file once, in threads, by a named decoder that gives its size.
 
     Returns sizes as read, zeros for broken files, and (path, reason) of these. `cache`
     is a JSON Lines file of verdicts, which hold while a file's size and mtime do.
     """
     known = {} if cache is None else _read_verdicts(Path(cache))
-    decoder = "pillow", lambda path: decode_image(path, orientation).shape[:2]
-    if importlib.util.find_spec("tensorflow") is not None:
-        from keras_wsol.data import tf_pipeline  # loads TensorFlow
-
-        decoder = "tensorflow", tf_pipeline.size_reader(orientation)
     judge = functools.partial(_judge, known, orientation, *decoder)
     shown = len(paths) > 10 * _BLOCK and keras.config.is_interactive_logging_enabled()
     bar = keras.utils.Progbar(len(paths), unit_name="file", verbose=int(shown))

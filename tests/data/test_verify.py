@@ -12,8 +12,7 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_wsol.data import image_folder, images, tf_pipeline
-from keras_wsol.data.dataset import verified
-from keras_wsol.data.images import verify
+from keras_wsol.data.dataset import verified, verify
 from tests.data.handmade import encode, large_png
 from tests.data.small_datasets import as_files, gradient, in_memory, noise, renamed
 

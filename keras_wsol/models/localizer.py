@@ -302,6 +302,8 @@ class Localizer(keras.Model):
         Returns:
             One number a metric, by name with `return_dict=True`.
         """
+        if not self.compiled:  # on PyTorch, Keras would miss the optimizer instead
+            raise ValueError("You must call `compile()` before `evaluate()`.")
         return super().evaluate(cleaned(x, measured_with), **kwargs)
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:

@@ -164,7 +164,13 @@ def test_one_nan_empties_its_map_only(where, static_shapes):
     assert ops.convert_to_numpy(boxes).tolist() == [[0, 0, 0, 0], [0, 0, 5, 4]]
 
 
-@ALGORITHMS
+@pytest.mark.parametrize(
+    "static_shapes",
+    [
+        pytest.param(True, id="tiles", marks=pytest.mark.slow),
+        pytest.param(False, id="runs"),
+    ],
+)
 def test_thresholds_of_every_shape(static_shapes):
     rng = np.random.default_rng(3)
     maps = np.concatenate([smooth_maps(rng, 2, 13, 18), noise_maps(rng, 1, 13, 18)])

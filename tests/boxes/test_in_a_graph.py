@@ -54,7 +54,13 @@ def test_one_trace_serves_every_size(static_shapes):
     assert both.experimental_get_tracing_count() == 1
 
 
-@ALGORITHMS
+@pytest.mark.parametrize(
+    "static_shapes",
+    [
+        pytest.param(True, id="tiles", marks=pytest.mark.slow),
+        pytest.param(False, id="runs"),
+    ],
+)
 def test_top_boxes_and_thresholds_of_unknown_shape(static_shapes):
     thresholds = tf.TensorSpec((None, None), tf.float32)
 
@@ -81,6 +87,7 @@ def test_top_boxes_and_thresholds_of_unknown_shape(static_shapes):
     assert boxes.shape == (2, 0, 4)
 
 
+@pytest.mark.slow
 def test_under_xla():
     @tf.function(jit_compile=True)
     def compiled(maps):

@@ -46,6 +46,7 @@ def test_saved_model_equals_the_model_and_draws_nothing(model, tmp_path):
     assert random_operations(tmp_path / "saved") == []
 
 
+@pytest.mark.slow
 def test_a_random_operation_would_be_found(model, tmp_path):
     # The same listing on the same model, exported as it trains.
     import tensorflow as tf

@@ -30,6 +30,7 @@ def test_there_and_back_is_the_same_model_to_the_bit():
     assert configs[0] == configs[1]
 
 
+@pytest.mark.slow
 def test_multiples_of_32_give_the_classifier_that_would_be_built_for_them():
     model = small_classifier("mobilenet_v2", "adl")
     draw_weights(model)

@@ -334,7 +334,13 @@ FACTORS = {
 }
 
 
-@pytest.mark.parametrize("name", BUILT)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if "resnet" in name else [])
+        for name in BUILT
+    ],
+)
 def test_multipliers_reach_the_layers_of_the_real_backbone(name):
     chosen = RECIPES[name]
     model = chosen.build(weights=None, input_shape=(32, 64, 3), num_classes=3)

@@ -35,6 +35,12 @@ def _forget_models():
         gc.collect()
 
 
+def pytest_collection_finish():
+    """Lets the collections between modules pass over what was loaded before."""
+    gc.collect()
+    gc.freeze()
+
+
 def cost():
     """CPU seconds of this process and its children, and its peak memory in MB."""
     times = os.times()

@@ -94,7 +94,8 @@ class ImageDataset:
         """Returns the images at `indices`, integers or booleans, as another split."""
         arrays = ("class_ids", "paths", "images", "boxes", "sizes")
         parts = {name: getattr(self, name) for name in arrays}
-        chosen = np.asarray(indices)
+        # An empty list is of floats, which are no indices.
+        chosen = np.asarray(indices, None if len(indices) else int)
         some = {k: None if v is None else v[chosen] for k, v in parts.items()}
         return replace(self, split=split, **some)
 

@@ -46,6 +46,11 @@ def test_take_by_booleans(five):
     assert taken.left_out == (("x", "broken"),)
 
 
+def test_take_nothing(five):
+    taken = five.take([], "none")
+    assert (len(taken), taken.images.shape[0], len(taken.boxes)) == (0, 0, 0)
+
+
 def test_pickling(five):
     again = pickle.loads(pickle.dumps(five))
     assert repr(again) == repr(five)

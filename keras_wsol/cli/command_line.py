@@ -8,14 +8,14 @@ import warnings
 from collections.abc import Sequence
 
 import keras_wsol
-from keras_wsol.cli import train_command, trained_model
+from keras_wsol.cli import localize_command, train_command, trained_model
 from keras_wsol.cli.shared_arguments import adder
 
 # Name to a function, whose docstring is the help, and what adds its arguments.
 COMMANDS = {
     "train": (train_command.train, train_command.train_arguments),
     "evaluate": (trained_model.evaluate, trained_model.evaluate_arguments),
-    "localize": (trained_model.localize, trained_model.localize_arguments),
+    "localize": (localize_command.localize, localize_command.localize_arguments),
     "export": (trained_model.export, trained_model.export_arguments),
 }
 INTERRUPTED = """

@@ -89,7 +89,12 @@ def largest_boxes(
 
 
 def top_boxes(
-    score_maps: Any, cam_threshold: Any, k: int, *, static_shapes: bool = False
+    score_maps: Any,
+    cam_threshold: Any,
+    k: int,
+    *,
+    min_share: float = 0.0,
+    static_shapes: bool = False,
 ) -> dict[str, Any]:
     """Boxes the `k` largest connected components of each score map.
 
@@ -100,15 +105,18 @@ def top_boxes(
         score_maps: Tensor `(N, H, W)`, as for `largest_boxes`.
         cam_threshold: Share of the maximum, in [0, 1]: one number or `(N,)`.
         k: Positive integer. How many components to return of each map.
+        min_share: Float in [0, 1]. A component counts if it has at least this share of
+            the largest one's cells, in float32. Default 0: all count.
         static_shapes: See `label_components`.
 
     Returns:
         Dictionary of tensors, filled up with zeros: `"boxes"` `(N, k, 4)`, as from
         `largest_boxes`; `"areas"` `(N, k)`, number of cells; `"mean_scores"` `(N, k)`
-        of each component's cells; `"counts"` `(N,)`, how many of the `k` exist.
+        of each component's cells; `"counts"` `(N,)`, how many of the `k` are there.
 
     Raises:
-        ValueError: As for `largest_boxes`, or `k` is not positive.
+        ValueError: As for `largest_boxes`, `k` is not positive, or `min_share` is not
+            in [0, 1].
 
     Example:
     >>> score_map = np.array([[0.9, 0.0, 0.6, 1.0], [0.0, 0.0, 0.8, 0.2]])
@@ -118,7 +126,7 @@ def top_boxes(
     >>> keras.ops.convert_to_numpy(top["counts"]).tolist()
     [2]
     """
-    k = check_integer("k", k)
+    k, min_share = check_integer("k", k), check_number("min_share", min_share)
     maps, cuts = _maps_and_cuts(score_maps, cam_threshold, ranks=(0, 1))
     if maps.shape[0] == 0:
         return {
@@ -127,7 +135,20 @@ def top_boxes(
             "mean_scores": ops.zeros((0, k), dtype="float32"),
             "counts": ops.zeros((0,), dtype="int32"),
         }
-    return _algorithm(static_shapes).top(maps > cuts[:, None, None], maps, k)
+    top = _algorithm(static_shapes).top(maps > cuts[:, None, None], maps, k)
+    return top if min_share == 0 else _large_enough(top, min_share)
+
+
+def _large_enough(top: dict[str, Any], min_share: float) -> dict[str, Any]:
+    """Puts zeros in place of components with less than a share of the largest one."""
+    areas = ops.cast(top["areas"], "float32")
+    kept = ops.logical_and(areas > 0, areas >= min_share * areas[:, :1])
+    return {
+        "boxes": ops.where(kept[..., None], top["boxes"], 0.0),
+        "areas": ops.where(kept, top["areas"], 0),
+        "mean_scores": ops.where(kept, top["mean_scores"], 0.0),
+        "counts": ops.sum(ops.cast(kept, "int32"), axis=1),
+    }
 
 
 def _algorithm(static_shapes: bool) -> ModuleType:

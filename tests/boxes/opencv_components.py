@@ -13,11 +13,12 @@ class Component(NamedTuple):
     cells: np.ndarray  # (H, W) bool
 
 
-def components(mask):
+def components(mask, min_share=0.0):
     """Components of a mask, the largest first, equal ones by their first cell.
 
-    OpenCV numbers them block by block, not in row-major order, so the order of
-    equals comes from the cells themselves.
+    Only those with at least a share of the largest one's cells, in float32. OpenCV
+    numbers them block by block, not in row-major order, so the order of equals comes
+    from the cells themselves.
     """
     count, labels, stats, _ = cv2.connectedComponentsWithStats(
         np.ascontiguousarray(mask, np.uint8), connectivity=8
@@ -28,6 +29,8 @@ def components(mask):
         cells = labels == number
         first = int(np.flatnonzero(cells)[0])
         found.append(Component(area, first, (x, y, x + width, y + height), cells))
+    least = np.float32(min_share) * max((c.area for c in found), default=0)
+    found = [component for component in found if component.area >= least]
     return sorted(found, key=lambda component: (-component.area, component.first))
 
 

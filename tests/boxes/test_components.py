@@ -61,13 +61,16 @@ def test_largest_boxes_of_hard_masks(height, width, static_shapes):
 
 
 @ALGORITHMS
-@pytest.mark.parametrize("k", [1, 4, 50])
-def test_top_boxes_of_hard_masks(k, static_shapes):
+@pytest.mark.parametrize(
+    ("k", "min_share"), [(1, 0.0), (4, 0.0), (50, 0.0), (4, 0.05), (50, 0.3), (50, 1.0)]
+)
+def test_top_boxes_of_hard_masks(k, min_share, static_shapes):
     masks = hard_masks(13, 22)
     batch = np.stack(list(masks.values()))
     scores = np.where(batch, np.random.default_rng(1).uniform(0.3, 1, batch.shape), 0.1)
     thresholds = 0.25 / np.maximum(scores.max((1, 2)), 0.25)
-    found = to_numpy(top_boxes(scores, thresholds, k, static_shapes=static_shapes))
+    options = {"min_share": min_share, "static_shapes": static_shapes}
+    found = to_numpy(top_boxes(scores, thresholds, k, **options))
     assert found["boxes"].shape == (len(batch), k, 4)
     assert {name: value.dtype.name for name, value in found.items()} == {
         "boxes": "float32",
@@ -76,7 +79,7 @@ def test_top_boxes_of_hard_masks(k, static_shapes):
         "counts": "int32",
     }
     for n, name in enumerate(masks):
-        expected = opencv.components(batch[n])[:k]
+        expected = opencv.components(batch[n], min_share)[:k]
         assert found["counts"][n] == len(expected), name
         for rank in range(k):
             box, area, mean = (0, 0, 0, 0), 0, 0.0
@@ -113,6 +116,29 @@ def test_box_by_eye(static_shapes):
     assert found["areas"].tolist() == [[3, 2, 0]]
     assert found["counts"].tolist() == [2]
     np.testing.assert_allclose(found["mean_scores"], [[1.9 / 3, 0.95, 0.0]], rtol=1e-6)
+
+
+@ALGORITHMS
+@pytest.mark.parametrize(
+    ("min_share", "areas"),
+    [(0.0, [5, 3, 1]), (0.2, [5, 3, 1]), (0.21, [5, 3, 0]), (0.61, [5, 0, 0])],
+)
+def test_a_component_needs_its_share_of_the_largest_one(
+    min_share, areas, static_shapes
+):
+    score_map = [
+        [1, 1, 1, 1, 1, 0, 0],
+        [0, 0, 0, 0, 0, 0, 0],
+        [1, 1, 1, 0, 0, 0, 1],
+    ]
+    options = {"min_share": min_share, "static_shapes": static_shapes}
+    found = to_numpy(top_boxes(np.array([score_map]), 0.5, 3, **options))
+    assert found["areas"].tolist() == [areas]
+    assert found["counts"].tolist() == [sum(area > 0 for area in areas)]
+    boxes = [[0, 0, 5, 1], [0, 2, 3, 3], [6, 2, 7, 3]]
+    expected = [b if area else [0] * 4 for b, area in zip(boxes, areas, strict=True)]
+    assert found["boxes"].tolist() == [expected]
+    assert found["mean_scores"].tolist() == [[float(area > 0) for area in areas]]
 
 
 @ALGORITHMS
@@ -332,6 +358,11 @@ MAPS = np.ones((3, 4, 5), np.float32)
             lambda: top_boxes(MAPS, 0.2, True),
             TypeError,
             "`k` must be an integer >= 1. Received: k=True (of type bool).",
+        ),
+        (
+            lambda: top_boxes(MAPS, 0.2, 2, min_share=1.5),
+            ValueError,
+            "`min_share` must be a number in [0, 1]. Received: min_share=1.5.",
         ),
     ],
 )

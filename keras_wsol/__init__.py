@@ -10,6 +10,14 @@ Importing the package registers its classes with Keras, so that
 `keras.saving.load_model` reads what it has saved.
 """
 
+import sys
+from pathlib import Path
+
+from keras_wsol.files import silenced
+
+with silenced(Path(sys.argv[0]).stem == "keras-wsol"):
+    import keras  # noqa: F401  # it loads its backend
+
 from keras_wsol import (
     boxes,
     cam,

@@ -112,3 +112,21 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+@contextmanager
+def silenced(silent: bool = True) -> Iterator[None]:
+    """Drops what C++ writes to stderr, as TensorFlow does while it loads and after."""
+    if not silent:
+        yield
+        return
+    # It is for what comes after: while TensorFlow 2.21 loads, it does not look.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(nowhere)
+        os.close(stderr)

@@ -1,8 +1,6 @@
 """The command line: what it says, and what it refuses."""
 
 import argparse
-import subprocess
-import sys
 from urllib.error import URLError
 
 import pytest
@@ -137,17 +135,6 @@ def test_an_error_of_the_library_is_one_line(failing, error, line):
     shown = call("fail")
     assert (shown.status, shown.out) == (2, "")
     assert shown.err == f"keras-wsol: error: {line}\n"
-
-
-@pytest.mark.slow  # it loads TensorFlow once more
-def test_in_a_process_of_its_own():
-    code = "from keras_wsol.cli import main; raise SystemExit(main())"
-    words = [sys.executable, "-c", code, "export", "--model", __file__, "--out", "/x/1"]
-    done = subprocess.run(words, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (2, "")
-    last = done.stderr.splitlines()[-1]
-    assert last.startswith("keras-wsol: error: ")
-    assert "Traceback" not in done.stderr
 
 
 # As TensorFlow 2.21 says it after ten seconds of waiting for memory.

@@ -2,6 +2,7 @@
 
 import argparse
 import inspect
+import logging
 import re
 import sys
 import warnings
@@ -36,6 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = build_parser().parse_args(arguments)
     run, _ = COMMANDS[options.command]
+    if not options.debug:
+        for name in ("tensorflow", "absl"):
+            logging.getLogger(name).setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             # It is said with the place of the list.

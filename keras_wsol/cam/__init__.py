@@ -1,5 +1,6 @@
 """Features to score maps: by class weights, gradients, scores or fitted directions."""
 
+from keras_wsol.cam.by_class import ByClass
 from keras_wsol.cam.class_activation import (
     CAM,
     ChannelMean,
@@ -23,6 +24,7 @@ __all__ = [
     "CAM",
     "DDT",
     "SCORE_MAPS",
+    "ByClass",
     "ChannelMean",
     "Foreground",
     "GradCAM",

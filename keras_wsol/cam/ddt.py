@@ -25,6 +25,7 @@ class FittedMap(ScoreMap):
     """Base of the maps that are fitted: a sum of the features, weighed by channel."""
 
     weights: tuple[float, ...]
+    bias: float
     relu: bool
 
     def check(self, split: SplitModel) -> None:
@@ -93,6 +94,10 @@ class DDT(FittedMap):
     def weights(self) -> tuple[float, ...]:
         return self.direction
 
+    @property
+    def bias(self) -> float:
+        return -float(np.dot(self.direction, self.mean))
+
     def _sum(self, features: Any, weights: Any) -> Any:
         mean = ops.convert_to_tensor(self.mean, dtype="float32")
         return ops.einsum("bhwc,c->bhw", features - mean, weights)
@@ -130,16 +135,36 @@ class DDT(FittedMap):
         Raises:
             ValueError: The features do not vary, or the batches never end.
         """
-        split = split_at(model, layer)
-        check_integer("number", number, high=split.features.shape[-1])
-        features = feature_batches(split, images, verbose)
-        return principal_directions(features, number, layer, relu)[number - 1]
+        features = Features(split_at(model, layer), images, verbose)
+        return ddt_of(features, layer, number, relu)
 
 
-def feature_batches(
+def ddt_of(
+    features: Iterable[Any], layer: str | None, number: int = 1, relu: bool = True
+) -> DDT:
+    """Fits a `DDT` to batches of features `(B, h, w, C)`."""
+    check_integer("number", number)
+    found = principal_directions(features, number, layer, relu)
+    return found[check_integer("number", number, high=len(found)) - 1]
+
+
+@dataclass(frozen=True)
+class Features:
+    """Batches of the features of images, read anew by each loop over them."""
+
+    split: SplitModel
+    images: Any
+    verbose: bool | str
+
+    def __iter__(self) -> Iterator[Any]:
+        found = labelled_features(self.split, self.images, self.verbose)
+        return (features for features, _ in found)
+
+
+def labelled_features(
     split: SplitModel, images: Any, verbose: bool | str
-) -> Iterator[Any]:
-    """Reads the features of an `ImageDataset` or of batches of images."""
+) -> Iterator[tuple[Any, Any]]:
+    """Reads features, and class ids if there are any, of a data set or of batches."""
     if isinstance(images, ImageDataset):
         count = -(-len(images) // _BATCH_SIZE)
         batches = images.evaluation_batches(
@@ -152,12 +177,13 @@ def feature_batches(
     bar = keras.utils.Progbar(count, verbose=shown, unit_name="batch")
     number = 0
     for batch in batches:
+        class_ids = None
         if isinstance(batch, dict):
-            batch = batch["images"]
+            batch, class_ids = batch["images"], batch.get("class_ids")
         elif isinstance(batch, tuple):
-            batch = batch[0]
+            batch, class_ids = batch[0], batch[1] if len(batch) > 1 else None
         if len(batch):
-            yield look(split, batch).features
+            yield look(split, batch).features, class_ids
             number += 1
             bar.update(number)
     if not number:
@@ -203,7 +229,7 @@ def joined(before: Scatter, cells: np.ndarray) -> Scatter:
 def principal_directions(
     batches: Iterable[Any], count: int, layer: str | None = None, relu: bool = True
 ) -> list[DDT]:
-    """The first principal directions of features, by their share of the variance."""
+    """At most `count` principal directions, by their share of the variance."""
     found = NOTHING
     for batch in batches:
         cells = np.asarray(ops.convert_to_numpy(batch), "float64")
@@ -223,7 +249,7 @@ def principal_directions(
             layer=layer,
             relu=relu,
         )
-        for place in range(1, count + 1)
+        for place in range(1, min(count, len(mean)) + 1)
     ]
 
 

@@ -14,9 +14,9 @@ from keras_wsol.arguments import check_integer, check_number
 from keras_wsol.boxes import label_components
 from keras_wsol.cam.ddt import (
     NOTHING,
+    Features,
     FittedMap,
     check_varies,
-    feature_batches,
     joined,
     principal_directions,
 )
@@ -92,37 +92,21 @@ class Foreground(FittedMap):
         Returns:
             The map, for `Localizer(model, score_map=...)`.
         """
-        check_integer("rounds", rounds)
-        split = split_at(model, layer)
         if isinstance(images, Iterator):
             raise TypeError(
                 "`images` must be batches that can be read several times, such as a "
                 f"list, or an `ImageDataset`. Received an iterator: {images!r}."
             )
-
-        def features() -> Iterator[Any]:
-            return feature_batches(split, images, verbose)
-
-        most = min(_GUESSES, split.features.shape[-1])
-        directions = principal_directions(features(), most)
-        guesses = [each for each in directions if each.share > _LEAST_SHARE]
-        first: Foreground | None = None
-        for guess in guesses:
-            found = guess
-            for _ in range(rounds):
-                counts = np.zeros((2, 2))  # outermost, inside; of the object, all
-                pairs = _with_object(features(), found, counts)
-                found = cls.from_cells(pairs, shrinkage, layer=layer, relu=relu)
-            first = first or found
-            if _edge_preference(counts) <= _MOST_AT_EDGE:
-                return found
-        warnings.warn(
-            "No principal direction of the features led to an object inside the images "
-            f"({len(guesses)} tried, layer={layer!r}): what was found lies along their "
-            "edge. Look at the maps; another layer may do.",
-            stacklevel=2,
-        )
-        return first
+        features = Features(split_at(model, layer), images, verbose)
+        found, tried = foreground_of(features, layer, rounds, shrinkage, relu)
+        if tried:
+            warnings.warn(
+                "No principal direction of the features led to an object inside the "
+                f"images ({tried} tried, layer={layer!r}): what was found lies along "
+                "their edge. Look at the maps; another layer may do.",
+                stacklevel=2,
+            )
+        return found
 
     @classmethod
     def from_cells(
@@ -183,6 +167,33 @@ class Foreground(FittedMap):
             relu=relu,
             share=count / total,
         )
+
+
+def foreground_of(
+    features: Iterable[Any],
+    layer: str | None,
+    rounds: int = 2,
+    shrinkage: float = 0.1,
+    relu: bool = True,
+) -> tuple[Foreground, int]:
+    """Fits a `Foreground` to features that can be read several times.
+
+    Also returns 0, or the number of directions if all led to the edge.
+    """
+    check_integer("rounds", rounds)
+    directions = principal_directions(features, _GUESSES)
+    guesses = [each for each in directions if each.share > _LEAST_SHARE]
+    first: Foreground | None = None
+    for guess in guesses:
+        found = guess
+        for _ in range(rounds):
+            counts = np.zeros((2, 2))  # outermost, inside; of the object, all
+            pairs = _with_object(features, found, counts)
+            found = Foreground.from_cells(pairs, shrinkage, layer=layer, relu=relu)
+        first = first or found
+        if _edge_preference(counts) <= _MOST_AT_EDGE:
+            return found, 0
+    return first, len(guesses)
 
 
 def _with_object(

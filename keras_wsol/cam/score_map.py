@@ -142,5 +142,5 @@ def _as_json(value: Any) -> Any:
     if isinstance(value, ScoreMap):
         return keras.saving.serialize_keras_object(value)
     if isinstance(value, tuple | list | np.ndarray):
-        return [plain(each) for each in value]
+        return [_as_json(each) for each in value]
     return plain(value)

@@ -46,6 +46,8 @@ class Localizer(keras.Model):
         score_map: A score map of `keras_wsol.cam`, or its name in `cam.SCORE_MAPS`.
             Default `"cam"`.
         max_boxes: Integer. How many connected components have boxes. Default 1.
+        min_share: Float in [0, 1]. Components beside the largest one have boxes from
+            this share of its cells on. Default 0.3 [ours].
         **kwargs: Passed on to `keras.Model` (`name`).
 
     Call arguments:
@@ -64,8 +66,9 @@ class Localizer(keras.Model):
         exclusive; `"score_maps"` `(B, K, h, w)`; `"valid"` `(B, K)`, false where the
         map is empty and the box zero; `"logits"` `(B, num_classes)`. With `max_boxes`
         above 1, also `"component_boxes"` `(B, K, max_boxes, 4)`, largest first, padded
-        with zeros, `"component_scores"` `(B, K, max_boxes)`, means of the score map,
-        and `"num_components"` `(B, K)`, how many of these boxes are filled.
+        with zeros, `"component_scores"` `(B, K, max_boxes)`, the class's score times
+        the component's share of the largest one's cells, and `"num_components"`
+        `(B, K)`, how many of these boxes are filled.
 
     Example:
     >>> from keras_wsol.models import build_classifier
@@ -82,6 +85,7 @@ class Localizer(keras.Model):
         "cam_threshold": lambda _, *given: check_share_below_1(*given),
         "top_k": lambda own, *given: check_integer(*given, high=own.num_classes),
         "max_boxes": lambda _, *given: check_integer(*given),
+        "min_share": lambda _, *given: check_number(*given),
     }
 
     def __init__(
@@ -91,6 +95,7 @@ class Localizer(keras.Model):
         top_k: int = 1,
         score_map: Any = "cam",
         max_boxes: int = 1,
+        min_share: float = 0.3,
         **kwargs: Any,
     ) -> None:
         # Images in [0, 255] do not survive a cast to float16 on the way in.
@@ -100,6 +105,7 @@ class Localizer(keras.Model):
         self.cam_threshold = cam_threshold
         self.top_k = top_k
         self.max_boxes = max_boxes
+        self.min_share = min_share
         self._measures: list[keras.metrics.Metric] = []
         self.built = True
         if keras.backend.backend() == "tensorflow":
@@ -152,7 +158,7 @@ class Localizer(keras.Model):
         scores = ops.take_along_axis(ops.softmax(found["logits"]), chosen, axis=1)
         found["scores"] = ops.where(exists, scores, 0.0)
         cut = self.cam_threshold if cam_threshold is None else cam_threshold
-        return found | self._boxes(found["score_maps"], images, cut, static_shapes)
+        return found | self._boxes(found, images, cut, static_shapes)
 
     def find_maps(
         self, images: Any, class_ids: Any = None, static_shapes: bool = False
@@ -184,9 +190,10 @@ class Localizer(keras.Model):
         return ops.where(exists, class_ids, 0), exists
 
     def _boxes(
-        self, maps: Any, images: Any, cam_threshold: Any, static_shapes: bool
+        self, found: Any, images: Any, cam_threshold: Any, static_shapes: bool
     ) -> dict[str, Any]:
         """Boxes in pixels of the images, also of components if asked for several."""
+        maps = found["score_maps"]
         count, *size = maps.shape[1:]
         _, height, width, _ = ops.shape(images)
         x = ops.cast(width, "float32") / size[1]
@@ -197,12 +204,17 @@ class Localizer(keras.Model):
         if self.max_boxes > 1:
             each = (-1, count, self.max_boxes)
             top = top_boxes(
-                flat, cam_threshold, self.max_boxes, static_shapes=static_shapes
+                flat,
+                cam_threshold,
+                self.max_boxes,
+                min_share=self.min_share,
+                static_shapes=static_shapes,
             )
-            boxes = top["boxes"][:, 0]
+            boxes, areas = top["boxes"][:, 0], ops.cast(top["areas"], "float32")
+            shares = ops.reshape(areas / ops.maximum(areas[:, :1], 1.0), each)
             several = {
                 "component_boxes": ops.reshape(top["boxes"], (*each, 4)) * scale,
-                "component_scores": ops.reshape(top["mean_scores"], each),
+                "component_scores": found["scores"][..., None] * shares,
                 "num_components": ops.reshape(top["counts"], (-1, count)),
             }
         else:
@@ -325,6 +337,7 @@ class Localizer(keras.Model):
             "top_k": self.top_k,
             "score_map": keras.saving.serialize_keras_object(self.score_map),
             "max_boxes": self.max_boxes,
+            "min_share": self.min_share,
         }
 
     @classmethod

@@ -54,6 +54,7 @@ class SecondLook(Localizer):
             localizer.top_k,
             localizer.score_map,
             localizer.max_boxes,
+            localizer.min_share,
             **{"name": "second_look", **kwargs},
         )
         self.crop_threshold = crop_threshold

@@ -74,7 +74,7 @@ def test_top_boxes_and_thresholds_of_unknown_shape(static_shapes):
         table = np.random.default_rng(seed).uniform(0, 1, (4, 5)).astype(np.float32)
         top, boxes = both(maps, table[:, ::5] if count == 1 else table)
         for n, mask in enumerate(opencv.above(maps, 0.4)):
-            expected = opencv.components(mask)[:6]
+            expected = opencv.components(mask, min_share=0.3)[:6]
             assert top["counts"][n] == len(expected)
             found = top["boxes"][n].numpy()[: len(expected)]
             np.testing.assert_array_equal(found, [each.box for each in expected])

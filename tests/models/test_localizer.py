@@ -22,7 +22,9 @@ def softmax(logits):
     return exponentials / exponentials.sum(axis=1, keepdims=True)
 
 
-def expected_outputs(model, images, class_ids, cam_threshold, max_boxes=1):
+def expected_outputs(
+    model, images, class_ids, cam_threshold, max_boxes=1, min_share=0.3
+):
     """The whole way in NumPy and OpenCV; `class_ids` (B, K)."""
     _, logits, every_map = expected_maps(model, images)
     rows = np.arange(len(images))[:, None]
@@ -30,23 +32,25 @@ def expected_outputs(model, images, class_ids, cam_threshold, max_boxes=1):
     maps = every_map[rows, class_ids]
     shape = class_ids.shape
     boxes = np.zeros((*shape, max_boxes, 4))
-    means = np.zeros((*shape, max_boxes))
+    scores = softmax(logits)[rows, class_ids]
+    component_scores = np.zeros((*shape, max_boxes))
     counts = np.zeros(shape, int)
     for b, k in itertools.product(*map(range, shape)):
         cut = np.float32(cam_threshold) * maps[b, k].max()
-        found = components(maps[b, k] > cut)[:max_boxes]
+        found = components(maps[b, k] > cut, min_share)[:max_boxes]
         counts[b, k] = len(found)
         for n, component in enumerate(found):
             boxes[b, k, n] = component.box * scale
-            means[b, k, n] = maps[b, k][component.cells].mean()
+            share = component.area / found[0].area
+            component_scores[b, k, n] = scores[b, k] * share
     return {
         "class_ids": class_ids,
-        "scores": softmax(logits)[rows, class_ids],
+        "scores": scores,
         "boxes": boxes[:, :, 0],
         "score_maps": maps,
         "valid": counts > 0,
         "component_boxes": boxes,
-        "component_scores": means,
+        "component_scores": component_scores,
         "num_components": counts,
         "logits": logits,
     }
@@ -199,20 +203,24 @@ def test_a_threshold_for_one_call():
     assert localizer.cam_threshold == 0.3
 
 
-def test_more_boxes_than_one():
+@pytest.mark.parametrize(("min_share", "most"), [(0.1, 3), (0.3, 1)])
+def test_more_boxes_than_one(min_share, most):
     max_boxes = 3
     model = painted_classifier()
     images = blob_images(6, (30, 40), seed=4)
     images[:, ::9, ::8] = 255  # specks, so that there are several components
-    localizer = Localizer(model, cam_threshold=0.6, top_k=2, max_boxes=max_boxes)
+    options = {"max_boxes": max_boxes, "min_share": min_share}
+    localizer = Localizer(model, cam_threshold=0.6, top_k=2, **options)
     found = to_numpy(localizer(images))
     class_ids = ranked(model, images, 2)
-    expected = expected_outputs(model, images, class_ids, 0.6, max_boxes)
+    expected = expected_outputs(model, images, class_ids, 0.6, **options)
     assert expected["num_components"].min() < max_boxes
-    assert expected["num_components"].max() > 1
+    assert expected["num_components"].max() == most
     assert sorted(found) == sorted(expected)
     check(found, expected)
     np.testing.assert_array_equal(found["boxes"], found["component_boxes"][:, :, 0])
+    largest = np.where(found["valid"], found["scores"], 0)
+    np.testing.assert_array_equal(largest, found["component_scores"][:, :, 0])
 
 
 def test_an_empty_map_is_not_valid_and_has_no_box():
@@ -276,11 +284,12 @@ def test_saved_and_loaded_it_is_equal_to_the_bit(policy, tmp_path):
         model = tiny_classifier("tiny", "adl", class_names=list("abcde"))
         draw_weights(model)
         localizer = Localizer(model, cam_threshold=0.35, top_k=2, max_boxes=3)
+        localizer.min_share = 0.1
     localizer.save(tmp_path / "localizer.keras")
     revived = keras.saving.load_model(tmp_path / "localizer.keras")
     assert type(revived) is Localizer
     assert repr(revived.score_map) == repr(localizer.score_map)
-    arguments = ("cam_threshold", "top_k", "max_boxes", "name")
+    arguments = ("cam_threshold", "top_k", "max_boxes", "min_share", "name")
     for name in arguments:
         assert getattr(revived, name) == getattr(localizer, name)
     images = blob_images(2, (50, 70))
@@ -291,6 +300,7 @@ def test_saved_and_loaded_it_is_equal_to_the_bit(policy, tmp_path):
 
 def test_config_names_every_argument():
     arguments = {"cam_threshold": 0.35, "top_k": 2, "max_boxes": 3}
+    arguments["min_share"] = 0.1
     config = Localizer(
         painted_classifier(), name="mine", score_map="grad_cam", **arguments
     ).get_config()

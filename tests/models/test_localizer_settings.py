@@ -13,6 +13,7 @@ CHANGES = [
     ("cam_threshold", 0.6),
     ("top_k", 3),
     ("max_boxes", 2),
+    ("min_share", 0.1),
     ("score_map", Guided("channel_mean")),
 ]
 COUNTS = ("top_k", "max_boxes")
@@ -51,7 +52,7 @@ def test_what_is_set_after_a_prediction_is_used_by_the_next(model, images, tmp_p
     check(found, Localizer(model, **dict(CHANGES))(images))
     localizer.save(tmp_path / "localizer.keras")
     again = keras.saving.load_model(tmp_path / "localizer.keras")
-    for name, value in CHANGES[:3]:
+    for name, value in CHANGES[:4]:
         assert getattr(again, name) == value
     check(found, again(images))
 
@@ -79,6 +80,7 @@ def test_what_is_set_after_a_prediction_is_used_by_the_next(model, images, tmp_p
         ("max_boxes", 0, ValueError, "`max_boxes` must be an integer >= 1. "),
         ("max_boxes", True, TypeError, r"max_boxes=True \(of type bool\)"),
         ("max_boxes", "2", TypeError, r"max_boxes='2' \(of type str\)"),
+        ("min_share", 1.1, ValueError, r"must be a number in \[0, 1\]. Rec.*share=1.1"),
         ("score_map", "grad", ValueError, r"`score_map` must be one of \['cam', "),
         ("score_map", ["cam"], TypeError, r"or a score map of.*of type list"),
         ("score_map", GradCAM("third"), ValueError, "Cannot read maps from"),

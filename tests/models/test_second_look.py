@@ -137,12 +137,13 @@ def test_it_crops_the_box_of_a_filtered_map_too(model):
 
 def test_it_is_saved_with_the_localizer(tmp_path, model):
     arguments = {"score_map": cam.GradCAM(relu=False), "cam_threshold": 0.3, "top_k": 2}
-    localizer = looked(model, **arguments)
+    localizer = looked(model, **arguments, max_boxes=3, min_share=0.05)
     localizer.save(tmp_path / "localizer.keras")
     loaded = keras.saving.load_model(tmp_path / "localizer.keras")
     assert type(loaded) is SecondLook
     assert loaded.get_config()["crop_threshold"] == 0.7
     assert loaded.get_config()["localizer"]["cam_threshold"] == 0.3
+    assert (loaded.max_boxes, loaded.min_share) == (3, 0.05)
     images = blob_images(3, SIZE)
     found, expected = to_numpy(loaded(images)), to_numpy(localizer(images))
     for name, value in expected.items():

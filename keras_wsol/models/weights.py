@@ -1,5 +1,6 @@
 """What a classifier is built on: the backbone, its weights, and what is trained."""
 
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,14 +59,39 @@ def base_of_row(
     return Base(
         name=name,
         spec=spec,
-        source=spec.build(
-            include_top=False, weights=weights, input_shape=input_shape, **options
-        ),
+        source=_built(name, spec, weights, input_shape, options),
         trained=trained,
         input_shape=input_shape,
         changes=changes,
         head_convolutions=head_convolutions,
     )
+
+
+def _built(
+    name: str, spec: BackboneSpec, weights: Any, shape: Any, options: Mapping[str, Any]
+) -> keras.Model:
+    """Builds a backbone with its weights, or says in a line what to pass instead."""
+    given = {"weights": weights, "input_shape": shape, **options}
+    try:
+        with warnings.catch_warnings():
+            # Keras says this of every layer of a file that Keras 3 has saved.
+            warnings.filterwarnings("ignore", "Skipping nested container")
+            return spec.build(include_top=False, **given)
+    except Exception as error:
+        if weights == "imagenet" and isinstance(error.__context__, OSError):
+            raise OSError(
+                f"The ImageNet weights of {name!r} cannot be downloaded: "
+                f"{str(error).rstrip('.')}. Without a network, pass the path of a file "
+                "as `weights` (`--weights FILE`)."
+            ) from error
+        if weights in (None, "imagenet") or not isinstance(error, ValueError):
+            raise
+        width = "".join(f" of alpha={options[x]}" for x in ("alpha",) if x in options)
+        raise ValueError(
+            f"{weights} must hold weights of {name!r}{width} without top. If they are "
+            "of another width, pass it as `alpha` (`--alpha 0.75`); if of another "
+            f"backbone, pass that. Keras says: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def base_of_model(

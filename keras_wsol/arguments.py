@@ -5,7 +5,7 @@ Each returns the value, or raises with what was expected and what came.
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -69,6 +69,19 @@ def check_bool(name: str, value: Any) -> bool:
             f"`{name}` must be a boolean. {_received(name, value, with_type=True)}"
         )
     return bool(value)
+
+
+def check_texts(name: str, value: Any) -> dict[str, str]:
+    """Returns a mapping of strings as a dictionary, an empty one for None."""
+    value = {} if value is None else value
+    if not isinstance(value, Mapping) or not all(
+        isinstance(each, str) for each in (*value, *value.values())
+    ):
+        raise TypeError(
+            f"`{name}` must be a mapping of strings to strings. "
+            f"{_received(name, value)}"
+        )
+    return dict(value)
 
 
 def plain(value: Any) -> Any:

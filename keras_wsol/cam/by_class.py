@@ -61,6 +61,10 @@ class ByClass(ScoreMap):
     def layer(self) -> str | None:
         return self.score_maps[0].layer
 
+    @property
+    def cam_threshold(self) -> float | None:
+        return self.score_maps[0].cam_threshold
+
     def check(self, split: SplitModel) -> None:
         self.score_maps[0].check(split)
         if split.num_classes != len(self.score_maps):

@@ -100,6 +100,7 @@ class CAM(ScoreMap):
     """
 
     negative_weights: bool = True
+    default_threshold = 0.2  # [paper]
 
     def __post_init__(self) -> None:
         check_bool("negative_weights", self.negative_weights)
@@ -128,6 +129,7 @@ class ChannelMean(ScoreMap):
     """
 
     layer: str | None = None
+    default_threshold = 0.2
 
     def maps(self, evidence: Evidence) -> Any:
         return ops.transpose(spatial_attention(evidence.features), (0, 3, 1, 2))

@@ -81,6 +81,7 @@ class DDT(FittedMap):
     layer: str | None = None
     relu: bool = True
     share: float | None = None
+    default_threshold = 0.2
 
     def __post_init__(self) -> None:
         super().__post_init__()

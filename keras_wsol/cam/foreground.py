@@ -55,6 +55,7 @@ class Foreground(FittedMap):
     layer: str | None = None
     relu: bool = True
     share: float | None = None
+    default_threshold = 0.2
 
     def _sum(self, features: Any, weights: Any) -> Any:
         return ops.einsum("bhwc,c->bhw", features, weights) + self.bias

@@ -80,6 +80,7 @@ class _GradientMap(ScoreMap):
     layer: str | None = None
     relu: bool = True
     forward_only = False
+    default_threshold = 0.2
 
     def maps(self, evidence: Evidence) -> Any:
         gradients = class_gradients(

@@ -61,6 +61,10 @@ class Guided(ScoreMap):
         return self.score_map.layer
 
     @property
+    def cam_threshold(self) -> float | None:
+        return self.score_map.cam_threshold
+
+    @property
     def forward_only(self) -> bool:
         return self.score_map.forward_only
 

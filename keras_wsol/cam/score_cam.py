@@ -39,6 +39,7 @@ class ScoreCAM(ScoreMap):
     batch_size: int = 32
     baseline: Any = MEAN_COLOUR
     forward_only = False
+    default_threshold = 0.2
 
     def __post_init__(self) -> None:
         super().__post_init__()

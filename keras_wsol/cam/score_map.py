@@ -37,6 +37,18 @@ def score_map_of(value: Any) -> "ScoreMap":
     return SCORE_MAPS[check_choice("score_map", value, tuple(SCORE_MAPS))]()
 
 
+def own_threshold(score_map: "ScoreMap") -> float:
+    """Returns the threshold of a score map, or says that it must be given."""
+    if score_map.cam_threshold is None:
+        raise ValueError(
+            "`cam_threshold` must be given with a score map that has none of its own: "
+            "a map has one with its default `relu` alone. Pass a number, such as 0.5, "
+            "and let `tune` choose it on a few images with boxes. Received: "
+            f"cam_threshold=None, score_map={score_map!r}."
+        )
+    return score_map.cam_threshold
+
+
 def resize_to_input(images: Any, size: tuple[int, int]) -> Any:
     """Resizes images, antialiased, to float32."""
     return resized(ops.cast(images, "float32"), size, antialias=True)
@@ -86,11 +98,13 @@ class ScoreMap:
 
     A score map is a frozen dataclass that defines `maps`. Register your own with
     `keras.saving.register_keras_serializable`, and a saved `Localizer` holds it.
+    Without a `default_threshold`, its `Localizer` must be given a `cam_threshold`.
 
     Example:
     >>> @dataclass(frozen=True, eq=False)
     ... class Brightness(ScoreMap):
     ...     layer: str | None = None
+    ...     default_threshold = 0.2
     ...     def maps(self, evidence):
     ...         return ops.mean(evidence.images, axis=-1)[:, None]
     >>> Brightness().get_config()
@@ -100,6 +114,8 @@ class ScoreMap:
     layer: str | None = None
     # Whether LiteRT and ONNX can hold the map: neither gradients nor loops.
     forward_only: ClassVar[bool] = True
+    # Where the map is cut unless told, with its default `relu`.
+    default_threshold: ClassVar[float | None] = None
 
     def __post_init__(self) -> None:
         if self.layer is not None and not isinstance(self.layer, str):
@@ -108,6 +124,13 @@ class ScoreMap:
                 f"layer={self.layer!r} (of type {type(self.layer).__name__})."
             )
         check_bool("relu", getattr(self, "relu", True))
+
+    @property
+    def cam_threshold(self) -> float | None:
+        """Where `Localizer` cuts the map unless told; None where it must be told."""
+        default = getattr(type(self), "relu", None)
+        as_is = getattr(self, "relu", default) == default
+        return self.default_threshold if as_is else None
 
     def maps(self, evidence: Evidence) -> Any:
         """Returns raw maps `(B, K, h, w)`, or `(B, 1, h, w)` for every class alike."""

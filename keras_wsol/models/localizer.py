@@ -9,10 +9,16 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_wsol.arguments import check_choice, check_integer, check_number
+from keras_wsol.arguments import check_choice, check_integer, check_number, check_texts
 from keras_wsol.boxes import largest_boxes, top_boxes
 from keras_wsol.cam import score_maps
-from keras_wsol.cam.score_map import Evidence, look, score_map_of
+from keras_wsol.cam.score_map import (
+    Evidence,
+    ScoreMap,
+    look,
+    own_threshold,
+    score_map_of,
+)
 from keras_wsol.data.images import check_view
 from keras_wsol.models.localizer_batches import (
     called_with,
@@ -25,6 +31,7 @@ from keras_wsol.models.tune import (
     best_threshold,
     check_not_test,
     ious_by_image,
+    tuned_on,
 )
 
 
@@ -34,20 +41,24 @@ class Localizer(keras.Model):
 
     The score map of each class is resized to the model's input size, scaled to [0, 1]
     and cut at `cam_threshold`; the box is that of the largest 8-connected component.
-    All arguments but `model` can be set again as attributes. `predict`,
-    `predict_on_batch` and `evaluate` take batches as the call does.
+    All arguments but `model` can be set again as attributes. A new `score_map` drops
+    the notes; it moves `cam_threshold` to its own if it was the own one of the map
+    before. `predict`, `predict_on_batch` and `evaluate` take batches as the call does.
 
     Args:
         model: A functional classifier with a fixed input size. Without a `layer`, score
             maps need it to end in global average pooling and one `Dense` layer.
-        cam_threshold: Float in [0, 1). Cells above this share of the maximum belong to
-            the object; see `tune`. Default 0.2 [paper of CAM].
+        cam_threshold: Float in [0, 1), or None. Cells above this share of the maximum
+            belong to the object; see `tune`. Default None, that of the score map: a
+            `ValueError` if it has none, such as with `relu=False`.
         top_k: Integer. How many classes to localize when none are given. Default 1.
         score_map: A score map of `keras_wsol.cam`, or its name in `cam.SCORE_MAPS`.
             Default `"cam"`.
         max_boxes: Integer. How many connected components have boxes. Default 1.
         min_share: Float in [0, 1]. Components beside the largest one have boxes from
             this share of its cells on. Default 0.3 [ours].
+        notes: Mapping of strings, saved and exported: how the threshold was chosen
+            (`"threshold"`, by `tune`), and what else there is to know.
         **kwargs: Passed on to `keras.Model` (`name`).
 
     Call arguments:
@@ -82,20 +93,24 @@ class Localizer(keras.Model):
 
     # What can be set again, beside `score_map`, and how it is checked.
     _settings: ClassVar[dict[str, Callable[..., Any]]] = {
-        "cam_threshold": lambda _, *given: check_share_below_1(*given),
+        "cam_threshold": lambda own, name, value: check_share_below_1(
+            name, own_threshold(own.score_map) if value is None else value
+        ),
         "top_k": lambda own, *given: check_integer(*given, high=own.num_classes),
         "max_boxes": lambda _, *given: check_integer(*given),
         "min_share": lambda _, *given: check_number(*given),
+        "notes": lambda _, *given: check_texts(*given),
     }
 
     def __init__(
         self,
         model: keras.Model,
-        cam_threshold: float = 0.2,
+        cam_threshold: float | None = None,
         top_k: int = 1,
         score_map: Any = "cam",
         max_boxes: int = 1,
         min_share: float = 0.3,
+        notes: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
         # Images in [0, 255] do not survive a cast to float16 on the way in.
@@ -106,6 +121,7 @@ class Localizer(keras.Model):
         self.top_k = top_k
         self.max_boxes = max_boxes
         self.min_share = min_share
+        self.notes = notes
         self._measures: list[keras.metrics.Metric] = []
         self.built = True
         if keras.backend.backend() == "tensorflow":
@@ -121,13 +137,24 @@ class Localizer(keras.Model):
             )
         if name == "score_map":
             value = score_map_of(value)
-            self._split = value.split(self.model)
+            split = value.split(self.model)
+            if "_split" in vars(self):
+                self._leave_score_map(value)
+            self._split = split
         elif name in self._settings:
             value = self._settings[name](self, name, value)
         if name == "score_map" or name in self._settings:
             # What `predict` and `evaluate` have compiled holds the value before.
             self.predict_function = self.test_function = None
+        if name == "cam_threshold" and "threshold" in getattr(self, "notes", {}):
+            self.notes = {k: v for k, v in self.notes.items() if k != "threshold"}
         super().__setattr__(name, value)
+
+    def _leave_score_map(self, new: ScoreMap) -> None:
+        """Takes the threshold of a new score map along, and drops the notes."""
+        if self.cam_threshold == self.score_map.cam_threshold:
+            self.cam_threshold = own_threshold(new)
+        self.notes = None
 
     @property
     def num_classes(self) -> int:
@@ -269,6 +296,7 @@ class Localizer(keras.Model):
         ious = ious_by_image(self, held_out, thresholds, view, batch_size, verbose)
         tuned = best_threshold(ious, thresholds, criterion, draws, seed)
         self.cam_threshold = tuned.cam_threshold
+        self.notes = {**self.notes, "threshold": tuned_on(held_out, tuned)}
         return tuned
 
     def compile(
@@ -338,6 +366,7 @@ class Localizer(keras.Model):
             "score_map": keras.saving.serialize_keras_object(self.score_map),
             "max_boxes": self.max_boxes,
             "min_share": self.min_share,
+            "notes": dict(self.notes),
         }
 
     @classmethod

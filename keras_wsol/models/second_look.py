@@ -25,8 +25,8 @@ class SecondLook(Localizer):
 
     Args:
         localizer: A `Localizer`, whose model and settings are taken over.
-        crop_threshold: Float in [0, 1). Where the score map is cut for the crop.
-            Default 0.2 [ours].
+        crop_threshold: Float in [0, 1), or None. Where the score map is cut for the
+            crop. Default None, the `cam_threshold` of `localizer`.
         margin: Float in [0, 1]. Share of its sides added to the box on each side.
             Default 0.1 [ours].
         **kwargs: Passed on to `Localizer` (`name`).
@@ -37,14 +37,16 @@ class SecondLook(Localizer):
 
     _settings: ClassVar = {
         **Localizer._settings,
-        "crop_threshold": lambda _, *given: check_share_below_1(*given),
+        "crop_threshold": lambda own, name, value: check_share_below_1(
+            name, own.cam_threshold if value is None else value
+        ),
         "margin": lambda _, *given: check_number(*given),
     }
 
     def __init__(
         self,
         localizer: Localizer,
-        crop_threshold: float = 0.2,
+        crop_threshold: float | None = None,
         margin: float = 0.1,
         **kwargs: Any,
     ) -> None:
@@ -55,6 +57,7 @@ class SecondLook(Localizer):
             localizer.score_map,
             localizer.max_boxes,
             localizer.min_share,
+            localizer.notes,
             **{"name": "second_look", **kwargs},
         )
         self.crop_threshold = crop_threshold
@@ -63,9 +66,10 @@ class SecondLook(Localizer):
     @wraps(Localizer.tune)
     def tune(self, *args: Any, **kwargs: Any) -> TunedThreshold:
         # Maps and boxes are those of the image: one look is enough.
-        localizer = Localizer(self.model, score_map=self.score_map)
+        localizer = Localizer(self.model, self.cam_threshold, score_map=self.score_map)
         tuned = localizer.tune(*args, **kwargs)
         self.cam_threshold = tuned.cam_threshold
+        self.notes = {**self.notes, **localizer.notes}
         return tuned
 
     def _look(self, images: Any, static_shapes: bool) -> Evidence:

@@ -91,6 +91,13 @@ def best_threshold(
     )
 
 
+def tuned_on(held_out: Any, tuned: TunedThreshold) -> str:
+    """Says how a threshold was chosen."""
+    split = getattr(held_out, "split", None)
+    where = f" of {split!r}" if isinstance(split, str) else ""
+    return f"tuned on {tuned.num_images} images{where} by {tuned.criterion}"
+
+
 def best_index(curve: np.ndarray) -> int:
     """Where a curve is highest; of equal places the middle one."""
     curve = curve.round(9)  # the last digits depend on the order of the sums

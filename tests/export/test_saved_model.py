@@ -232,7 +232,7 @@ def test_a_second_look_by_filtered_gradients_without_names(tmp_path):
     import tensorflow as tf
 
     score_map = Guided(GradCAM(relu=False), strength=np.float32(0.75), step=2)
-    first = Localizer(painted_classifier(), score_map=score_map)
+    first = Localizer(painted_classifier(), 0.3, score_map=score_map)
     localizer = SecondLook(first, crop_threshold=0.7, margin=0.05)
     path = export_saved_model(localizer, tmp_path / "1")
     card = json.loads((path / "model_card.json").read_text())

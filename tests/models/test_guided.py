@@ -67,7 +67,7 @@ def test_an_empty_map_stays_empty():
 def test_saved_and_loaded_it_is_equal_to_the_bit(tmp_path):
     inner = GradCAM(layer="features", relu=False)
     guided = Guided(inner, strength=0.75, radius=0.2, epsilon=0.01, step=2)
-    localizer = Localizer(painted_classifier(), score_map=guided)
+    localizer = Localizer(painted_classifier(), 0.3, score_map=guided)
     localizer.save(tmp_path / "localizer.keras")
     revived = keras.saving.load_model(tmp_path / "localizer.keras")
     assert repr(revived.score_map) == repr(guided)

@@ -155,7 +155,7 @@ def test_without_relu_three_maps_are_cam_on_a_pooled_head():
     expected = maps_of(Localizer(model), images, class_ids)
     assert expected.max() == 1
     for score_map in ("grad_cam", "x_grad_cam", "hires_cam"):
-        signed = Localizer(model, score_map=cam.SCORE_MAPS[score_map](relu=False))
+        signed = Localizer(model, 0.2, score_map=cam.SCORE_MAPS[score_map](relu=False))
         found = maps_of(signed, images, class_ids)
         np.testing.assert_allclose(found, expected, atol=1e-3, err_msg=score_map)
 
@@ -165,7 +165,7 @@ def test_without_relu_three_maps_are_cam_on_a_pooled_head():
 def test_relu_can_be_chosen(score_map, model, images):
     maps = [
         maps_of(
-            Localizer(model, score_map=cam.SCORE_MAPS[score_map]("cells", relu)),
+            Localizer(model, 0.2, score_map=cam.SCORE_MAPS[score_map]("cells", relu)),
             images,
         )
         for relu in (True, False)
@@ -225,7 +225,7 @@ def test_predict_and_a_saved_localizer_are_equal(score_map, model, images, tmp_p
     if score_map == "score_cam":
         options |= {"batch_size": 3, "baseline": [100.0, 90.0, 80.0]}
     score_map = map_of(score_map, model, "hidden", images, **options)
-    localizer = Localizer(model, top_k=2, score_map=score_map)
+    localizer = Localizer(model, 0.2, top_k=2, score_map=score_map)
     expected = {k: ops.convert_to_numpy(v) for k, v in localizer(images).items()}
     localizer.save(tmp_path / "localizer.keras")
     revived = keras.saving.load_model(tmp_path / "localizer.keras")
@@ -264,7 +264,9 @@ class Redness(cam.ScoreMap):
 
 def test_a_score_map_of_the_user(images, tmp_path):
     model = painted_classifier(SIZE)
-    localizer = Localizer(model, score_map=Redness(power=2))
+    with pytest.raises(ValueError, match=r"must be given with.*Redness\(layer=None"):
+        Localizer(model, score_map=Redness())
+    localizer = Localizer(model, 0.3, score_map=Redness(power=2))
     localizer.save(tmp_path / "localizer.keras")
     found = maps_of(keras.saving.load_model(tmp_path / "localizer.keras"), images)
     expected = [

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_wsol.cam import GradCAM, Guided
+from keras_wsol.cam import DDT, GradCAM, Guided
 from keras_wsol.models import Localizer
 from tests.models.painted import blob_images, painted_classifier
 
@@ -84,6 +84,9 @@ def test_what_is_set_after_a_prediction_is_used_by_the_next(model, images, tmp_p
         ("score_map", "grad", ValueError, r"`score_map` must be one of \['cam', "),
         ("score_map", ["cam"], TypeError, r"or a score map of.*of type list"),
         ("score_map", GradCAM("third"), ValueError, "Cannot read maps from"),
+        ("score_map", Guided(GradCAM(relu=False)), ValueError, "must be given with a"),
+        ("notes", {"a": 1}, TypeError, "`notes` must be a mapping of strings to"),
+        ("notes", ["a"], TypeError, "`notes` must be a mapping of strings to"),
     ],
 )
 def test_bad_values_are_refused_first_and_later(name, value, error, message, model):
@@ -94,6 +97,43 @@ def test_bad_values_are_refused_first_and_later(name, value, error, message, mod
     with pytest.raises(error, match=message):
         setattr(localizer, name, value)
     assert getattr(localizer, name) == before
+
+
+class Quarter(GradCAM):
+    default_threshold = 0.25
+
+
+def test_the_threshold_of_a_map_moves_along_and_one_that_is_given_stays(model):
+    localizer = Localizer(model, score_map=Quarter())
+    assert localizer.cam_threshold == 0.25
+    localizer.score_map = "cam"
+    assert localizer.cam_threshold == 0.2
+    unclipped = DDT((0.0,) * 3, (1.0,) * 3, relu=False)
+    with pytest.raises(ValueError, match=r"`tune` choose it.*score_map=DDT\(layer"):
+        localizer.score_map = unclipped
+    assert localizer.score_map.get_config() == {"negative_weights": True}
+    localizer.cam_threshold = 0.6
+    localizer.score_map = unclipped
+    localizer.score_map = Guided(Quarter())
+    assert localizer.cam_threshold == 0.6
+    localizer.cam_threshold = None
+    assert localizer.cam_threshold == 0.25
+
+
+def test_notes_are_saved_and_dropped_with_what_they_say(model, tmp_path):
+    assert Localizer(model).notes == {}
+    notes = {"threshold": "by eye", "score map": "the plainest"}
+    localizer = Localizer(model, 0.3, notes=notes)
+    localizer.save(tmp_path / "localizer.keras")
+    again = keras.saving.load_model(tmp_path / "localizer.keras")
+    assert again.notes == notes
+    again.top_k = 2
+    assert again.notes == notes
+    again.cam_threshold = 0.4
+    assert again.notes == {"score map": "the plainest"}
+    again.score_map = "channel_mean"
+    assert again.notes == {}
+    assert localizer.notes == notes
 
 
 @pytest.mark.parametrize("name", COUNTS)

@@ -137,6 +137,7 @@ def test_it_crops_the_box_of_a_filtered_map_too(model):
 
 def test_it_is_saved_with_the_localizer(tmp_path, model):
     arguments = {"score_map": cam.GradCAM(relu=False), "cam_threshold": 0.3, "top_k": 2}
+    arguments["notes"] = {"layer": "the last"}
     localizer = looked(model, **arguments, max_boxes=3, min_share=0.05)
     localizer.save(tmp_path / "localizer.keras")
     loaded = keras.saving.load_model(tmp_path / "localizer.keras")
@@ -144,6 +145,7 @@ def test_it_is_saved_with_the_localizer(tmp_path, model):
     assert loaded.get_config()["crop_threshold"] == 0.7
     assert loaded.get_config()["localizer"]["cam_threshold"] == 0.3
     assert (loaded.max_boxes, loaded.min_share) == (3, 0.05)
+    assert loaded.notes == arguments["notes"]
     images = blob_images(3, SIZE)
     found, expected = to_numpy(loaded(images)), to_numpy(localizer(images))
     for name, value in expected.items():
@@ -191,6 +193,9 @@ def test_a_threshold_is_tuned_by_one_look(model, monkeypatch):
     localizer = looked(model)
     found = localizer.tune(split, "mean_iou", **options)
     assert localizer.cam_threshold == found.cam_threshold == expected.cam_threshold
+    assert localizer.notes == {
+        "threshold": "tuned on 5 images of 'held-out' by mean_iou"
+    }
     np.testing.assert_array_equal(found.mean_iou_curve, expected.mean_iou_curve)
 
 
@@ -213,6 +218,14 @@ def test_a_margin_ends_at_the_edge_and_no_box_is_the_whole_image():
     boxes = np.array([[10, 2, 20, 4], [0, 1, 5, 9], [3, 3, 3, 3]], "float32")
     found = ops.convert_to_numpy(with_margin(boxes, (9, 24), 0.5))
     assert found.tolist() == [[5, 1, 24, 5], [0, 0, 7.5, 9], [0, 0, 24, 9]]
+
+
+def test_the_crop_is_cut_where_the_boxes_are_by_default(model):
+    assert SecondLook(Localizer(model, 0.35)).crop_threshold == 0.35
+    localizer = looked(model)
+    assert localizer.crop_threshold == 0.7
+    localizer.crop_threshold = None
+    assert localizer.crop_threshold == localizer.cam_threshold
 
 
 def test_large_logits_stay_finite(model):

@@ -58,6 +58,9 @@ def test_figures_are_those_of_loops(criterion, split, ious, painted):
     by = {"mean_iou": ious, "gt_known_loc": (ious >= 0.5).astype(float)}
     best = middle_of_best(by[criterion].mean(axis=0))
     assert found.cam_threshold == painted.cam_threshold == CUTS[best]
+    assert (
+        painted.notes["threshold"] == f"tuned on 9 images of 'held-out' by {criterion}"
+    )
     assert found.criterion == criterion
     assert found.num_images == 9
     np.testing.assert_allclose(found.thresholds, CUTS)
@@ -134,6 +137,7 @@ def test_batches_do_as_well(split, painted):
     )
     assert one.cam_threshold == other.cam_threshold
     assert one.mean_iou == pytest.approx(other.mean_iou)
+    assert painted.notes["threshold"] == "tuned on 9 images by mean_iou"
     # Of their own size, boxes are in their pixels.
     names = {"images": split.images, "class_ids": split.class_ids, "boxes": split.boxes}
     larger = painted.tune([names], num_thresholds=20, draws=5)

@@ -1,5 +1,6 @@
 """A backbone, a method and a head: the model that `fit` trains."""
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -68,8 +69,9 @@ def build_classifier(
         method: A row of `models.METHODS`, with the presets of the backbone: `"cam"`
             (plain), `"adl"`, `"dfm"`, `"dgdm"`, `"cagd"`, `"sagd"`, `"se"`, `"cbam"`,
             `"spatial_dropout"`, `"dropblock"`, `"maxdrop"`, `"targeted_dropout"`,
-            `"cutout"`. Or a layer, such as `DGDM(block_size=5)`, without presets:
-            each place gets a copy with a seed derived from the layer's, else `seed`.
+            `"cutout"`. Or a layer, such as `DGDM(block_size=5)` or your own, without
+            presets: each place gets a copy with a seed derived from the layer's, else
+            `seed`. A `name` that you give it is the method's: `DGDM(5, name="five")`.
         num_classes: Integer, number of classes.
         weights: `None` (random), `"imagenet"` (of your model, those that it has), or a
             path: an `.h5` file for `keras.applications` without top, or a `.keras`
@@ -154,7 +156,11 @@ def build_classifier(
 def _method_name(method: Any) -> str:
     """Name of a method for models and layers, or an error with what there is."""
     if isinstance(method, keras.layers.Layer):
-        return _row_of(method) or type(method).__name__.lower()
+        kind = type(method).__name__.lower()
+        # Keras names a layer after its class, and counts.
+        if re.sub(r"_\d+$", "", method.name).replace("_", "") != kind:
+            return method.name
+        return _row_of(method) or kind
     if isinstance(method, str) and method in METHODS:
         return method
     kind = ValueError if isinstance(method, str) else TypeError

@@ -2,6 +2,8 @@
 
 import inspect
 import math
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import keras
@@ -9,16 +11,21 @@ from keras import ops
 
 from keras_wsol import layers
 from keras_wsol.cam.score_map import resize_to_input
-from keras_wsol.cam.split import node_of
+from keras_wsol.cam.split import graph_of, node_of
 from keras_wsol.models.backbones import BACKBONES
 from keras_wsol.models.localizer import Localizer
 from keras_wsol.models.splice import calls_of
 
 _CLASSES = tuple(getattr(layers, name) for name in layers.__all__)
+# What backbones are made of; a layer of another package is a user's.
+_PACKAGES = {"keras", "keras_wsol", "keras_cv", "keras_hub"}
 
 
 def inserted_layers(model: keras.Model) -> tuple[keras.layers.Layer, ...]:
-    """Finds the layers of `keras_wsol.layers` that are in a functional model.
+    """Finds the layers of `keras_wsol.layers` and your own in a functional model.
+
+    Your own are those that `build_classifier` inserted, and others of your classes that
+    keep the shape of their input.
 
     Args:
         model: A functional Keras model, or a `Localizer`. Models that are layers of
@@ -37,7 +44,21 @@ def inserted_layers(model: keras.Model) -> tuple[keras.layers.Layer, ...]:
     ['middle', 'last']
     """
     model = _functional(model)
-    return tuple(layer for layer in model.layers if isinstance(layer, _CLASSES))
+    followed = {}
+    for output in keras.tree.flatten(model.outputs):
+        for tensor, operation, parents in graph_of(output):
+            if len(parents) == 1 and parents[0].shape == tensor.shape:
+                followed[operation.name] = node_of(parents[0]).operation.name
+    return tuple(x for x in model.layers if _is_inserted(x, followed.get(x.name)))
+
+
+def _is_inserted(layer: keras.layers.Layer, followed: str | None) -> bool:
+    """Whether it is ours, or a user's that follows another layer."""
+    if isinstance(layer, _CLASSES) or followed is None:
+        return isinstance(layer, _CLASSES)
+    package = type(layer).__module__.split(".")[0]
+    # `build_classifier` names a layer by the method and by what it follows.
+    return package not in _PACKAGES or layer.name.endswith(f"_{followed}")
 
 
 def probe_inserted(model: keras.Model, images: Any) -> dict[str, Any]:
@@ -134,7 +155,8 @@ def describe(model: keras.Model) -> str:
     Returns:
         A table, to be printed: a row for each inserted layer, with its arguments that
         differ from the defaults, and one for the whole model. Parameters include
-        moving statistics; multiply-adds are for one image at inference.
+        moving statistics; multiply-adds are for one image at inference, and "unknown"
+        where a layer of your own has kernels.
 
     Raises:
         ValueError: The model is not functional, or has several inputs or outputs.
@@ -157,12 +179,12 @@ def describe(model: keras.Model) -> str:
         )
     blocks = {name for spec in BACKBONES.values() for name in spec.inserted_blocks}
     rows = [("layer", "after", "options", "parameters", "multiply-adds")]
-    shown = (*_CLASSES, keras.layers.SpatialDropout2D)
+    inserted = {layer.name for layer in inserted_layers(model)} - blocks
     for layer in model.layers:
-        if isinstance(layer, shown) and layer.name not in blocks:
+        if layer.name in inserted or isinstance(layer, keras.layers.SpatialDropout2D):
             rows.append(_row(layer))
     trained = sum(math.prod(weight.shape) for weight in model.trainable_weights)
-    whole = (f"{model.count_params():,}", f"{multiply_adds(model):,}")
+    whole = (f"{model.count_params():,}", _said(multiply_adds, model))
     rows.append((f"all {len(model.layers)}", "-", f"{trained:,} trained", *whole))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     size = " x ".join(map(str, model.input_shape[1:]))
@@ -179,20 +201,30 @@ _NOT_OPTIONS = {"name", "trainable", "dtype", "data_format", "seed"}
 
 def _row(layer: keras.layers.Layer) -> tuple[str, ...]:
     parameters = inspect.signature(type(layer)).parameters
+    config: dict[str, Any] = {}
+    with suppress(NotImplementedError):  # of a user's layer
+        config = layer.get_config()
     options = [
         f"{name}={value!r}"
-        for name, value in layer.get_config().items()
+        for name, value in config.items()
         if name in parameters and name not in _NOT_OPTIONS
         if value != parameters[name].default
     ]
-    count = _count(layer, tuple(layer.input.shape), tuple(layer.output.shape))
+    shapes = tuple(layer.input.shape), tuple(layer.output.shape)
     return (
         type(layer).__name__,
         node_of(layer.input).operation.name,
         ", ".join(options) or "-",
         f"{layer.count_params():,}",
-        f"{count:,}",
+        _said(_count, layer, *shapes),
     )
+
+
+def _said(counted: Callable[..., int], *arguments: Any) -> str:
+    try:
+        return f"{counted(*arguments):,}"
+    except TypeError:
+        return "unknown"
 
 
 def _functional(model: Any) -> keras.Model:

@@ -4,7 +4,7 @@ import pytest
 from keras import ops
 
 from keras_wsol.layers import ADL, CAGD, DFM, DGDM
-from keras_wsol.models import Localizer, inserted_layers
+from keras_wsol.models import Localizer, describe, insert_after, inserted_layers
 from keras_wsol.models.inspection import probe_inserted
 from tests.models.small import TINY_SIZE, dtype_policy, random_images, tiny_classifier
 
@@ -141,3 +141,40 @@ def test_a_localizer_is_probed_as_its_model_is():
     for name, features in own.items():
         expected = ops.convert_to_numpy(features)
         np.testing.assert_array_equal(ops.convert_to_numpy(others[name]), expected)
+
+
+class Own(keras.layers.Layer):
+    """A user's: it has a kernel, and takes no name of ours."""
+
+    def __init__(self, strength=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.strength = strength
+
+    def build(self, shape):
+        self.mix = self.add_weight(shape=(shape[-1], shape[-1]), name="mix")
+
+    def call(self, inputs, training=False):
+        return ops.matmul(inputs, self.mix) * self.strength if training else inputs
+
+
+@pytest.mark.parametrize("method", [Own(0.5), keras.layers.GaussianNoise(0.5)])
+def test_layers_of_a_user_that_build_classifier_inserted(method):
+    model = tiny_classifier(method=method, drop_after=["conv2_relu", "conv3_relu"])
+    kind = type(method).__name__.lower()
+    assert model.name.endswith(f"_{kind}")
+    assert names(model) == [f"{kind}_conv2_relu", f"{kind}_conv3_relu"]
+
+
+def test_layers_of_a_user_that_insert_after_inserted():
+    spliced = insert_after(tiny_classifier(), {"conv2_relu": lambda: Own(name="mine")})
+    assert names(spliced) == ["mine"]
+    lines = [line.split() for line in describe(spliced).splitlines()[2:]]
+    assert lines[0] == ["Own", "conv2_relu", "-", "64", "unknown"]
+    assert lines[1][-1] == "unknown"  # of the whole model, too
+
+
+@pytest.mark.parametrize("layer", [DGDM, Own])
+def test_a_name_that_is_given_is_the_methods(layer):
+    model = tiny_classifier(method=layer(name="five"), drop_after=["conv3_relu"])
+    assert model.name.endswith("_five")
+    assert names(model) == ["five_conv3_relu"]

@@ -22,6 +22,7 @@ from keras_wsol.label_formats import (
     LABEL_FORMATS,
     LabelledImage,
     check_writable,
+    link_images,
     names_below,
 )
 from keras_wsol.models import Localizer, class_names_of
@@ -39,6 +40,7 @@ class LabelsWritten:
     num_boxes: int
     left_out: tuple[tuple[str, str], ...]  # path and reason of images without a box
     left_out_path: Path  # CSV file of the same
+    class_ids: np.ndarray  # (images of the data set,) int32, -1 where left out
 
 
 def write_pseudo_labels(
@@ -57,7 +59,12 @@ def write_pseudo_labels(
     """Writes the boxes that a localizer finds in images, to train a detector on.
 
     Boxes are in pixels of the image as the data set reads it: files are upright. An
-    image has the boxes of the localizer's `max_boxes` largest components.
+    image has the boxes of the localizer's `max_boxes` largest components; the score of
+    each is the probability of the class, times its component's share of the largest.
+
+    The folder of YOLO or VOC holds links to the images, or copies where links are not
+    possible, and lists a fifth of each class in `val.txt`: those images whose path
+    below `images_root` has the least SHA-256. Images in memory are not written.
 
     An image without a box is left out, since a trainer would take it for one without
     an object. `NAME.left_out.csv` beside the output lists it with the reason: it cannot
@@ -72,7 +79,7 @@ def write_pseudo_labels(
         format: String. `"coco"`, `"yolo"` (Ultralytics), `"voc"` or `"csv"`.
         class_ids: String. Whose box: of the `"predicted"` class, or of the class that
             is `"known"` from the data set.
-        min_score: Float in [0, 1]. Least probability of the class. Default 0.
+        min_score: Float in [0, 1]. Least probability of an image's class. Default 0.
         images_root: String or path. Folder that paths in the labels are relative to.
             Default: the lowest folder that holds all images.
         overwrite: Boolean. Whether labels at `path` may be replaced.
@@ -122,8 +129,11 @@ def write_pseudo_labels(
     unread = zip(names[count:], (why for _, why in dataset.left_out), strict=True)
     left_out = tuple(sorted([*unread, *journal.left_out()]))
     _write_list(left_out_path, left_out)
+    form = LABEL_FORMATS[format]
     with replaced(path) as temporary:
-        LABEL_FORMATS[format].write(journal, temporary, class_names)
+        form.write(journal, temporary, class_names)
+        if form.links and dataset.images is None:
+            link_images(journal, root, temporary / form.links)
     written = LabelsWritten(
         path=path,
         images_root=root,
@@ -131,6 +141,7 @@ def write_pseudo_labels(
         num_boxes=sum(len(image.boxes) for image in journal),
         left_out=left_out,
         left_out_path=left_out_path,
+        class_ids=np.array(journal.class_ids(), "int32"),
     )
     for file in (journal.path, verdicts_of(path)):
         delete(file)
@@ -178,6 +189,9 @@ class _Journal:
     def left_out(self) -> list[tuple[str, str]]:
         return [(e["path"], e["left_out"]) for e in self._entries() if "left_out" in e]
 
+    def class_ids(self) -> list[int]:
+        return [entry.get("class_id", -1) for entry in self._entries()]
+
     def _entries(self) -> Iterator[dict[str, Any]]:
         with self.path.open(encoding="utf-8") as file:
             next(file)
@@ -200,21 +214,22 @@ def _find(
         inputs["class_ids"] = np.pad(batch["class_ids"], fill)
     out = {k: v[:, 0] for k, v in localizer.predict_on_batch(inputs).items()}
     boxes = out.get("component_boxes", out["boxes"][:, None])
+    scores = out.get("component_scores", out["scores"][:, None])
     counts = out.get("num_components", out["valid"].astype(int))
     for row, name in enumerate(names):
         height, width = map(int, batch["sizes"][row])
         scale = np.tile(np.array([width, height]) / localizer.input_size[::-1], 2)
         found = boxes[row, : counts[row]].astype("float64") * scale
-        score = round(float(out["scores"][row]), 6)
-        if not len(found) or score < min_score:
-            yield {"path": name, "left_out": "low score" if len(found) else "no box"}
+        of_boxes = np.round(scores[row, : counts[row]].astype("float64"), 6).tolist()
+        if not of_boxes or of_boxes[0] < min_score:
+            yield {"path": name, "left_out": "low score" if of_boxes else "no box"}
             continue
         yield {
             "path": name,
             "width": width,
             "height": height,
             "class_id": int(out["class_ids"][row]),
-            "score": score,
+            "scores": of_boxes,
             # Hundredths of a pixel: finer than the cells of any map.
             "boxes": np.clip(found, 0, [width, height] * 2).round(2).tolist(),
         }
@@ -243,10 +258,8 @@ def check_output(path: Path, format: str, overwrite: bool) -> None:
             raise FileExistsError(
                 f"{file} exists. Choose another path, or pass `overwrite=True`."
             )
-    # Such as the images, which may lie there for a trainer.
-    entries = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
-    others = sorted(entries - form.entries)
-    if others or (path.is_file() and form.suffix is None):
+    others = form.others(path)
+    if others:
         raise FileExistsError(
             f"{path} holds more than labels of {format!r}: {others[:8]}. Choose "
             "another path, or move that away."

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import tracemalloc
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -13,6 +14,7 @@ import pytest
 from keras_wsol.label_formats import (
     LABEL_FORMATS,
     LabelledImage,
+    link_images,
     names_below,
     write_coco,
     write_csv,
@@ -28,16 +30,16 @@ IMAGES = [
         width=200,
         height=50,
         class_id=1,
-        score=0.75,
         boxes=[(10.0, 0.0, 60.4, 25.6), (199.7, 49.6, 200.0, 50.0)],
+        scores=[0.75, 0.25],
     ),
     LabelledImage(
         path="1.v2.png",
         width=8,
         height=10,
         class_id=0,
-        score=1.0,
         boxes=[(0.0, 0.0, 8.0, 10.0)],
+        scores=[1.0],
     ),
 ]
 
@@ -58,6 +60,7 @@ def test_csv(tmp_path):
         "width": "200",
         "height": "50",
     }
+    assert [row["score"] for row in rows] == ["0.75", "0.25", "1.0"]
     assert [row["path"] for row in rows] == ["a/1.jpg", "a/1.jpg", "1.v2.png"]
     assert [row["class"] for row in rows] == [NAMES[1], NAMES[1], NAMES[0]]
 
@@ -76,7 +79,7 @@ def test_coco_counts_every_id_from_1(tmp_path):
     of_box = ("id", "image_id", "category_id", "bbox", "area", "score")
     assert [tuple(a[k] for k in of_box) for a in found["annotations"]] == [
         (1, 1, 2, [10.0, 0.0, 50.4, 25.6], 1290.24, 0.75),
-        (2, 1, 2, [199.7, 49.6, 0.3, 0.4], 0.12, 0.75),
+        (2, 1, 2, [199.7, 49.6, 0.3, 0.4], 0.12, 0.25),
         (3, 2, 1, [0.0, 0.0, 8.0, 10.0], 80.0, 1.0),
     ]
 
@@ -89,11 +92,16 @@ def test_yolo_gives_centre_and_size_in_shares(tmp_path):
     assert (tmp_path / "x/labels/1.v2.txt").read_text() == (
         "0 0.500000 0.500000 1.000000 1.000000\n"
     )
-    listed = (tmp_path / "x/train.txt").read_text("utf-8")
-    assert listed == "./images/a/1.jpg\n./images/1.v2.png\n"
+    assert splits(tmp_path / "x") == (["./images/a/1.jpg"], ["./images/1.v2.png"])
 
 
-def sought_by_ultralytics(data_yaml):
+def splits(folder):
+    """Lines of both lists."""
+    names = ("train.txt", "val.txt")
+    return tuple((folder / name).read_text("utf-8").splitlines() for name in names)
+
+
+def sought_by_ultralytics(data_yaml, split):
     """Images and where their labels are looked for, in the words of its code.
 
     `check_det_dataset` in data/utils.py, `get_img_files` in data/base.py and
@@ -102,10 +110,10 @@ def sought_by_ultralytics(data_yaml):
     lines = data_yaml.read_text("utf-8").splitlines()
     entries = dict(line.split(": ", 1) for line in lines if ": " in line)
     root = Path(entries.get("path") or data_yaml.parent)
-    train = (root / entries["train"]).resolve()
-    listed = train.read_text("utf-8").strip().splitlines()
+    file = (root / entries[split]).resolve()
+    listed = file.read_text("utf-8").strip().splitlines()
     images = [
-        line.replace("./", f"{train.parent}{os.sep}") if line.startswith("./") else line
+        line.replace("./", f"{file.parent}{os.sep}") if line.startswith("./") else line
         for line in listed
     ]
     return {
@@ -119,12 +127,56 @@ def test_ultralytics_finds_the_labels_from_anywhere(tmp_path, monkeypatch):
     folder.parent.mkdir(parents=True)
     write_yolo(IMAGES, folder, NAMES)
     monkeypatch.chdir(tmp_path)
-    sought = sought_by_ultralytics(folder / "data.yaml")
-    assert sought == {
-        f"{folder}/images/a/1.jpg": f"{folder}/labels/a/1.txt",
-        f"{folder}/images/1.v2.png": f"{folder}/labels/1.v2.txt",
-    }
-    assert all(Path(labels).is_file() for labels in sought.values())
+    for split, name in (("train", "a/1.jpg"), ("val", "1.v2.png")):
+        labels = f"{folder}/labels/{name.rpartition('.')[0]}.txt"
+        sought = sought_by_ultralytics(folder / "data.yaml", split)
+        assert sought == {f"{folder}/images/{name}": labels}
+        assert Path(labels).is_file()
+
+
+def test_a_fifth_of_each_class_is_for_validation_whatever_the_order(tmp_path):
+    many = [
+        replace(IMAGES[1], path=f"{class_id}/{n}.png", class_id=class_id)
+        for class_id, count in ((0, 40), (1, 15), (2, 1))
+        for n in range(count)
+    ]
+    train, val = write_and_split(many, tmp_path / "one")
+    assert Counter(name[9] for name in val) == {"0": 8, "1": 3}
+    assert len(train) + len(val) == len({*train, *val}) == len(many)
+    again = write_and_split(many[::-1], tmp_path / "two")
+    assert [sorted(names) for names in again] == [sorted(train), sorted(val)]
+    # Not the first ones: photographs of one series have names in a row.
+    numbers = sorted(int(name[11:-4]) for name in val if name[9] == "0")
+    assert numbers[-1] - numbers[0] > 20
+    write_voc(many, tmp_path / "voc", NAMES * 2)
+    listed = splits(tmp_path / "voc/ImageSets/Main")
+    assert listed == tuple([name[9:-4] for name in each] for each in (train, val))
+    assert write_and_split(many[:1], tmp_path / "single") == (["./images/0/0.png"], [])
+
+
+def write_and_split(images, folder):
+    write_yolo(images, folder, NAMES * 2)
+    return splits(folder)
+
+
+def test_images_are_linked_or_else_copied(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for image in IMAGES:
+        path = Path("photos") / image.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(image.path.encode())
+    link_images(IMAGES, Path("photos"), tmp_path / "x" / "linked")
+
+    def refuse(*_):
+        raise OSError("no links here")
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    link_images(IMAGES, Path("photos"), tmp_path / "x" / "copied")
+    for image in IMAGES:
+        link, copy = (Path("x", name, image.path) for name in ("linked", "copied"))
+        assert link.readlink() == tmp_path / "photos" / image.path
+        assert not copy.is_symlink()
+        assert link.read_bytes() == copy.read_bytes() == image.path.encode()
 
 
 @pytest.mark.parametrize(
@@ -142,7 +194,7 @@ def test_names_whose_labels_ultralytics_does_not_find_are_refused(
     name, found, tmp_path
 ):
     write_yolo([replace(IMAGES[0], path=name)], tmp_path / "x", NAMES)
-    (sought,) = sought_by_ultralytics(tmp_path / "x" / "data.yaml").values()
+    (sought,) = sought_by_ultralytics(tmp_path / "x" / "data.yaml", "train").values()
     assert Path(sought).is_file() is found
     if found:
         assert names_below([name], "", "yolo") == (Path(), [name])
@@ -166,12 +218,11 @@ def test_voc_corners_are_whole_count_from_1_and_belong_to_the_box(tmp_path):
     # The second is less than a pixel, and keeps the last one.
     assert corners == [[11, 1, 60, 26], [200, 50, 200, 50]]
     assert [o.findtext("name") for o in found.iter("object")] == [NAMES[1], NAMES[1]]
-    assert [o.findtext("score") for o in found.iter("object")] == ["0.75", "0.75"]
+    assert [o.findtext("score") for o in found.iter("object")] == ["0.75", "0.25"]
     whole = ElementTree.parse(tmp_path / "x/Annotations/1.v2.xml")
     assert [e.text for e in whole.find(".//bndbox")] == ["1", "1", "8", "10"]
     assert whole.findtext("folder") == "."
-    listed = (tmp_path / "x/ImageSets/Main/train.txt").read_text("utf-8")
-    assert listed == "a/1\n1.v2\n"
+    assert splits(tmp_path / "x/ImageSets/Main") == (["a/1"], ["1.v2"])
 
 
 @pytest.mark.parametrize("name", LABEL_FORMATS)

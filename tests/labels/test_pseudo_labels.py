@@ -93,12 +93,29 @@ def test_images_without_a_box_are_left_out_and_listed(form, written):
     listed = [(row["path"], row["reason"]) for row in rows(done.left_out_path)]
     assert listed == list(done.left_out)
     files = {file for file in folder.rglob("*") if file.is_file()}
-    texts = [file.read_text("utf-8") for file in files - {done.left_out_path}]
+    texts = [
+        file.read_text("utf-8")
+        for file in files - {done.left_out_path}
+        if not file.is_symlink()
+    ]
     everything = "".join([*texts, *map(str, files)])
     assert "one" in everything
     assert "broken" not in everything
     assert "black" not in everything
     assert hidden(folder) == []
+    ids = [CLASS_OF.get(p.removeprefix(f"{root}/"), -1) for p in opened(root).paths]
+    assert done.class_ids.tolist() == ids
+    assert ids.count(-1) == 1
+
+
+@pytest.mark.parametrize(
+    ("form", "folder"), [("yolo", "images"), ("voc", "JPEGImages")]
+)
+def test_folders_hold_links_to_the_images_with_a_box(form, folder, written):
+    root, done = written[0], written[1][form].path / folder
+    links = [path for path in done.rglob("*") if path.is_symlink()]
+    found = {p.relative_to(done).as_posix(): p.readlink() for p in links}
+    assert found == {name: root / name for name in BOXES}
 
 
 def two_colors(count=1, **changes):
@@ -158,6 +175,14 @@ def test_the_box_of_every_component(tmp_path):
     done = write_pseudo_labels(localizer(max_boxes=3), images, path, "csv")
     assert boxes_in(path) == {"0": [large, small]}
     assert (done.num_boxes, done.num_images) == (2, 1)
+    # 12 x 12 cells but for a corner; 8 x 12 of a lower map, with more of each cut off.
+    of_boxes = [1.0, 84 / 143]
+    assert [float(row["score"]) for row in rows(path)] == pytest.approx(
+        of_boxes, abs=1e-6
+    )
+    few = {"cam_threshold": 0.5, "max_boxes": 3, "min_share": 0.7}
+    done = write_pseudo_labels(localizer(**few), images, tmp_path / "few.csv", "csv")
+    assert boxes_in(done.path) == {"0": [large]}
 
 
 def test_files_and_folders_that_nobody_sorted(root, tmp_path):
@@ -378,11 +403,19 @@ def test_labels_are_replaced_as_a_whole_if_asked(tmp_path, monkeypatch):
         done = again(name, format=form, min_score=1.0, overwrite=True)
         assert (done.num_boxes, len(rows(done.left_out_path))) == (0, 2)
         files = [p for p in (tmp_path / "yolo").rglob("*.txt") if p.is_file()]
-        assert [p.name for p in files] == ["train.txt"]
-    (tmp_path / "yolo" / "images").mkdir()
-    with pytest.raises(FileExistsError, match=r"more than labels.*\['images'\]"):
+        assert sorted(p.name for p in files) == ["train.txt", "val.txt"]
+    link, mine = (tmp_path / "yolo" / "images" / name for name in ("0", "1"))
+    mine.parent.mkdir()
+    mine.write_bytes(b"mine")
+    link.symlink_to(mine)
+    with pytest.raises(FileExistsError, match=r"more than labels.*\['images/1'\]"):
         again("yolo", format="yolo", overwrite=True)
-    assert (tmp_path / "yolo" / "images").is_dir()
+    assert link.read_bytes() == b"mine"
+    mine.rename(tmp_path / "mine")
+    (tmp_path / "yolo" / "labels.cache").touch()  # Ultralytics'
+    again("yolo", format="yolo", overwrite=True)
+    assert not link.is_symlink()
+    assert (tmp_path / "mine").read_bytes() == b"mine"
     with pytest.raises(FileExistsError, match="more than labels of 'yolo'"):
         again("x.csv", format="yolo", overwrite=True)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from keras_wsol import data, viz
 from keras_wsol.cli import shared_arguments as shared
@@ -17,6 +18,10 @@ from keras_wsol.labels import (
     write_pseudo_labels,
 )
 from keras_wsol.models import class_names_of
+from keras_wsol.viz.side_by_side import evenly, show_found
+
+_FEWEST_PICTURES, _MOST_PICTURES, _SHEET_ROWS = 12, 100, 20
+_SHEET_THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 
 
 def localize_arguments(add: Callable[..., None]) -> None:
@@ -31,11 +36,17 @@ def localize_arguments(add: Callable[..., None]) -> None:
     add("--class-ids", text, default="predicted", choices=["predicted", "known"])
     text = "least probability of a class"
     add("--min-score", text, type=shared.probability, default=0.0)
-    text = "folder for pictures of the first images"
+    text = "components of a score map that have a box"
+    add("--max-boxes", text, "the model's own", type=shared.count)
+    text = "how large they must be, as a share of the largest"
+    add("--min-share", text, "the model's own", type=shared.probability)
+    text = "folder for pictures of all classes, and the boxes of other thresholds"
     add("--pictures", text, "none are written", type=Path)
-    add("--num-pictures", "how many", type=shared.count, default=12)
+    text = f"one a class, {_FEWEST_PICTURES} to {_MOST_PICTURES}"
+    add("--num-pictures", "how many", text, type=shared.count)
     add("--batch-size", "images in a batch", type=shared.count, default=32)
-    add("--overwrite", "replace labels at --out", action="store_true")
+    text = "replace labels at --out, and pictures"
+    add("--overwrite", text, action="store_true")
 
 
 def localize(options: argparse.Namespace) -> None:
@@ -43,15 +54,23 @@ def localize(options: argparse.Namespace) -> None:
 
     An image that cannot be read, or has no box, or too low a score is left out and
     listed with the reason, in NAME.left_out.csv beside what is written. Look at
-    --pictures before using the boxes: the threshold moves every one of them.
-    Interrupted, the same command goes on where it was.
+    --pictures before using the boxes: the threshold moves every one of them, and
+    thresholds.png shows how. Interrupted, the same command goes on where it was.
+
+    Ultralytics reads the folder of YOLO as it is: it links to the images, and keeps a
+    fifth of each class for validation. With --max-boxes, the largest box has the score
+    of its image's class, the others their share of the largest.
 
     Example:
       keras-wsol localize --model runs/birds/localizer.keras \
         --images photos --format coco --out birds.json --pictures look
     """
     check_output(options.out, options.format, options.overwrite)
+    _check_pictures(options)
     localizer = shared.load_localizer(options)
+    for name in ("max_boxes", "min_share"):
+        if getattr(options, name) is not None:
+            setattr(localizer, name, getattr(options, name))
     known, verify = options.class_ids == "known", verdicts_of(options.out)
     if not known:
         images = open_images(options.images, verify)
@@ -78,25 +97,50 @@ def localize(options: argparse.Namespace) -> None:
     print(f"whose paths are below {done.images_root}.")
     if done.left_out:
         print(f"Left out {len(done.left_out)} images; see {done.left_out_path}.")
+    if options.format == "yolo":
+        print(f"Train on them: yolo detect train data={done.path / 'data.yaml'}")
     if options.pictures:
-        _write_pictures(localizer, images, options)
-        print(f"Wrote pictures into {options.pictures}.")
+        _write_pictures(localizer, images, done.class_ids, options)
+        print(f"Wrote pictures into {options.pictures}; look at thresholds.png first.")
+
+
+def _check_pictures(options: argparse.Namespace) -> None:
+    folder = options.pictures
+    if not folder or not folder.exists() or options.overwrite:
+        return
+    if not folder.is_dir() or any(folder.iterdir()):
+        raise FileExistsError(
+            f"{folder} is not an empty folder. Choose another one for --pictures, or "
+            "pass --overwrite."
+        )
 
 
 def _write_pictures(
-    localizer: keras.Model, images: data.ImageDataset, options: argparse.Namespace
+    localizer: keras.Model,
+    images: data.ImageDataset,
+    class_ids: np.ndarray,
+    options: argparse.Namespace,
 ) -> None:
-    """Paints score maps and boxes over the first images."""
-    from PIL import Image
-
+    """Shows images of each class that was found, and of those that were left out."""
     make_folder(options.pictures)
-    for index in range(min(options.num_pictures, len(images))):
-        image = images.image(index)
-        class_ids = images.class_ids[[index]] if options.class_ids == "known" else None
-        out = localizer(image[None], class_ids)
-        out = {k: keras.ops.convert_to_numpy(v)[0] for k, v in out.items()}
-        labelled = out["valid"][0] and out["scores"][0] >= options.min_score
-        boxes = out["boxes"][:1] if labelled else None
-        picture = viz.overlay(image, out["score_maps"][0], boxes=boxes)
+    known, count = options.class_ids == "known", options.num_pictures
+    if count is None:
+        classes = len(np.unique(class_ids))
+        count = min(max(classes, _FEWEST_PICTURES), _MOST_PICTURES)
+    chosen = evenly(class_ids, count)
+    shared.say(f"Painting {len(chosen)} pictures ...")
+    for index in chosen:
+        figure = show_found(
+            localizer, images, index, true_class=known, min_score=options.min_score
+        )
         name = f"{index:04d}-{Path(images.paths[index]).stem}.png"
-        Image.fromarray(picture).save(options.pictures / name)
+        figure.savefig(options.pictures / name)
+    thresholds = sorted({*_SHEET_THRESHOLDS, localizer.cam_threshold})
+    sheet = viz.show_thresholds(
+        localizer,
+        images,
+        evenly(class_ids, _SHEET_ROWS),
+        thresholds,
+        true_classes=known,
+    )
+    sheet.savefig(options.pictures / "thresholds.png")

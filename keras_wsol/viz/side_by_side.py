@@ -1,4 +1,4 @@
-"""The same images by several models, or cut at several thresholds."""
+"""Images by one model or several, or cut at several thresholds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -50,6 +50,44 @@ def compare_models(
     return show(cells, 1 + len(models), ["image", *models], cell_size=cell_size)
 
 
+def show_found(
+    localizer: Localizer,
+    dataset: ImageDataset,
+    index: int,
+    *,
+    true_class: bool = False,
+    min_score: float = 0.0,
+    cell_size: int = 480,
+) -> Any:
+    """Shows the boxes of one image, with its class, score and threshold."""
+    plain = _cell(dataset, index)
+    class_id = dataset.class_ids[index] if true_class else None
+    class_id, found = _first(localizer, plain.image, class_id)
+    if found["score"] < min_score:
+        found["boxes"] = np.zeros((0, 4))
+    name = _name(localizer, dataset, class_id)
+    title = f"threshold {localizer.cam_threshold:.3g}"
+    cell = replace(plain, class_name=name, **found)
+    return show([cell], 1, [title], cell_size=cell_size)
+
+
+def evenly(class_ids: np.ndarray, count: int) -> np.ndarray:
+    """Chooses indices, as many of each class where it has them, spread over it."""
+    groups = [np.flatnonzero(class_ids == each) for each in np.unique(class_ids)]
+    groups = [groups[n] for n in _spread(len(groups), min(count, len(groups)))]
+    sizes = np.array([len(group) for group in groups], int)
+    numbers = np.zeros_like(sizes)
+    for _ in range(min(count, sizes.sum())):
+        numbers[np.where(numbers < sizes, numbers, count).argmin()] += 1
+    chosen = [g[_spread(len(g), n)] for g, n in zip(groups, numbers, strict=True)]
+    return np.concatenate([*chosen, np.zeros(0, int)])
+
+
+def _spread(length: int, count: int) -> np.ndarray:
+    """Returns `count` places of `length`, as far from one another as can be."""
+    return ((np.arange(count) + 0.5) * length / max(count, 1)).astype(int)
+
+
 def show_thresholds(
     localizer: Localizer,
     dataset: ImageDataset,
@@ -61,11 +99,12 @@ def show_thresholds(
 ) -> Any:
     """Shows the box of each threshold, to choose one by eye where no boxes are known.
 
-    A row an image, a column a threshold. Some twenty images are enough: a low threshold
-    gives boxes that run into the background, a high one boxes around a part.
+    A row an image, a column a threshold; the localizer's own has a star. Some twenty
+    images are enough: a low threshold gives boxes that run into the background, a high
+    one boxes around a part.
 
     Args:
-        localizer: A `Localizer`. Its own threshold is not used.
+        localizer: A `Localizer`.
         dataset: An `ImageDataset`, with boxes or without.
         indices: Which of its images.
         thresholds: Ascending floats in [0, 1). Default 0.1 to 0.6.
@@ -92,7 +131,8 @@ def show_thresholds(
         height, width = plain.image.shape[:2]
         boxes = boxes * np.divide((width, height) * 2, scores.shape[::-1] * 2)
         cells += [replace(plain, score_map=scores, boxes=box[None]) for box in boxes]
-    titles = [f"{threshold:g}" for threshold in thresholds]
+    own = localizer.cam_threshold
+    titles = [f"{each:.3g}{' *' if each == own else ''}" for each in thresholds]
     return show(cells, len(titles), titles, cell_size=cell_size, alpha=0.4)
 
 
@@ -106,12 +146,14 @@ def _first(
 ) -> tuple[int, dict[str, Any]]:
     """Returns the class of one image, and what a `Cell` shows of it."""
     out = localizer(image[None], None if class_id is None else np.array([class_id]))
-    class_id, score, box, score_map = (
-        keras.ops.convert_to_numpy(out[name])[0, 0]
-        for name in ("class_ids", "scores", "boxes", "score_maps")
-    )
-    found = {"score": float(score), "boxes": box[None], "score_map": score_map}
-    return int(class_id), found
+    out.pop("logits")
+    out = {k: keras.ops.convert_to_numpy(v)[0, 0] for k, v in out.items()}
+    found = {
+        "score": float(out["scores"]),
+        "boxes": out.get("component_boxes", out["boxes"][None]),
+        "score_map": out["score_maps"],
+    }
+    return int(out["class_ids"]), found
 
 
 def _name(localizer: Localizer, dataset: ImageDataset, class_id: int) -> str:

@@ -1,7 +1,8 @@
-"""`keras-wsol evaluate | localize | export` with a model that `train` wrote."""
+"""`keras-wsol evaluate | export` with a model that `train` wrote."""
 
 import argparse
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -12,38 +13,115 @@ from PIL import Image
 
 from keras_wsol import data, labels
 from keras_wsol.cli import trained_model
-from tests.cli.calling import call, readme, rows
-from tests.cli.drawn_pets import IMAGES, SIZE
+from tests.cli.calling import call, rows
 from tests.data.cub_layout import write_cub
 
 THRESHOLD = 0.4
 
 
-def test_evaluate(model, pets):
-    out = pets.root / "evaluated"
+@pytest.fixture(scope="module")
+def evaluated(model, pets):
+    """What `evaluate --save` said, wrote, and made of a copy of the model."""
+    folder = pets.root / "saved"
+    folder.mkdir()
+    shutil.copy(model, folder / "localizer.keras")
+    seen = [os.path.realpath(path) for path in pets.val.paths[:4]]
+    (folder / "trained_on.txt").write_text("\n".join(["/else.png", *seen]) + "\n")
+    words = ("evaluate", "--model", folder / "localizer.keras", "--data", pets.images)
     shown = call(
-        *("evaluate", "--model", model, "--data", pets.images, "--only-val"),
-        *("--boxes", pets.root / "test.csv", "--tune-on", pets.root / "tune.csv"),
-        *("--cam-threshold", THRESHOLD, "--out", out),
+        *(*words, "--only-val", "--boxes", pets.root / "test.csv"),
+        *("--tune-on", pets.root / "tune.csv", "--save"),
+        *("--cam-threshold", THRESHOLD, "--out", folder / "test"),
     )
     assert shown.status == 0, shown.err
-    report = json.loads((out / "report.json").read_text())
+    shown.out_folder, shown.model = folder / "test", folder / "localizer.keras"
+    shown.report = json.loads((shown.out_folder / "report.json").read_text())
     boxed = {row["path"] for row in rows(pets.root / "test.csv")}
     of_val = [path for path in pets.val.paths if Path(path).name in boxed]
-    measured = set(of_val) - set(pets.broken)
-    assert report["num_images"] == len(measured) == len(of_val) - 1 > 0
+    shown.measured = set(of_val) - set(pets.broken)
+    assert len(shown.measured) == len(of_val) - 1 > 0
+    shown.seen = len({os.path.realpath(path) for path in shown.measured} & set(seen))
+    return shown
+
+
+def test_evaluate(evaluated):
+    report, out = evaluated.report, evaluated.out_folder
+    count = len(evaluated.measured)
+    assert report["num_images"] == count
     assert (report["split"], report["view"]) == ("val", "whole")
     assert report["fixed"]["cam_threshold"] == pytest.approx(THRESHOLD)
-    assert f"Measuring {len(measured)} images ..." in shown.err
+    assert report["score_map"] == "CAM(negative_weights=True)"
+    assert f"Measuring {count} images ..." in evaluated.err
     listed = out / "verified.jsonl"
-    assert f"Left out 2 files that cannot be read; see {listed}." in shown.err
-    tuned = report["tuned"]["cam_threshold"]
-    assert f"pass on --cam-threshold {tuned:.3f}" in shown.out
+    assert f"Left out 2 files that cannot be read; see {listed}." in evaluated.err
     page = (out / "report.html").read_text("utf-8")
-    assert page.count("data:image/jpeg") >= len(measured)
+    assert page.count("data:image/jpeg") >= count
     assert {Path(row["path"]) for row in rows(out / "images.csv")} == {
-        Path(path) for path in measured
+        Path(path) for path in evaluated.measured
     }
+
+
+def test_a_tuned_threshold_is_saved_into_the_model(evaluated, model):
+    tuned = evaluated.report["tuned"]["cam_threshold"]
+    assert f"its threshold is now {tuned:.3f}, tuned on" in evaluated.out
+    found = keras.saving.load_model(evaluated.model)
+    assert found.cam_threshold == pytest.approx(tuned)
+    assert found.notes["threshold"].endswith("images of all by gt_known_loc")
+    before = keras.saving.load_model(model)
+    for one, other in zip(found.get_weights(), before.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    names = {path.name for path in evaluated.model.parent.iterdir()}
+    assert names == {"localizer.keras", "test", "trained_on.txt"}
+
+
+def test_saving_needs_what_a_threshold_is_chosen_on(evaluated, pets, tmp_path):
+    words = ("evaluate", "--model", evaluated.model, "--data", pets.images, "--save")
+    shown = call(*words, "--boxes", pets.root / "test.csv", "--out", tmp_path)
+    assert "error: --save needs --tune-on" in shown.err
+
+
+def test_images_that_were_trained_on_are_said(evaluated):
+    assert evaluated.seen > 0
+    said = f"Warning: {evaluated.seen} of the {len(evaluated.measured)} images were "
+    assert f"{said}trained on (see {evaluated.model.parent / 'trained_on.txt'})" in (
+        evaluated.err
+    )
+
+
+def test_compare(evaluated, tmp_path):
+    folder, table = evaluated.out_folder, tmp_path / "table.csv"
+    words = (f"A={folder}", f"A={folder / 'report.json'}", folder)
+    shown = call("compare", "--out", table, "--reports", *words)
+    assert shown.status == 0, shown.err
+    assert "\n| A | 2 | " in shown.out
+    assert f"\n| {folder} | 1 | " in shown.out
+    figures = {row["measure"]: float(row["share"]) for row in rows(table)[4:]}
+    for name in ("top1_cls", "max_box_acc_v2"):
+        assert figures[name] == pytest.approx(evaluated.report[name], abs=1e-4)
+    tuned = evaluated.report["tuned"]["gt_known_loc"]
+    assert figures["gt_known_loc"] == pytest.approx(tuned, abs=1e-4)
+    shown = call("compare", "--reports", folder, tmp_path)
+    assert f"error: {tmp_path} must be a folder with report.json" in shown.err
+    assert "Nothing is at: no" in call("compare", "--reports", "A=no").err
+
+
+def test_a_report_of_another_map_is_not_exported(evaluated, monkeypatch, tmp_path):
+    given = []
+    monkeypatch.setattr(
+        trained_model, "export_saved_model", lambda *_, metrics, **__: given.append(1)
+    )
+    report = evaluated.out_folder / "report.json"
+    words = ("export", "--model", evaluated.model, "--out", tmp_path / "1", "--report")
+    assert call(*words, report).status == 0
+    assert given == [1]
+    shown = call(*words, report, "--cam-threshold", 0.9)
+    assert "is of another localizer: the threshold was one of [" in shown.err
+    other = tmp_path / "report.json"
+    changed = {**evaluated.report, "score_map": "GradCAM()", "image_size": [9, 9]}
+    other.write_text(json.dumps(changed))
+    shown = call(*words, other)
+    assert "score_map was GradCAM(), not CAM(negative_weights=True); image" in shown.err
+    assert given == [1]
 
 
 def test_evaluate_refuses_to_tune_on_what_it_measures(model, pets):
@@ -85,89 +163,6 @@ def test_only_val_needs_a_box_in_it(pets, tmp_path):
         splits(tmp_path, only_val=True, **given)
     test, tune_on = splits(tmp_path, only_val=False, **given)
     assert (len(test), tune_on) == (1, None)
-
-
-def test_localize_as_the_readme_has_it(model, pets, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "photos").symlink_to(pets.images)
-    (tmp_path / "runs" / "birds").mkdir(parents=True)
-    shutil.copy(model, tmp_path / "runs" / "birds" / "localizer.keras")
-    shown = call(*readme("localize"), "--cam-threshold", THRESHOLD)
-    assert shown.status == 0, shown.err
-    found = json.loads((tmp_path / "boxes.json").read_text("utf-8"))
-    left_out = rows(tmp_path / "boxes.json.left_out.csv")
-    broken = {Path(path).relative_to(pets.images).as_posix() for path in pets.broken}
-    everything = {
-        path.relative_to(pets.images).as_posix() for path in pets.images.rglob("*.png")
-    }
-    assert {row["path"] for row in left_out if row["reason"] != "no box"} == broken
-    labelled = {image["id"]: image["file_name"] for image in found["images"]}
-    assert {*labelled.values(), *(row["path"] for row in left_out)} == everything
-    assert len(labelled) == len(found["annotations"]) == IMAGES - len(left_out)
-    assert f"{len(labelled)} boxes of {IMAGES} images" in shown.out
-    assert f"Left out {len(left_out)} images; see boxes.json.left_out.csv" in shown.out
-
-    localizer = keras.saving.load_model(model)
-    localizer.cam_threshold = THRESHOLD
-    first = found["annotations"][0]
-    with Image.open(pets.images / labelled[first["image_id"]]) as image:
-        expected = localizer(np.asarray(image)[None])
-    x0, y0, width, height = first["bbox"]
-    box = (x0, y0, x0 + width, y0 + height)
-    np.testing.assert_allclose(box, expected["boxes"][0, 0], atol=0.02)
-
-    pictures = sorted((tmp_path / "look").iterdir())
-    readable = sorted(everything - broken)[:12]
-    assert [path.name[5:] for path in pictures] == [
-        Path(name).name for name in readable
-    ]
-    assert readable[0] == labelled[first["image_id"]]
-    with Image.open(pictures[0]) as picture:
-        assert picture.size == SIZE[::-1]
-        x0, y0 = (int(edge + 0.5) for edge in box[:2])
-        assert picture.getpixel((x0, y0)) == (0, 255, 0)
-
-
-def test_localize_known_classes_of_one_folder_as_yolo(model, pets):
-    out = pets.root / "labels"
-    words = ("localize", "--model", model, "--out", out, "--class-ids", "known")
-    shown = call(*words, "--format", "yolo", "--images", pets.images)
-    assert shown.status == 0, shown.err
-    names = pets.train.class_names
-    written = sorted(out.glob("*/*/*.txt"))
-    assert len(written) > IMAGES / 2
-    for path in written:
-        assert path.read_text().split()[0] == str(names.index(path.parent.name))
-    words = (*words, "--format", "yolo", "--overwrite")
-    shown = call(*words, "--images", pets.images, pets.broken[0])
-    assert "--class-ids known needs one folder in --images" in shown.err
-
-
-def test_a_killed_localize_loses_nothing(model, pets, monkeypatch):
-    out, journal = pets.root / "killed.csv", pets.root / ".killed.csv.jsonl"
-    words = ("localize", "--model", model, "--images", pets.images)
-    words = (*words, "--out", out, "--batch-size", 8)
-    append = labels._Journal.append
-
-    def killed(self, entries):
-        append(self, entries)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(labels._Journal, "append", killed)
-        shown = call(*words)
-    assert shown.status == 130
-    assert "The same command again goes on where it was (train, loc" in shown.err
-    assert len(journal.read_text().splitlines()) == 1 + 8
-    begun = []
-    find = labels._find
-    monkeypatch.setattr(labels, "_find", lambda *a: begun.append(1) or find(*a))
-    shown = call(*words)
-    assert shown.status == 0, shown.err
-    assert len(begun) == 2  # 14 of 22 readable images
-    assert not journal.exists()
-    left_out = rows(out.with_name("killed.csv.left_out.csv"))
-    assert len(rows(out)) == IMAGES - len(left_out)
 
 
 def test_given_images(pets, tmp_path):
@@ -214,8 +209,14 @@ def test_export(model, tmp_path, monkeypatch):
             given.append((name, localizer.cam_threshold, path, more))
 
         monkeypatch.setattr(trained_model, name, write)
+    metrics = {
+        "model": keras.saving.load_model(model).model.name,
+        "score_map": "CAM(negative_weights=True)",
+        "image_size": list(keras.saving.load_model(model).input_size),
+        "fixed": {"cam_threshold": 0.5},
+    }
     report = tmp_path / "report.json"
-    report.write_text('{"split": "val", "fixed": {"top1_cls": 0.5}}')
+    report.write_text(json.dumps(metrics))
     out = tmp_path / "x"
     words = ("export", "--model", model, "--out", out)
     for more in (
@@ -227,7 +228,6 @@ def test_export(model, tmp_path, monkeypatch):
         shown = call(*words, *more)
         assert shown.status == 0, shown.err
         assert shown.out == f"Wrote {out}.\n"
-    metrics = {"split": "val", "fixed": {"top1_cls": 0.5}}
     limit = data.images.MAX_PIXELS
     default = {"features": False, "max_pixels": limit}
     assert given == [

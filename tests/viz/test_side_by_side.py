@@ -6,6 +6,7 @@ from keras import ops
 
 from keras_wsol import viz
 from keras_wsol.models import Localizer
+from keras_wsol.viz.side_by_side import evenly, show_found
 from tests.evaluation.painted_split import NAMES, split_of
 from tests.models.painted import painted_classifier
 from tests.reference import max_box_acc_numpy
@@ -98,13 +99,13 @@ def test_a_column_shows_the_box_of_its_threshold(true_classes):
     split = split_of("test", 6)
     model = painted_classifier()
     figure = viz.show_thresholds(
-        Localizer(model, cam_threshold=0.9),
+        Localizer(model, cam_threshold=0.35),
         split,
         [5, 2],
         (0.15, 0.35, 0.7),
         true_classes=true_classes,
     )
-    assert [a.get_title() for a in figure.axes[:3]] == ["0.15", "0.35", "0.7"]
+    assert [a.get_title() for a in figure.axes[:3]] == ["0.15", "0.35 *", "0.7"]
     top_ids = []
     for row, index in enumerate((5, 2)):
         image = split.images[index]
@@ -125,3 +126,35 @@ def test_thresholds_have_to_ascend():
     localizer = Localizer(painted_classifier())
     with pytest.raises(ValueError, match="ascend"):
         viz.show_thresholds(localizer, split_of("test", 2), [0], (0.5, 0.3))
+
+
+@pytest.mark.parametrize("true_class", [False, True])
+def test_one_image_with_all_that_was_found(true_class):
+    split = dataclasses.replace(split_of("test", 6), boxes=None)
+    options = {"cam_threshold": 0.55, "max_boxes": 3, "min_share": 0.0}
+    localizer = Localizer(painted_classifier(class_names=NAMES), **options)
+    for index in range(6):
+        class_ids = split.class_ids[[index]] if true_class else None
+        out = localizer(split.images[index][None], class_ids)
+        out = {
+            k: ops.convert_to_numpy(v)[0, 0] for k, v in out.items() if k != "logits"
+        }
+        (axes,) = show_found(localizer, split, index, true_class=true_class).axes
+        assert axes.get_title() == "threshold 0.55"
+        assert lines(axes) == [f"{NAMES[out['class_ids']]} ({out['scores']:.2f})"]
+        expected = out["component_boxes"][: out["num_components"]]
+        np.testing.assert_allclose(boxes_of(axes, GREEN), expected, atol=1e-3)
+        options = {"true_class": true_class, "min_score": 0.5}
+        (axes,) = show_found(localizer, split, index, **options).axes
+        assert ("no box" in lines(axes)[0]) == (out["scores"] < 0.5)
+
+
+def test_classes_are_shown_evenly():
+    class_ids = np.repeat([-1, 3, 8], [1, 40, 4])
+    chosen = evenly(class_ids, 9)
+    assert class_ids[chosen].tolist() == [-1] + 4 * [3] + 4 * [8]
+    assert chosen[1:5].tolist() == [6, 16, 26, 36]  # 1 + 5, 15, 25, 35 of 40
+    assert evenly(class_ids, 99).tolist() == list(range(45))
+    # Fewer than classes: of classes as far apart as can be.
+    assert evenly(np.arange(10), 2).tolist() == [2, 7]
+    assert evenly(np.zeros(0, int), 3).tolist() == []

@@ -52,7 +52,8 @@ def localizer_of(
         score_map = NOT_FITTED[read.score_map](**where, **read.options)
     if read.guided_filter is not None:
         score_map = cam.Guided(score_map, **read.guided_filter)
-    localizer = models.Localizer(model, score_map=score_map)
+    # The fixed threshold of all rows, also of maps that have none of their own.
+    localizer = models.Localizer(model, 0.2, score_map=score_map)
     if read.second_look is not None:
         localizer = models.SecondLook(localizer, read.second_look["cam_threshold"])
     return localizer

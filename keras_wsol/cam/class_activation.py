@@ -129,6 +129,7 @@ class ChannelMean(ScoreMap):
     """
 
     layer: str | None = None
+    needs_class = False
     default_threshold = 0.2
 
     def maps(self, evidence: Evidence) -> Any:

@@ -27,6 +27,7 @@ class FittedMap(ScoreMap):
     weights: tuple[float, ...]
     bias: float
     relu: bool
+    needs_class = False
 
     def check(self, split: SplitModel) -> None:
         self._check_channels(split.features.shape[-1])

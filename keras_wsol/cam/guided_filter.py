@@ -61,6 +61,10 @@ class Guided(ScoreMap):
         return self.score_map.layer
 
     @property
+    def needs_class(self) -> bool:
+        return self.score_map.needs_class
+
+    @property
     def cam_threshold(self) -> float | None:
         return self.score_map.cam_threshold
 

@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_wsol.arguments import check_bool, check_choice, plain
-from keras_wsol.cam.split import SplitModel, split_at
+from keras_wsol.cam.split import SplitModel, node_of, split_at
 
 # Name of a map that needs no fit to its class, filled by `named`.
 SCORE_MAPS: dict[str, type["ScoreMap"]] = {}
@@ -114,6 +114,8 @@ class ScoreMap:
     layer: str | None = None
     # Whether LiteRT and ONNX can hold the map: neither gradients nor loops.
     forward_only: ClassVar[bool] = True
+    # Whether the map is one of a class, or the same for every class.
+    needs_class: ClassVar[bool] = True
     # Where the map is cut unless told, with its default `relu`.
     default_threshold: ClassVar[float | None] = None
 
@@ -142,7 +144,9 @@ class ScoreMap:
     def split(self, model: keras.Model) -> SplitModel:
         """Splits a classifier where the map is read, after checking that it can be."""
         split = split_at(model, self.layer)
-        if split.num_classes == 1:
+        # The one logit of a head of `build_classifier` is no class and the rest.
+        own = hasattr(node_of(split.logits).operation, "class_names")
+        if split.num_classes == 1 and (self.needs_class or not own):
             raise ValueError(
                 "The model needs one logit a class; for one class and the rest, train "
                 f"with two outputs. Received: {model.name!r} with one logit."

@@ -77,7 +77,7 @@ class LocalizationEvaluation(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         # Before the model has cost an epoch.
-        check_classes(Localizer(self.model, score_map=self.score_map), self.held_out)
+        check_classes(self._localizer(), self.held_out)
         self._first = True
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -91,8 +91,7 @@ class LocalizationEvaluation(keras.callbacks.Callback):
 
     def figures(self) -> dict[str, float]:
         """Measures the model as it is: the five figures, as they are logged."""
-        # A new one each time: it holds the weights of the head as they are now.
-        localizer = Localizer(self.model, score_map=self.score_map)
+        localizer = self._localizer()
         report = evaluate(
             localizer,
             self.held_out,
@@ -108,3 +107,8 @@ class LocalizationEvaluation(keras.callbacks.Callback):
             "val_top1_cls": report.top1_cls,
             "val_cam_threshold": report.oracle.cam_threshold,
         }
+
+    def _localizer(self) -> Localizer:
+        # A new one each time: it holds the weights of the head as they are now. Its
+        # threshold is not used, and the score map may have none.
+        return Localizer(self.model, 0.0, score_map=self.score_map)

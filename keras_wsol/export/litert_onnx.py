@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import keras
-from keras import ops
 
+from keras_wsol.export.model_card import model_card, write_model_card
 from keras_wsol.export.saved_model import as_localizer, check_backend, in_float32
 from keras_wsol.files import replaced
 from keras_wsol.models import Localizer, SecondLook
+from keras_wsol.models.localizer import probabilities
 
 # Reduces, gathers and resizes as TensorFlow does; understood by onnxruntime from 1.13.
 OPSET = 17
@@ -22,11 +23,12 @@ def export_litert(localizer: keras.Model, path: str | Path) -> Path:
     The signature `serving_default` takes `images`, float32 `(1, h, w, 3)` in [0, 255]
     of the localizer's input size, and gives its outputs, boxes in pixels of that size.
     Nothing but LiteRT's built-in operations is used, connected components included.
+    The model card lies beside it, as `birds.tflite.json`.
 
     Args:
         localizer: `Localizer`, or a classifier that one can be made of. Its score map
-            must need one forward pass: that of CAM, ChannelMean, DDT, Foreground, or
-            Guided of one of these; else it is a `ValueError`.
+            must need one forward pass: that of CAM, ChannelMean, DDT, Foreground,
+            ByClass, or Guided of one of these; else it is a `ValueError`.
         path: String or path. File to write, such as `birds.tflite`.
 
     Returns:
@@ -58,7 +60,7 @@ def export_litert(localizer: keras.Model, path: str | Path) -> Path:
         content = converter.convert()
     with replaced(path) as temporary:
         temporary.write_bytes(content)
-    return Path(path)
+    return _with_card(path, localizer)
 
 
 def export_onnx(localizer: keras.Model, path: str | Path) -> Path:
@@ -69,7 +71,8 @@ def export_onnx(localizer: keras.Model, path: str | Path) -> Path:
     `(B, K, h, w)`. There are no boxes: the converter turns the segment reductions of
     connected components into a grid of every cell against every component, 20 GB at
     224x224. Cut a map above `cam_threshold` times its maximum and take the largest
-    component, such as by `cv2.connectedComponentsWithStats`.
+    component, such as by `cv2.connectedComponentsWithStats`. The model card, which has
+    the threshold, lies beside it, as `birds.onnx.json`.
 
     Args:
         localizer: `Localizer` or classifier, as for `export_litert`.
@@ -95,10 +98,10 @@ def export_onnx(localizer: keras.Model, path: str | Path) -> Path:
 
     def outputs(images: Any) -> dict[str, Any]:
         found = localizer.find_maps(images)
-        scores = ops.softmax(found["logits"])
+        scores = probabilities(found["logits"])
         return {
             "class_ids": found["class_ids"],
-            "scores": ops.take_along_axis(scores, found["class_ids"], axis=1),
+            "scores": keras.ops.take_along_axis(scores, found["class_ids"], axis=1),
             "score_maps": found["score_maps"],
         }
 
@@ -110,7 +113,15 @@ def export_onnx(localizer: keras.Model, path: str | Path) -> Path:
             opset=OPSET,
             output_path=str(temporary),
         )
-    return Path(path)
+    return _with_card(path, localizer)
+
+
+def _with_card(path: str | Path, localizer: Localizer) -> Path:
+    """Writes the model card beside a model."""
+    path = Path(path)
+    with replaced(path.with_name(f"{path.name}.json")) as temporary:
+        write_model_card(temporary, model_card(localizer))
+    return path
 
 
 def _of_one_pass(model: keras.Model, runtime: str) -> Localizer:

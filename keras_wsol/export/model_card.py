@@ -59,6 +59,7 @@ def model_card(
         "input_size": {"height": height, "width": width},
         "score_map": _settings(score_map),
         "cam_threshold": localizer.cam_threshold,
+        "notes": dict(localizer.notes),
         "top_k": localizer.top_k,
         "max_boxes": localizer.max_boxes,
         "second_look": look,
@@ -73,10 +74,10 @@ def model_card(
     }
 
 
-def write_model_card(folder: Path, card: Mapping[str, Any]) -> None:
-    """Writes a card into a folder; `TypeError` or `ValueError` for what JSON lacks."""
+def write_model_card(path: Path, card: Mapping[str, Any]) -> None:
+    """Writes a card to a file; `TypeError` or `ValueError` for what JSON lacks."""
     text = json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False)
-    (folder / "model_card.json").write_text(text + "\n", "utf-8")
+    path.write_text(text + "\n", "utf-8")
 
 
 def _backbone_and_method(name: str) -> tuple[str | None, str | None]:
@@ -92,13 +93,31 @@ def _settings(value: Any) -> Any:
     """The configuration of an object that Keras serialized, for a reader."""
     if isinstance(value, dict) and "class_name" in value:
         return {"type": value["class_name"], **_settings(value["config"])}
+    if isinstance(value, list) and any(isinstance(each, dict) for each in value):
+        return _common([_settings(each) for each in value])
     if isinstance(value, dict):
         return {
             name: _settings(entry)
             for name, entry in value.items()
-            if np.size(entry) <= _LONGEST_LIST
+            if not _is_long(entry)
         }
     return value
+
+
+def _is_long(value: Any) -> bool:
+    """Whether a value is a long list of numbers."""
+    numbers = isinstance(value, list) and not any(isinstance(x, dict) for x in value)
+    return numbers and np.size(value) > _LONGEST_LIST
+
+
+def _common(settings: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the maps of all classes have in common."""
+    first, *others = settings
+    return {
+        name: value
+        for name, value in first.items()
+        if all(name in each and each[name] == value for each in others)
+    }
 
 
 def _own(layer: keras.layers.Layer) -> dict[str, Any]:

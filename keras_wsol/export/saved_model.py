@@ -78,7 +78,7 @@ def export_saved_model(
     card = {**model_card(localizer, metrics), "max_pixels": max_pixels}
     with replaced(path, overwrite) as temporary:
         _write(localizer, temporary, max_pixels, features)
-        write_model_card(temporary, card)
+        write_model_card(temporary / "model_card.json", card)
     return path
 
 

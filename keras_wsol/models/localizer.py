@@ -47,7 +47,9 @@ class Localizer(keras.Model):
 
     Args:
         model: A functional classifier with a fixed input size. Without a `layer`, score
-            maps need it to end in global average pooling and one `Dense` layer.
+            maps need it to end in global average pooling and one `Dense` layer. One
+            logit of `build_classifier(num_classes=1)` will do for a score map that is
+            the same for every class: the class is then 0, its score 1.
         cam_threshold: Float in [0, 1), or None. Cells above this share of the maximum
             belong to the object; see `tune`. Default None, that of the score map: a
             `ValueError` if it has none, such as with `relu=False`.
@@ -182,7 +184,7 @@ class Localizer(keras.Model):
         images = ops.convert_to_tensor(images)
         found = self.find_maps(images, class_ids, static_shapes)
         chosen, exists = self._existing(found["class_ids"])
-        scores = ops.take_along_axis(ops.softmax(found["logits"]), chosen, axis=1)
+        scores = ops.take_along_axis(probabilities(found["logits"]), chosen, axis=1)
         found["scores"] = ops.where(exists, scores, 0.0)
         cut = self.cam_threshold if cam_threshold is None else cam_threshold
         return found | self._boxes(found, images, cut, static_shapes)
@@ -380,6 +382,12 @@ class Localizer(keras.Model):
             for name in ("model", "score_map")
         }
         return cls(**{**config, **objects})
+
+
+def probabilities(logits: Any) -> Any:
+    """The softmax of logits `(B, num_classes)`: 1 for a single one."""
+    # Keras warns of a softmax of one number.
+    return ops.softmax(logits) if logits.shape[-1] > 1 else ops.ones_like(logits)
 
 
 def check_share_below_1(name: str, value: Any) -> float:

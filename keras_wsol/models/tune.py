@@ -131,6 +131,8 @@ def measured_batches(
     progress = keras.utils.Progbar(total, verbose=shown, unit_name="image")
     largest = 0
     for batch in view_batches(source, view, localizer.input_size, batch_size):
+        if localizer.num_classes == 1:  # for such a model, all objects are of one class
+            batch["class_ids"] = np.zeros_like(batch["class_ids"])
         images, class_ids = batch["images"], batch["class_ids"]
         check_class_ids(class_ids, localizer.num_classes)
         count = len(images)

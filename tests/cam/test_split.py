@@ -1,14 +1,17 @@
 """A classifier in two parts, whose features are any layer's or the head's."""
 
 import re
+import warnings
 
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
+from keras_wsol import cam
 from keras_wsol.cam.split import graph_of, split_at
 from keras_wsol.models import Localizer
+from tests.models.painted import blob_images, painted_classifier
 from tests.models.small import (
     draw_weights,
     outputs,
@@ -426,6 +429,22 @@ def test_one_logit_is_refused(arguments, activation):
     message = "needs one logit a class.*train with two outputs.*with one logit"
     with pytest.raises(ValueError, match=message):
         Localizer(model, **arguments)
+
+
+def test_one_logit_of_our_head_is_refused_where_a_map_needs_its_class():
+    ddt = cam.DDT((0.0, 0.0, 0.0), (1.0, 0.0, 0.0))
+    model = painted_classifier(num_classes=1)
+    for score_map in ("cam", "grad_cam", cam.Guided("cam"), cam.ByClass([ddt])):
+        with pytest.raises(ValueError, match="needs one logit a class"):
+            Localizer(model, score_map=score_map)
+    images = blob_images(2, (24, 36))
+    for score_map in ("channel_mean", ddt, cam.Guided(ddt)):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "You are using a softmax")
+            found = Localizer(model, score_map=score_map).predict_on_batch(images)
+        assert found["scores"].tolist() == [[1.0]] * 2
+        assert found["class_ids"].tolist() == [[0]] * 2
+        assert found["valid"].all()
 
 
 def test_an_unknown_size_is_refused():

@@ -23,7 +23,10 @@ def test_card_of_a_built_classifier():
         backbone_options={"alpha": 0.25},
         class_names=["ape", "bee", "cat"],
     )
-    card = model_card(Localizer(model, cam_threshold=0.3, top_k=2), {"split": "test"})
+    notes = {"threshold": "tuned on 30 images of 'held out' by mean_iou"}
+    localizer = Localizer(model, cam_threshold=0.3, top_k=2, notes=notes)
+    card = model_card(localizer, {"split": "test"})
+    assert card["notes"] == notes
     assert (card["backbone"], card["method"]) == ("mobilenet", "adl")
     assert card["class_names"] == ["ape", "bee", "cat"]
     assert card["num_classes"] == 3
@@ -86,3 +89,7 @@ def test_what_a_fit_has_a_channel_is_left_out():
     found = model_card(Localizer(model, score_map=ddt))["score_map"]
     assert found["type"] == "DDT"
     assert not {"mean", "direction"} & set(found)
+    ones = [cam.Foreground((float(k),) * 20, k, share=k / 9) for k in range(3)]
+    found = model_card(Localizer(model, score_map=cam.ByClass(ones)))["score_map"]
+    of_each = {"type": "Foreground", "layer": None, "relu": True}
+    assert found == {"type": "ByClass", "score_maps": of_each}

@@ -1,6 +1,6 @@
 """Score maps of `painted_classifier` beside "cam" that every runtime takes."""
 
-from keras_wsol.cam import DDT, ChannelMean, Foreground, Guided
+from keras_wsol.cam import DDT, ByClass, ChannelMean, Foreground, Guided
 
 # Of the three channels of its features, whose mean is some 40 of 255.
 MAPS_BESIDE_CAM = (
@@ -8,4 +8,5 @@ MAPS_BESIDE_CAM = (
     DDT(mean=(40.0, 50.0, 60.0), direction=(0.8, 0.0, 0.6)),
     Foreground(weights=(0.02, -0.01, 0.03), bias=-2.0),
     Guided("cam"),
+    ByClass([Foreground((0.02, -0.01, k / 100), -2.0) for k in range(7)]),
 )

@@ -1,5 +1,7 @@
 """The LiteRT model, run by ai-edge-litert, says what the localizer says."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -37,6 +39,9 @@ def test_outputs_are_those_of_the_localizer(arguments, tmp_path):
             np.testing.assert_allclose(
                 found[name], keras.ops.convert_to_numpy(value), atol=1e-4, err_msg=name
             )
+    card = json.loads((tmp_path / "models" / "blobs.tflite.json").read_text())
+    assert card["cam_threshold"] == 0.4
+    assert card["score_map"]["type"] == type(localizer.score_map).__name__
 
 
 def test_a_backbone_with_its_module(tmp_path):

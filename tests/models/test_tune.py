@@ -162,6 +162,21 @@ def test_the_cut_out_centre_is_that_of_evaluate(split, painted):
         )
 
 
+def test_a_model_of_one_logit_takes_every_image_for_its_one_class(split):
+    one, many = (
+        Localizer(painted_classifier(num_classes=count), score_map="channel_mean")
+        for count in (1, 7)
+    )
+    options = {"num_thresholds": 20, "draws": 5}
+    found, expected = (each.tune(split, **options) for each in (one, many))
+    np.testing.assert_array_equal(found.mean_iou_curve, expected.mean_iou_curve)
+    batch = {"images": split.images, "class_ids": split.class_ids, "boxes": split.boxes}
+    report = evaluate(one, split)
+    assert report.top1_cls == 1
+    assert report.fixed.gt_known_loc == evaluate(many, [batch]).fixed.gt_known_loc
+    assert evaluate(one, [batch]).fixed == report.fixed
+
+
 def test_a_short_last_batch_is_filled_up(split, painted, monkeypatch):
     shapes, predict = [], painted.predict_on_batch
 

@@ -4,6 +4,7 @@ Every method is measured on the same images, so what is compared is the differen
 image by image, which varies far less than two shares with an interval each.
 """
 
+import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,9 +14,14 @@ from typing import Any
 import numpy as np
 
 from keras_wsol.arguments import check_integer
+from keras_wsol.evaluation.box_errors import ERRORS
 from keras_wsol.evaluation.report import Report, difference_interval, written
-from keras_wsol.evaluation.tables import csv_text, markdown, rounded
+from keras_wsol.evaluation.tables import csv_text, markdown, name_of, rounded
+from keras_wsol.metrics.functional import V2_IOU_THRESHOLDS
 from keras_wsol.models.tune import IOU_THRESHOLD
+
+# A report, or the folder that `keras-wsol evaluate` wrote it into.
+Measured = Report | str | Path
 
 _COMPARED = {
     "top1_cls": "Top-1 Cls",
@@ -93,7 +99,7 @@ class Comparison:
 
 
 def compare(
-    reports: Sequence[Report] | Mapping[str, Report | Sequence[Report]],
+    reports: Sequence[Measured] | Mapping[str, Measured | Sequence[Measured]],
     *,
     draws: int = 10_000,
     seed: int = 0,
@@ -107,7 +113,8 @@ def compare(
     Args:
         reports: At least two reports, each a method named after its model; the others
             are compared with the first. Or a dictionary, in which a method may have
-            been trained several times: `{"CAM": [r1, r2, r3], "ADL": r4}`.
+            been trained several times: `{"CAM": [r1, r2, r3], "ADL": r4}`. A report may
+            be a path: of a folder with its `report.json` and `images.csv`.
         draws: Integer. How often images and runs are drawn. Default 10,000.
         seed: Integer. Fixes the draws. Default 0.
 
@@ -116,7 +123,8 @@ def compare(
 
     Raises:
         ValueError: There are fewer than two methods, the reports are of different
-            splits, views or images, or only some of them have a tuned threshold.
+            splits, views or images, only some of them have a tuned threshold, or a
+            folder holds no report.
 
     Example:
         table = evaluation.compare({"CAM": plain_report, "DGDM": dgdm_report})
@@ -124,9 +132,9 @@ def compare(
     """
     check_integer("draws", draws)
     methods = _methods(reports)
-    every = [report for runs in methods.values() for report in runs]
+    every = [run for runs in methods.values() for run in runs]
     _check_same_images(every)
-    hits = {name: np.stack([_hits(x) for x in runs]) for name, runs in methods.items()}
+    hits = {name: np.stack([x.hits for x in runs]) for name, runs in methods.items()}
     first, *_ = hits.values()
     differences = []
     for name, own in hits.items():
@@ -145,39 +153,94 @@ def compare(
                 excludes_zero=interval[0] > 0 or interval[1] < 0,
             )
             differences.append(each)
-    report = every[0]
+    run = every[0]
     return Comparison(
-        dataset=report.dataset,
-        split=report.split,
-        view=report.view,
-        num_images=report.num_images,
+        dataset=run.dataset,
+        split=run.split,
+        view=run.view,
+        num_images=len(run.names),
         methods=tuple(methods),
         differences=tuple(differences),
     )
 
 
-def _hits(report: Report) -> np.ndarray:
-    """Shares in [0, 1] of each image, `(measures, N)`."""
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """What a comparison needs of one report."""
+
+    model: str
+    dataset: str
+    split: str
+    view: str
+    tuned: bool  # whether the main threshold is
+    names: list[tuple[str, list[str]]]
+    hits: np.ndarray  # shares in [0, 1] of each image, `(measures, N)`
+
+
+def _run_of(report: Measured) -> _Run:
+    if not isinstance(report, Report):
+        return _read_run(Path(report))
     images = report.images
-    class_right = images.ranks == 0
     box_right = images.iou[:, images.kept] >= IOU_THRESHOLD
-    v2 = report.v2_hits.mean(axis=1)
+    classes = [name_of(x, report.class_names) for x in images.class_ids.tolist()]
+    return _Run(
+        model=report.model,
+        dataset=report.dataset,
+        split=report.split,
+        view=report.view,
+        tuned=report.tuned is not None,
+        names=_names(classes, images.paths),
+        hits=_hits(images.ranks == 0, box_right, report.v2_hits.mean(axis=1)),
+    )
+
+
+def _read_run(path: Path) -> _Run:
+    """Reads what `Report.to_json` and `to_csv` wrote."""
+    folder = path.parent if path.name == "report.json" else path
+    try:
+        figures = json.loads((folder / "report.json").read_text("utf-8"))
+        with (folder / "images.csv").open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        return _Run(
+            **{name: figures[name] for name in ("model", "dataset", "split", "view")},
+            tuned=figures["tuned"] is not None,
+            names=_names([row["class"] for row in rows], [row["path"] for row in rows]),
+            hits=_hits(
+                np.array([row["class"] == row["predicted"] for row in rows]),
+                np.array([row["error"] in ERRORS[:2] for row in rows]),
+                np.array([int(row["v2_right"]) for row in rows])
+                / len(V2_IOU_THRESHOLDS),
+            ),
+        )
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} must be a folder with report.json and images.csv of an evaluation "
+            f"by this version. {type(error).__name__}: {error}"
+        ) from error
+
+
+def _hits(class_right: np.ndarray, box_right: np.ndarray, v2: np.ndarray) -> np.ndarray:
     return np.stack([class_right, box_right, class_right & box_right, v2])
 
 
-def _methods(
-    reports: Sequence[Report] | Mapping[str, Report | Sequence[Report]],
-) -> dict[str, list[Report]]:
+def _names(classes: Sequence[str], paths: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Class and last two parts of each path: the data may have been moved."""
+    parts = (str(path).replace("\\", "/").split("/")[-2:] for path in paths)
+    return list(zip(classes, parts, strict=True))
+
+
+def _methods(reports: Any) -> dict[str, list[_Run]]:
     methods = {}
     if isinstance(reports, Mapping):
         for name, runs in reports.items():
-            methods[name] = [runs] if isinstance(runs, Report) else list(runs)
+            runs = [runs] if isinstance(runs, Measured) else runs
+            methods[name] = [_run_of(run) for run in runs]
     else:
-        models = [report.model for report in reports]
-        for place, report in enumerate(reports):
-            count = models[:place].count(report.model)
-            name = f"{report.model} ({count + 1})" if count else report.model
-            methods[name] = [report]
+        runs = [_run_of(report) for report in reports]
+        models = [run.model for run in runs]
+        for place, run in enumerate(runs):
+            count = models[:place].count(run.model)
+            methods[f"{run.model} ({count + 1})" if count else run.model] = [run]
     if len(methods) < 2 or not all(methods.values()):
         counts = {name: len(runs) for name, runs in methods.items()}
         raise ValueError(
@@ -187,21 +250,21 @@ def _methods(
     return methods
 
 
-def _check_same_images(reports: Sequence[Report]) -> None:
-    first, *others = reports
+def _check_same_images(runs: Sequence[_Run]) -> None:
+    first, *others = runs
     for other in others:
         kinds = [(x.dataset, x.split, x.view) for x in (first, other)]
         if kinds[0] != kinds[1]:
             raise ValueError(
                 f"A comparison is on one split in one view. Received: {kinds}."
             )
-        without = [x.model for x in (first, other) if x.tuned is None]
+        without = [x.model for x in (first, other) if not x.tuned]
         if len(without) == 1:
             raise ValueError(
                 "Either all reports of a comparison have a tuned threshold, or none. "
                 f"Without: {without}."
             )
-        names = _names(first), _names(other)
+        names = first.names, other.names
         if names[0] != names[1]:
             same = [one == two for one, two in zip(*names, strict=False)] + [False]
             raise ValueError(
@@ -209,12 +272,6 @@ def _check_same_images(reports: Sequence[Report]) -> None:
                 f"{other.model!r} has {len(names[1])}, {first.model!r} "
                 f"{len(names[0])}; the first that differs is {same.index(False)}."
             )
-
-
-def _names(report: Report) -> list[tuple[int, list[str]]]:
-    """Class and last two parts of each path: the data may have been moved."""
-    paths = (path.replace("\\", "/").split("/")[-2:] for path in report.images.paths)
-    return list(zip(report.images.class_ids.tolist(), paths, strict=True))
 
 
 def _cell(each: Difference) -> str:

@@ -122,6 +122,7 @@ def evaluate(
         notes=notes_of(localizer, test, tune_on, table, num_repeated),
         class_names=tuple(names),
         image_size=size,
+        score_map=described_map(localizer),
         num_left_out=len(getattr(test, "left_out", ())),
         gallery=sample.images(),
     )
@@ -269,6 +270,12 @@ class _Pixels:
         return found
 
 
+def described_map(localizer: keras.Model) -> str:
+    """Says which score map a localizer reads, and how."""
+    look = ", second look" if isinstance(localizer, SecondLook) else ""
+    return _described(localizer.score_map) + look
+
+
 def _described(part: Any) -> str:
     """Name of an object with the arguments that are short, and objects within."""
     if isinstance(part, ByClass):
@@ -280,6 +287,8 @@ def _described(part: Any) -> str:
             said.append(f"{name}={value!r}")
         elif hasattr(value, "get_config"):
             said.append(f"{name}={_described(value)}")
+        elif value and isinstance(value, tuple) and hasattr(value[0], "get_config"):
+            said.append(f"{name}={len(value)} x {_described(value[0])}")
     return f"{type(part).__name__}({', '.join(said)})"
 
 
@@ -296,6 +305,7 @@ def notes_of(
         notes["score map"] = score_map
     if isinstance(localizer, SecondLook):
         notes["classes"] = "of the image and of the crop of its box"
+    notes |= {f"localizer's {name}": why for name, why in localizer.notes.items()}
     notes |= getattr(test, "notes", {})
     if tune_on is not None:
         notes |= getattr(tune_on, "notes", {})

@@ -39,7 +39,8 @@ _FIGURES = (
     *("model", "dataset", "split", "view", "num_images", "num_left_out"),
     *("top1_cls", "top5_cls", "fixed", "tuned", "oracle", "max_box_acc_v2"),
     *("centre", "baselines", "px_ap", "errors", "errors_by_class"),
-    *("top1_cls_interval", "max_box_acc_v2_interval", "image_size", "notes"),
+    *("top1_cls_interval", "max_box_acc_v2_interval", "image_size", "score_map"),
+    "notes",
 )
 
 
@@ -62,6 +63,7 @@ class Report:
         notes: How splits and thresholds were chosen, and which map is no plain CAM.
         class_names: Names by class id; empty where they are not known.
         image_size: Height and width of the view, in whose pixels boxes are.
+        score_map: Which map was measured, in words.
         num_images, num_left_out: Images measured, and those that could not be read.
         gallery: Images kept for the page.
         top1_cls, top5_cls: Share of images whose class is right, or in the top five.
@@ -92,6 +94,7 @@ class Report:
     notes: Mapping[str, str] = field(default_factory=dict)
     class_names: tuple[str, ...] = field(default=(), repr=False)
     image_size: tuple[int, int] | None = None
+    score_map: str = ""
     num_left_out: int = 0
     gallery: tuple[Any, ...] = field(default=(), repr=False)
 

@@ -124,6 +124,7 @@ def image_rows(report: Any) -> list[dict[str, Any]]:
             "predicted": name_of(images.predicted_ids[n], names),
             "score": _number(images.scores[n]),
             "iou": _number(images.iou[n, images.kept]),
+            "v2_right": int(report.v2_hits[n].sum()),
             "error": images.errors[n],
             **{name: _number(side) for name, side in sides},
             "true_boxes": ";".join(" ".join(map(_number, x)) for x in true_boxes),

@@ -292,3 +292,37 @@ def test_memory_does_not_grow_with_the_draws():
     tracemalloc.stop()
     # All draws at once would be 60 MB for the counts of images alone.
     assert most < 45e6
+
+
+def in_folder(folder, report):
+    """Writes a report as `keras-wsol evaluate` does; its table fits its figures."""
+    images, classes = report.images, report.images.class_ids
+    right, box = images.ranks == 0, images.iou[:, 0] >= 0.5
+    errors = np.where(box, np.where(right, "right", "wrong class"), "too small")
+    changes = {"predicted_ids": np.where(right, classes, -1), "errors": errors}
+    images = dataclasses.replace(images, **changes)
+    report = dataclasses.replace(report, images=images)
+    report.to_json(folder / "report.json")
+    report.to_csv(folder / "images.csv", "images")
+    return folder
+
+
+def test_folders_of_reports_are_compared_as_the_reports(tmp_path):
+    one, _ = with_v2("a", 0, 0.6)
+    other, _ = with_v2("b", 1, 0.75)
+    paths = in_folder(tmp_path / "a", one), in_folder(tmp_path / "b", other)
+    expected = compare({"A": one, "B": [other, other]})
+    found = compare({"A": paths[0], "B": [paths[1] / "report.json", other]})
+    assert found == expected
+    assert compare([str(path) for path in paths]).methods == ("a", "b")
+
+
+def test_a_folder_without_a_report_is_refused(tmp_path):
+    report, _ = with_v2("a", 0, 0.6)
+    good = in_folder(tmp_path / "a", report)
+    older = (good / "images.csv").read_text().replace("v2_right", "v3")
+    bad = in_folder(tmp_path / "b", report)
+    (bad / "images.csv").write_text(older)
+    for path, why in ((tmp_path, "FileNotFoundError"), (bad, "KeyError: 'v2_right'")):
+        with pytest.raises(ValueError, match=f"must be a folder with report.* {why}"):
+            compare([good, path])

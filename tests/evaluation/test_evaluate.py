@@ -446,6 +446,9 @@ def test_notes_say_what_is_read_if_it_is_no_plain_class_activation_map(split):
     said = {"score map": "CAM(negative_weights=False)", "drawn": "with seed 0"}
     assert notes(plain) == said
     assert notes(Localizer(model)) == {"drawn": "with seed 0"}
+    tuned = Localizer(model, notes={"threshold": "tuned on 30 images"})
+    said = {"localizer's threshold": "tuned on 30 images", "drawn": "with seed 0"}
+    assert notes(tuned) == said
 
 
 def test_every_word_has_a_share():

@@ -162,10 +162,10 @@ def test_csv_of_the_figures(tmp_path):
 
 def test_csv_of_images_classes_and_the_curve(tmp_path):
     rows = list(csv.DictReader(report().to_csv(table="images").splitlines()))
-    names = ["path", "class", "predicted", "score", "iou", "error"]
+    names = ["path", "class", "predicted", "score", "iou", "v2_right", "error"]
     assert list(rows[0]) == [*names, "x0", "y0", "x1", "y1", "true_boxes"]
     assert list(rows[0].values()) == [
-        *("birds/0/0.jpg", "crow", "crow", "0.75", "0.5", "right"),
+        *("birds/0/0.jpg", "crow", "crow", "0.75", "0.5", "2", "right"),
         *("0", "1", "2.5", "3", "0 1 2 4"),
     ]
     assert rows[2]["true_boxes"] == "1 1 2 2;0 0 1 1.25"

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -25,6 +25,7 @@ from keras_wsol.training.sgd import (
 
 # What `Recipe.__str__` says apart from the values.
 _DESCRIPTION = ("name", "target", "target_source", "notes", "lacks")
+_MOST_EPOCHS = 12  # of a recipe in few steps: each ends with a validation
 _OF_THE_SOURCE = (*_DESCRIPTION, "dataset", "num_classes")
 
 
@@ -83,7 +84,7 @@ class Recipe:
     images_per_epoch: int | None = None
     rate: float
     schedule: str
-    drop_epochs: Sequence[int] = ()
+    drop_epochs: Sequence[float] = ()
     momentum: float = 0.9
     nesterov: bool = True
     rate_free_velocity: bool = False
@@ -116,6 +117,21 @@ class Recipe:
         """Returns the number of full batches in an epoch, of a number of images."""
         num_images = check_integer("num_images", num_images, self.batch_size)
         return (self.images_per_epoch or num_images) // self.batch_size
+
+    def in_steps(self, steps: int) -> "Recipe":
+        """Returns the recipe for a number of steps in all, its schedule scaled along.
+
+        They are parted into as many epochs of equal length as can be, at most twelve.
+        """
+        steps = check_integer("steps", steps)
+        most = min(steps, self.epochs, _MOST_EPOCHS)
+        epochs = next(count for count in range(most, 0, -1) if steps % count == 0)
+        return replace(
+            self,
+            epochs=epochs,
+            images_per_epoch=steps // epochs * self.batch_size,
+            drop_epochs=tuple(each * epochs / self.epochs for each in self.drop_epochs),
+        )
 
     def build(self, **changes: Any) -> keras.Model:
         """Builds the classifier, not compiled.

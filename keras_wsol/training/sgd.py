@@ -1,5 +1,6 @@
 """SGD as the papers train with it, and its learning rates."""
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
@@ -18,7 +19,7 @@ def learning_rate(
     *,
     epochs: int,
     steps_per_epoch: int,
-    drop_epochs: Sequence[int] = (30, 60, 90),
+    drop_epochs: Sequence[float] = (30, 60, 90),
 ) -> Any:
     """Makes a float, or a schedule of `keras.optimizers.schedules`, by epochs.
 
@@ -28,7 +29,7 @@ def learning_rate(
         base: Float >= 0. First rate.
         epochs: Integer. Length of the training.
         steps_per_epoch: Integer. Batches in an epoch.
-        drop_epochs: Integers that rise. Epochs after which `"step"` drops. Default 30,
+        drop_epochs: Numbers that rise. Epochs after which `"step"` drops. Default 30,
             60, 90 [ADL's code has a fourth at 100].
 
     Example:
@@ -40,7 +41,8 @@ def learning_rate(
     base = check_number("base", base, high=None)
     epochs = check_integer("epochs", epochs)
     steps_per_epoch = check_integer("steps_per_epoch", steps_per_epoch)
-    drops = [check_integer("drop_epochs", epoch) for epoch in drop_epochs]
+    more = {"low": sys.float_info.min, "high": None, "expected": "numbers above 0"}
+    drops = [check_number("drop_epochs", each, **more) for each in drop_epochs]
     if drops != sorted(set(drops)):
         raise ValueError(f"`drop_epochs` must rise. Received: {drop_epochs=}.")
     if schedule == "constant":
@@ -49,7 +51,7 @@ def learning_rate(
         return keras.optimizers.schedules.CosineDecay(base, epochs * steps_per_epoch)
     # Keras' boundaries are the last steps of the old rate.
     return keras.optimizers.schedules.PiecewiseConstantDecay(
-        [epoch * steps_per_epoch - 1 for epoch in drops],
+        [round(epoch * steps_per_epoch) - 1 for epoch in drops],
         [base * 0.1**count for count in range(len(drops) + 1)],
     )
 

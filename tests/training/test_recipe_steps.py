@@ -23,6 +23,21 @@ def test_every_recipe_says_what_it_aims_at():
         assert all(0 < figure < 100 for figure in recipe.target.values())
 
 
+def test_a_recipe_in_few_steps_scales_its_schedule():
+    recipe = RECIPES["adl-vgg16-cub"]  # 105 epochs; a tenth after 30, 60, 90 and 100
+    few = recipe.in_steps(210)
+    assert (few.epochs, few.steps_per_epoch(32)) == (10, 21)
+    # A tenth after 60, 120, 180 and 200 of 210 steps.
+    rate = few.optimizer(32)._learning_rate
+    found = [float(rate(step)) for step in (59, 60, 120, 179, 180, 200)]
+    base = recipe.rate
+    expected = [base, base / 10, base / 100, base / 100, base / 1e3, base / 1e4]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    for steps, parted in ((500, (10, 50)), (7, (7, 1)), (101, (1, 101)), (24, (12, 2))):
+        few = recipe.in_steps(steps)
+        assert (few.epochs, few.steps_per_epoch(32)) == parted
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FIRST.values())
 def test_a_step(name):

@@ -33,6 +33,13 @@ def test_step_is_a_tenth_from_the_first_step_of_an_epoch():
     assert rates(rate, [20, 30]) == pytest.approx([0.05, 0.005], rel=1e-6)
 
 
+def test_step_drops_within_an_epoch():
+    options = {"epochs": 2, "steps_per_epoch": 10, "drop_epochs": (0.5, 1.3)}
+    rate = learning_rate("step", 0.5, **options)
+    expected = [0.5, 0.05, 0.05, 0.005]
+    assert rates(rate, [4, 5, 12, 13]) == pytest.approx(expected, rel=1e-6)
+
+
 def test_step_drops_where_adls_code_does_by_default():
     rate = learning_rate("step", 0.1, epochs=105, steps_per_epoch=2)
     expected = [0.1, 0.01, 0.01, 0.001, 0.001, 0.0001]
@@ -73,7 +80,7 @@ def test_drops_that_do_not_rise_are_refused(drops):
         ({"epochs": True}, TypeError),
         ({"steps_per_epoch": True}, TypeError),
         ({"drop_epochs": (True, 2)}, TypeError),
-        ({"drop_epochs": (2.0, 3)}, TypeError),
+        ({"drop_epochs": ("2", 3)}, TypeError),
         ({"base": True}, TypeError),
         ({"epochs": 0}, ValueError),
         ({"steps_per_epoch": 0}, ValueError),

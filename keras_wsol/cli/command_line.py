@@ -9,19 +9,26 @@ import warnings
 from collections.abc import Sequence
 
 import keras_wsol
-from keras_wsol.cli import localize_command, train_command, trained_model
+from keras_wsol.cli import (
+    boxes_command,
+    localize_command,
+    train_command,
+    trained_model,
+)
 from keras_wsol.cli.shared_arguments import adder
 
 # Name to a function, whose docstring is the help, and what adds its arguments.
 COMMANDS = {
     "train": (train_command.train, train_command.train_arguments),
+    "boxes": (boxes_command.boxes, boxes_command.boxes_arguments),
     "evaluate": (trained_model.evaluate, trained_model.evaluate_arguments),
     "localize": (localize_command.localize, localize_command.localize_arguments),
+    "compare": (trained_model.compare, trained_model.compare_arguments),
     "export": (trained_model.export, trained_model.export_arguments),
 }
 INTERRUPTED = """
 keras-wsol: interrupted. The same command again goes on where it was (train, localize),
-or begins anew (evaluate, export)."""
+or begins anew (all others)."""
 # What the library raises where a file or an argument is wrong. The rest are bugs.
 EXPECTED = (ValueError, TypeError, OSError, RuntimeError, ImportError, MemoryError)
 # What TensorFlow puts around its message, and before it.

@@ -14,6 +14,7 @@ from keras_wsol.data import ImageDataset
 from keras_wsol.export.saved_model import as_localizer
 
 VERIFIED = "verified.jsonl"
+TRAINED_ON = "trained_on.txt"  # beside a model: the images that it learned from
 
 
 def adder(parser: argparse.ArgumentParser) -> Callable[..., None]:
@@ -54,6 +55,19 @@ def existing(text: str) -> Path:
     if not Path(text).exists():
         raise argparse.ArgumentTypeError(f"must exist. Nothing is at: {text}")
     return Path(text)
+
+
+def check_folder(root: Path) -> None:
+    """Raises where a folder by class is asked for, and a data set is there."""
+    if any((root / x / "images.txt").is_file() for x in (".", "CUB_200_2011")):
+        raise ValueError(f"{root} is CUB-200-2011: pass --dataset cub.")
+
+
+def weights(text: str) -> str | None:
+    """Names weights, or a file that exists."""
+    if text == "none":
+        return None
+    return text if text == "imagenet" else str(existing(text))
 
 
 def number(

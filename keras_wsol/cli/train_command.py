@@ -3,22 +3,33 @@
 import argparse
 import dataclasses
 import json
+import os
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from reprlib import repr  # a thousand class names are cut
 from typing import Any
 
-from keras_wsol import data
+import keras
+
+from keras_wsol import cam, data, models
 from keras_wsol.cli import shared_arguments as shared
 from keras_wsol.files import make_folder, replaced
-from keras_wsol.models import BACKBONES, METHODS, Localizer
+from keras_wsol.models import BACKBONES, METHODS
 from keras_wsol.training import RECIPES, Recipe
 
 # Schedule, multipliers and view of the command without --recipe.
 BASE = dataclasses.replace(RECIPES["ours-mobilenet-small"], method="dgdm")
+# Without --freeze, a pretrained backbone learns from behind this layer on.
+_FROZEN = {"mobilenet": "conv_pw_6_relu"}
 # Options that take the place of an attribute of the recipe.
-_OF_RECIPE = ("backbone", "method", "weights", "epochs", "batch_size", "rate")
+_OF_RECIPE = (
+    *("backbone", "method", "drop_after", "weights", "epochs", "batch_size", "rate"),
+)
+# Score maps that are fitted to the images.
+_FITTED = {"ddt": cam.DDT, "foreground": cam.Foreground}
+_SECONDS = 20  # between two lines on an epoch
 
 
 def train_arguments(add: Callable[..., None]) -> None:
@@ -38,25 +49,40 @@ def train_arguments(add: Callable[..., None]) -> None:
         of_table = {"choices": list(table), "metavar": "NAME"}
         text = "one of %(choices)s; not together with --recipe"
         setting(f"--{name}", text, getattr(BASE, name), **of_table)
+    text = "layers that those of the method follow"
+    add("--drop-after", text, "the backbone's", default=argparse.SUPPRESS, nargs="+")
     text = "imagenet (downloaded once), none (random), or an .h5 or .keras file"
-    setting("--weights", text, BASE.weights, type=_weights)
+    setting("--weights", text, BASE.weights, type=shared.weights)
     text = "passes over the images, or epochs as the recipe counts them"
     setting("--epochs", text, BASE.epochs, type=shared.count)
+    text = "batches in all, in place of --epochs; the schedule is scaled along"
+    add("--steps", text, "all of the epochs", type=shared.count)
     setting("--batch-size", "images in a batch", BASE.batch_size, type=shared.count)
     text = "first learning rate; without --recipe falling as a cosine, head ten-fold"
     setting("--rate", text, BASE.rate, type=shared.positive)
     setting("--image-size", "side of the images", BASE.image_size[0], type=shared.count)
     setting("--alpha", "width of a MobileNet", 1.0, type=shared.positive)
     setting("--map-size", "side of the last map at 224 pixels", 14, type=shared.count)
+    text = "score map of the localizer: one of %(choices)s"
+    maps = {"choices": [*cam.SCORE_MAPS, *_FITTED], "metavar": "NAME"}
+    add("--score-map", text, "what suits the images", **maps)
+    add("--layer", "the layer that --score-map reads", "the map's own")
+    text = "side of the images as the localizer reads them, a multiple of 32"
+    add("--input-size", text, "what suits the images", type=shared.count)
     add("--seed", "fixes weights and draws", type=int, default=0)
     text = "no training of batch_norm, backbone, or all up to a layer; may be repeated"
-    add("--freeze", text, "nothing", action="append")
+    text += "; none trains everything"
+    frozen = f"{_FROZEN[BASE.backbone]} of a pretrained {BASE.backbone}, or none"
+    add("--freeze", text, f"{frozen}, or none with --recipe", action="append")
     text = "the same weights each time, interrupted or not, to the last bit; slower"
     add("--deterministic", text, action="store_true")
 
 
 def train(options: argparse.Namespace) -> None:
     """Images sorted by class to a model that gives class, score map and box.
+
+    In the end, score map, layer, size and threshold are chosen that suit the images;
+    four lines say which, and why. --score-map and --input-size choose themselves.
 
     With --recipe, it is trained as a paper or its code has it, as far as these say:
     places, images seen, schedule, decay and multipliers;
@@ -65,13 +91,13 @@ def train(options: argparse.Namespace) -> None:
     lowest error on the validation images, that is best.keras and the localizer's. Of
     CUB-200-2011, train-weaksup is learned from.
 
-    Into --out go localizer.keras, log.csv, config.json, checkpoint.npz, and
-    verified.jsonl, which lists the files that cannot be read. Interrupted, the same
+    Into --out go localizer.keras, log.csv, config.json, checkpoint.npz, trained_on.txt
+    and verified.jsonl, which lists the files that cannot be read. Interrupted, the same
     command goes on where it was, ten minutes before at most; other options in the same
     folder are refused.
 
     Example:
-      keras-wsol train --data birds --method dgdm --epochs 12 --out runs/birds
+      keras-wsol train --data birds --out runs/birds
     """
     out, recipe = options.out, _recipe(options)
     make_folder(out)
@@ -80,16 +106,21 @@ def train(options: argparse.Namespace) -> None:
     shared.say_left_out(out / shared.VERIFIED, images, val)
     size = min(recipe.batch_size, len(images))
     recipe = dataclasses.replace(recipe, batch_size=size)
-    names = ("dataset", "seed", "freeze", "deterministic")
-    own = {name: getattr(options, name) for name in names}
+    recipe = recipe.in_steps(options.steps) if options.steps else recipe
+    freeze = _freeze(options, recipe)
+    names = ("dataset", "seed", "deterministic")
+    own = {name: getattr(options, name) for name in names} | {"freeze": freeze}
     own["class_names"] = list(images.class_names)
     _claim(out, {**recipe.settings(), **own})
+    with replaced(out / shared.TRAINED_ON) as temporary:
+        lines = [f"{os.path.realpath(path)}\n" for path in images.paths]
+        temporary.write_text("".join(lines), "utf-8")
     if options.deterministic:
         import tensorflow as tf
 
         tf.config.experimental.enable_op_determinism()
     model = recipe.build(
-        class_names=images.class_names, freeze=options.freeze, seed=options.seed
+        class_names=images.class_names, freeze=freeze, seed=options.seed
     )
     # XLA on a GPU has no deterministic gradient of max pooling.
     jit_compile = False if options.deterministic else "auto"
@@ -100,6 +131,7 @@ def train(options: argparse.Namespace) -> None:
         shared.say(f"{done} of {recipe.epochs} epochs{steps} are done.")
     held_out = val.batches(**recipe.evaluation_options()) if len(val) else None
     weights = images.class_weights() if options.dataset == "folder" else None
+    bar = sys.stdout.isatty()
     try:
         model.fit(
             recipe.batches(images, seed=options.seed, epochs_done=done),
@@ -108,9 +140,9 @@ def train(options: argparse.Namespace) -> None:
             epochs=recipe.epochs,
             initial_epoch=done,
             class_weight=weights,
-            callbacks=callbacks,
+            callbacks=callbacks if bar else [_Progress(), *callbacks],
             shuffle=False,  # the batches are shuffled already
-            verbose=1 if sys.stdout.isatty() else 2,
+            verbose=1 if bar else 2,
         )
     except RuntimeError as error:
         if "NaN or Inf loss" not in str(error):
@@ -120,15 +152,24 @@ def train(options: argparse.Namespace) -> None:
     if recipe.keep == "lowest_error" and held_out is not None:
         model.load_weights(out / "best.keras")
     path = out / "localizer.keras"
+    localizer = _localizer(model, images, options)
     with replaced(path) as temporary:
-        Localizer(model).save(temporary)
+        localizer.save(temporary)
     print(f"Wrote {path}. Next: keras-wsol localize --model {path} --images ...")
 
 
-def _weights(text: str) -> str | None:
-    if text == "none":
-        return None
-    return text if text == "imagenet" else str(shared.existing(text))
+class _Progress(keras.callbacks.Callback):
+    """Says how far an epoch is, every now and then, where no bar is shown."""
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._epoch, self._said = epoch, time.monotonic()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if time.monotonic() - self._said >= _SECONDS:
+            self._said, of = time.monotonic(), self.params
+            figures = ", ".join(f"{k} {float(v):.3f}" for k, v in (logs or {}).items())
+            epoch = f"Epoch {self._epoch + 1} of {of['epochs']}"
+            shared.say(f"{epoch}, step {batch + 1} of {of['steps']}: {figures}")
 
 
 def _recipe(options: argparse.Namespace) -> Recipe:
@@ -136,6 +177,10 @@ def _recipe(options: argparse.Namespace) -> Recipe:
     given = vars(options)  # settings are there only if they were given
     if options.recipe and {"backbone", "method"} & set(given):
         raise ValueError(f"{options.recipe!r} has its own backbone and method.")
+    if options.steps and "epochs" in given:
+        raise ValueError("--steps and --epochs both say how long: give one of them.")
+    if options.layer and options.score_map in (None, "cam"):
+        raise ValueError("--layer needs a --score-map that reads it: not cam.")
     base = RECIPES[options.recipe] if options.recipe else BASE
     changes = {name: given[name] for name in _OF_RECIPE if name in given}
     if "image_size" in given:
@@ -145,12 +190,43 @@ def _recipe(options: argparse.Namespace) -> Recipe:
     return dataclasses.replace(base, backbone_options=of_backbone, **changes)
 
 
+def _freeze(options: argparse.Namespace, recipe: Recipe) -> list[str] | None:
+    """What is not trained: the early layers of a pretrained backbone, or as asked."""
+    if options.freeze:
+        return None if options.freeze == ["none"] else options.freeze
+    early = _FROZEN.get(recipe.backbone)
+    return None if options.recipe or recipe.weights is None else early and [early]
+
+
+def _localizer(
+    model: keras.Model, images: data.ImageDataset, options: argparse.Namespace
+) -> models.Localizer:
+    """The localizer whose map suits the images, or that reads the map asked for."""
+    name, side = options.score_map, options.input_size
+    if name is None:
+        sizes = {"input_sizes": [(side, side)]} if side else {}
+        if not hasattr(models, "fit_localizer"):
+            return models.Localizer(model)
+        return models.fit_localizer(model, images, seed=options.seed, **sizes)
+    model = models.with_input_size(model, (side, side)) if side else model
+    layer = {"layer": options.layer} if options.layer else {}
+    notes = {"score map": "as --score-map says"}
+    if name in _FITTED:
+        score_map = _FITTED[name].fit(model, images, **layer)
+        notes["fitted on"] = f"{len(images)} images of {images.split}"
+    else:
+        score_map = cam.SCORE_MAPS[name](**layer)
+    return models.Localizer(model, score_map=score_map, notes=notes)
+
+
 def _splits(options: argparse.Namespace) -> list[data.ImageDataset]:
     """Opens what is learned from, and what is not."""
     # The same whatever --seed is, so that runs are compared on the same images.
     opened, splits = data.image_folder, ("train", "val")
     if options.dataset == "cub":
         opened, splits = data.cub200, ("train-weaksup", "train-fullsup")
+    else:
+        shared.check_folder(options.data)
     verify = options.out / shared.VERIFIED
     train, val = (opened(options.data, split, verify=verify) for split in splits)
     if train.num_classes < 2:

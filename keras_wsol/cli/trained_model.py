@@ -1,18 +1,22 @@
-"""The commands that measure and export a trained model."""
+"""The commands that measure, compare and export trained models."""
 
 import argparse
 import json
+import math
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
 from keras_wsol import data, evaluation
 from keras_wsol.cli import shared_arguments as shared
 from keras_wsol.data.images import MAX_PIXELS, VIEWS
+from keras_wsol.evaluation.evaluate import described_map
 from keras_wsol.export import export_litert, export_onnx, export_saved_model
-from keras_wsol.files import make_folder
+from keras_wsol.files import make_folder, replaced
 from keras_wsol.models import class_names_of
 
 GALLERY_IMAGES = 48  # about 1 MB of the page
@@ -30,6 +34,8 @@ def evaluate_arguments(add: Callable[..., None]) -> None:
     add("--only-val", text, action="store_true")
     text = "choose the threshold on this CSV of other images, or split of CUB; or none"
     add("--tune-on", text, "none, or train-fullsup of CUB")
+    text = "write the threshold that was chosen into the model; later commands use it"
+    add("--save", text, action="store_true")
     add("--view", "the image, or its centre", default=VIEWS[0], choices=VIEWS)
     add("--batch-size", "images in a batch", type=shared.count, default=32)
     add("--out", "folder to write", type=Path, required=True)
@@ -40,11 +46,11 @@ def evaluate(options: argparse.Namespace) -> None:
 
     The rows below the model's are boxes made without looking at the image: a model has
     to do better. A threshold decides how large boxes are. With --tune-on it is chosen
-    on other images; some 30 boxes drawn by hand are a beginning.
+    on other images, and with --save kept; some 30 boxes drawn by hand are a beginning.
 
     Example:
       keras-wsol evaluate --model runs/birds/localizer.keras --data birds \
-        --boxes test.csv --tune-on thirty.csv --out runs/birds/test
+        --boxes test.csv --tune-on thirty.csv --save --out runs/birds/test
     """
     out, cub = options.out, options.dataset == "cub"
     if cub == bool(options.boxes) or (cub and options.only_val):
@@ -52,7 +58,10 @@ def evaluate(options: argparse.Namespace) -> None:
     localizer = shared.load_localizer(options)
     make_folder(out)
     test, tune_on = _splits(options, class_names_of(localizer.model))
+    if options.save and tune_on is None:
+        raise ValueError("--save needs --tune-on: what the threshold is chosen on.")
     shared.say_left_out(out / shared.VERIFIED, *filter(None, [test, tune_on]))
+    _say_trained_on(options.model.parent / shared.TRAINED_ON, test)
     shared.say(f"Measuring {len(test)} images ...")
     report = evaluation.evaluate(
         localizer,
@@ -71,9 +80,34 @@ def evaluate(options: argparse.Namespace) -> None:
     )
     print("best one for these very images, an upper bound and no result.")
     if report.tuned:
-        threshold = f"{report.tuned.cam_threshold:.3f}"
-        print(f"tuned: chosen on other images; pass on --cam-threshold {threshold}.")
+        print("tuned: at a threshold chosen on other images, which --save keeps.")
+    if options.save:
+        which = Path(options.tune_on).name if options.tune_on else tune_on.split
+        how = f"tuned on {len(tune_on)} images of {which} by gt_known_loc"
+        _save_threshold(localizer, report.tuned.cam_threshold, how, options.model)
     print(f"Wrote {out}: report.html to look at, report.json, images.csv.")
+
+
+def _save_threshold(
+    localizer: keras.Model, threshold: float, how: str, path: Path
+) -> None:
+    """Replaces the file of a model by one with the threshold."""
+    localizer.cam_threshold = threshold
+    localizer.notes = {**localizer.notes, "threshold": how}
+    with replaced(path) as temporary:
+        localizer.save(temporary)
+    print(f"Wrote {path}: its threshold is now {threshold:.3f}, {how}.")
+
+
+def _say_trained_on(listed: Path, test: data.ImageDataset) -> None:
+    """Warns of images that the run of a model learned from."""
+    known = set(listed.read_text("utf-8").splitlines()) if listed.is_file() else set()
+    count = sum(os.path.realpath(path) in known for path in test.paths)
+    if count:
+        shared.say(
+            f"Warning: {count} of the {len(test)} images were trained on (see {listed})"
+            ", so the figures are too good. With --only-val they are left out."
+        )
 
 
 def _splits(
@@ -86,6 +120,7 @@ def _splits(
         if tune_on == "none":
             return test, None
         return test, data.cub200(root, tune_on or "train-fullsup", verify=verify)
+    shared.check_folder(root)
     images = data.image_folder(root, class_names=names, verify=verify)
     test = data.boxes_from_csv(images, options.boxes)
     if options.only_val:
@@ -99,6 +134,40 @@ def _splits(
     if tune_on in (None, "none"):
         return test, None
     return test, data.boxes_from_csv(images, tune_on)
+
+
+def compare_arguments(add: Callable[..., None]) -> None:
+    """Adds the arguments of `compare`."""
+    text = "folders that `evaluate` wrote, at least two, the first to compare with"
+    text += "; NAME=FOLDER names a method, and the same NAME again one more run of it"
+    options = {"nargs": "+", "required": True, "metavar": "NAME=FOLDER"}
+    add("--reports", text, type=_named, **options)
+    add("--out", "file .csv for the same table", "none", type=Path)
+
+
+def compare(options: argparse.Namespace) -> None:
+    r"""Reports on the same images to a table that says which difference may be noise.
+
+    The reports are compared image by image, which tells smaller differences from
+    noise than two figures with an interval each.
+
+    Example:
+      keras-wsol compare --reports CAM=runs/cam/test DGDM=runs/dgdm/test
+    """
+    reports: dict[str, list[Path]] = {}
+    for name, folder in options.reports:
+        reports.setdefault(name, []).append(folder)
+    found = evaluation.compare(reports)
+    if options.out:
+        found.to_csv(options.out)
+    print(found.to_markdown())
+
+
+def _named(text: str) -> tuple[str, Path]:
+    name, _, folder = text.rpartition("=")
+    return (
+        (text, Path(text)) if Path(text).exists() else (name, shared.existing(folder))
+    )
 
 
 def export_arguments(add: Callable[..., None]) -> None:
@@ -121,8 +190,8 @@ def export_arguments(add: Callable[..., None]) -> None:
 def export(options: argparse.Namespace) -> None:
     r"""A trained model to SavedModel, LiteRT or ONNX, which runs without this package.
 
-    The threshold goes with it: choose it by `keras-wsol evaluate --tune-on`, since it
-    moves every box.
+    The threshold goes with it: choose it by `keras-wsol evaluate --tune-on --save`,
+    since it moves every box. A --report must be of this model, map and threshold.
 
     Example:
       keras-wsol export --model runs/birds/localizer.keras \
@@ -135,6 +204,8 @@ def export(options: argparse.Namespace) -> None:
         raise FileExistsError(f"{out} is a folder, so it is not replaced.")
     metrics = _read_report(options.report) if options.report else None
     localizer = shared.load_localizer(options)
+    if metrics is not None:
+        _check_report(options.report, metrics, localizer)
     shared.say(f"Writing {out} ...")
     if form == "saved_model":
         names = ("overwrite", "max_pixels", "features")
@@ -151,3 +222,26 @@ def _read_report(path: Path) -> dict[str, Any]:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path} must be a report.json. {error}.") from error
+
+
+def _check_report(path: Path, report: dict[str, Any], localizer: keras.Model) -> None:
+    """Refuses a report of another model, map, size or threshold."""
+    own = {
+        "model": localizer.model.name,
+        "score_map": described_map(localizer),
+        "image_size": list(localizer.input_size),
+    }
+    differs = [
+        f"{name} was {report.get(name)}, not {value}"
+        for name, value in own.items()
+        if report.get(name) != value
+    ]
+    measured = [report[x]["cam_threshold"] for x in ("fixed", "tuned") if report.get(x)]
+    threshold = localizer.cam_threshold
+    if not any(math.isclose(x, threshold, abs_tol=1e-6) for x in measured):
+        differs.append(f"the threshold was one of {measured}, not {threshold}")
+    if differs:
+        raise ValueError(
+            f"{path} is of another localizer: {'; '.join(differs)}. Measure this one "
+            "by `keras-wsol evaluate`."
+        )

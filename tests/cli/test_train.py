@@ -2,13 +2,14 @@
 
 import dataclasses
 import json
+import os
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_wsol import data, models, training
+from keras_wsol import cam, data, models, training
 from keras_wsol.cli import train_command
 from keras_wsol.cli.command_line import build_parser
 from keras_wsol.training.checkpoint import Progress
@@ -38,6 +39,9 @@ def test_a_run_leaves_what_the_help_says(trained, pets):
     verdicts = [json.loads(line) for line in listed.read_text("utf-8").splitlines()]
     assert {v["path"] for v in verdicts if v["reason"]} == set(pets.broken)
     assert f"Wrote {trained.model}" in trained.out
+    learned_from = (trained.folder / "trained_on.txt").read_text("utf-8").splitlines()
+    good = np.isin(pets.train.paths, pets.broken, invert=True)
+    assert learned_from == [os.path.realpath(path) for path in pets.train.paths[good]]
     kept = json.loads((trained.folder / "config.json").read_text())
     assert (kept["epochs"], kept["freeze"], kept["seed"]) == (2, ["conv_pw_1_relu"], 0)
     assert kept["backbone_options"] == {"alpha": 0.25}
@@ -129,6 +133,58 @@ def test_without_a_recipe_there_is_ours():
     assert settings("x").method == "dgdm"
 
 
+def test_early_layers_of_a_pretrained_mobilenet_are_frozen_unless_all_is_to_learn():
+    for words, expected in (
+        ("", ["conv_pw_6_relu"]),
+        ("--freeze none", None),
+        ("--freeze backbone", ["backbone"]),
+        ("--weights none", None),
+        ("--backbone vgg16", None),
+        ("--recipe ours-mobilenet-small", None),
+    ):
+        words = ["train", "--data", ".", "--out", "x", *words.split()]
+        options = build_parser().parse_args(words)
+        recipe = train_command._recipe(options)
+        assert train_command._freeze(options, recipe) == expected
+
+
+def test_steps_and_epochs_are_not_given_together():
+    with pytest.raises(ValueError, match="--steps and --epochs both say how long"):
+        settings("x", "--steps", "5", "--epochs", "2")
+    places = ["conv_pw_12_relu", "conv_pw_13_relu"]
+    assert settings("x", "--drop-after", *places).drop_after == tuple(places)
+
+
+def test_a_map_that_is_asked_for_is_read(trained, pets):
+    classifier = load(trained.folder).model
+    words = ("--score-map", "foreground", "--layer", "conv_pw_12_relu")
+    words = ["train", "--data", ".", "--out", "x", *words, "--input-size", "64"]
+    options = build_parser().parse_args(words)
+    images = pets.train.take(np.isin(pets.train.paths, pets.broken, invert=True), "x")
+    found = train_command._localizer(classifier, images, options)
+    assert isinstance(found.score_map, cam.Foreground)
+    assert found.score_map.layer == "conv_pw_12_relu"
+    assert found.input_size == (64, 64)
+    assert found.notes["fitted on"] == "17 images of x"
+    with pytest.raises(ValueError, match="--layer needs a --score-map that reads it"):
+        settings("x", "--layer", "conv_pw_12_relu")
+
+
+def test_an_epoch_says_how_far_it_is(monkeypatch, capsys):
+    monkeypatch.setattr(train_command, "_SECONDS", 100)
+    clock = iter([0, 50, 100, 150, 160, 199, 250, 250])
+    monkeypatch.setattr(train_command.time, "monotonic", lambda: next(clock))
+    progress = train_command._Progress()
+    progress.set_params({"epochs": 3, "steps": 5})
+    progress.on_epoch_begin(1)
+    for batch in range(5):
+        progress.on_train_batch_end(batch, {"loss": 1.5, "accuracy": 0.25})
+    assert capsys.readouterr().err.splitlines() == [
+        "Epoch 2 of 3, step 2 of 5: loss 1.500, accuracy 0.250",
+        "Epoch 2 of 3, step 5 of 5: loss 1.500, accuracy 0.250",
+    ]
+
+
 def test_what_is_given_takes_the_place_of_a_setting():
     for name, recipe in training.RECIPES.items():
         assert settings("x", "--recipe", name) == recipe
@@ -177,6 +233,7 @@ def test_the_command_of_the_readme(pets, tmp_path, monkeypatch, built):
     assert call(*readme("train")).err.endswith(ENOUGH)
     [(recipe, arguments)] = built
     changes = {"batch_size": 17, "backbone_options": {}}
+    assert arguments["freeze"] == ["conv_pw_6_relu"]
     assert recipe == dataclasses.replace(train_command.BASE, **changes)
     assert arguments["class_names"] == pets.train.class_names
     assert (tmp_path / "runs" / "birds" / "config.json").is_file()
@@ -279,6 +336,13 @@ def test_train_needs_two_classes_and_readable_images(tmp_path):
     assert "cannot be read" in shown.err
     assert shown.err.count("\n") == 1
     assert not (tmp_path / "x" / "config.json").exists()
+
+
+def test_cub_is_no_folder_by_class(tmp_path):
+    write_cub(tmp_path)
+    shown = call("train", "--data", tmp_path, "--out", tmp_path / "x")
+    assert "is CUB-200-2011: pass --dataset cub." in shown.err
+    assert shown.err.count("\n") == 1
 
 
 def test_wrong_options_are_said_by_the_library(train, tmp_path):

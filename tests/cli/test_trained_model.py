@@ -66,7 +66,7 @@ def test_a_tuned_threshold_is_saved_into_the_model(evaluated, model):
     assert f"its threshold is now {tuned:.3f}, tuned on" in evaluated.out
     found = keras.saving.load_model(evaluated.model)
     assert found.cam_threshold == pytest.approx(tuned)
-    assert found.notes["threshold"].endswith("images of all by gt_known_loc")
+    assert found.notes["threshold"] == "tuned on 12 images of tune.csv by gt_known_loc"
     before = keras.saving.load_model(model)
     for one, other in zip(found.get_weights(), before.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)

@@ -62,6 +62,7 @@ def model_card(
         "notes": dict(localizer.notes),
         "top_k": localizer.top_k,
         "max_boxes": localizer.max_boxes,
+        "min_share": localizer.min_share,
         "second_look": look,
         "boxes": "x0, y0, x1, y1 in pixels of the given image, far edge exclusive",
         "metrics": None if metrics is None else dict(metrics),

@@ -32,6 +32,7 @@ def test_card_of_a_built_classifier():
     assert card["num_classes"] == 3
     assert card["input_size"] == {"height": 64, "width": 96}
     assert (card["cam_threshold"], card["top_k"], card["max_boxes"]) == (0.3, 2, 1)
+    assert card["min_share"] == 0.3
     assert card["parameters"] == model.count_params()
     [layer] = card["inserted_layers"]
     assert (layer["name"], layer["type"]) == ("adl_conv_pw_13_relu", "ADL")

@@ -112,7 +112,8 @@ def insert_after(model: keras.Model, layers: Mapping[str, LayerFactory]) -> kera
     Args:
         model: A functional Keras model. It is not changed. Nothing can be inserted
             inside of a model that is a layer of it.
-        layers: Layer name to a function that makes the layer to insert after it.
+        layers: Layer name to a function that makes the layer to insert after it, of
+            this package or your own.
 
     Returns:
         A new functional model. With layers that are the identity at inference, its

@@ -86,11 +86,12 @@ def _built(
             ) from error
         if weights in (None, "imagenet") or not isinstance(error, ValueError):
             raise
+        said = str(error).splitlines()[0].split(" Example error")[0]
         width = "".join(f" of alpha={options[x]}" for x in ("alpha",) if x in options)
         raise ValueError(
             f"{weights} must hold weights of {name!r}{width} without top. If they are "
             "of another width, pass it as `alpha` (`--alpha 0.75`); if of another "
-            f"backbone, pass that. Keras says: {str(error).splitlines()[0]}"
+            f"backbone, pass that. Keras says: {said}"
         ) from error
 
 

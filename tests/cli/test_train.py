@@ -254,7 +254,7 @@ def test_the_commands_of_the_readme_after_each_other(pets, tmp_path, monkeypatch
     left_out = rows(tmp_path / "boxes.json.left_out.csv")
     assert len(found["images"]) + len(left_out) == len(pets.train) + len(pets.val)
     assert {c["name"] for c in found["categories"]} == set(pets.train.class_names)
-    assert len(list((tmp_path / "look").iterdir())) == 12
+    assert len(list((tmp_path / "look").iterdir())) == 12 + 1
 
 
 def test_train_deterministically(train, tmp_path, monkeypatch):

@@ -50,7 +50,7 @@ def main() -> None:
         backbone_options={"alpha": 0.25},
         class_names=drawn.class_names,
     )
-    localizer = models.Localizer(model, cam_threshold=0.3)
+    localizer = models.Localizer(model)
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         localizer.save(folder / "localizer.keras")

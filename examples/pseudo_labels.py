@@ -3,10 +3,11 @@
     python examples/pseudo_labels.py --model birds.keras --data DIR --out birds.json
     python examples/pseudo_labels.py ... --boxes 30.csv --format yolo --out labels
 
-DIR holds one folder of images for each class of the model. The CSV file has a box for
-some thirty of them, in the columns path,x0,y0,x1,y1, and tunes the threshold. Without
-it, a sheet of boxes at several thresholds is drawn first: look, and call again with
---cam-threshold.
+DIR holds one folder of images for each class of the model. A localizer is used as it
+is, with its own map and threshold; of a classifier, `fit_localizer` makes one. The CSV
+file has a box for some thirty of the images, in the columns path,x0,y0,x1,y1, and tunes
+the threshold. Without it, a sheet of boxes at several thresholds is drawn, too: if
+another column fits better, call again with --cam-threshold.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from pathlib import Path
 import keras
 from smoke_data import write_image_folder
 
-from keras_wsol import data, labels, models, viz
+import keras_wsol as wsol
 
 FORMATS = ("coco", "yolo", "voc", "csv")
 SHEET_ROWS = 12
@@ -47,14 +48,14 @@ def main() -> None:
 
 def label(model: keras.Model, root: Path, options: argparse.Namespace) -> None:
     """Chooses a threshold, then writes the labels."""
-    localizer = (
-        model if isinstance(model, models.Localizer) else models.Localizer(model)
-    )
-    names = models.class_names_of(localizer.model)
-    images = data.image_folder(root, class_names=names)
+    given = isinstance(model, wsol.models.Localizer)
+    names = wsol.models.class_names_of(model.model if given else model)
+    images = wsol.data.image_folder(root, class_names=names)
     print(images)
+    localizer = model if given else wsol.fit_localizer(model, images)
+    print(f"Score map: {localizer.score_map!r}")
     if options.boxes:
-        tuned = localizer.tune(data.boxes_from_csv(images, options.boxes))
+        tuned = localizer.tune(wsol.data.boxes_from_csv(images, options.boxes))
         low, high = tuned.interval
         print(
             f"Threshold {tuned.cam_threshold:.2f}, from {tuned.num_images} images "
@@ -62,18 +63,17 @@ def label(model: keras.Model, root: Path, options: argparse.Namespace) -> None:
             f"{tuned.held_out_mean_iou:.2f}, {tuned.held_out_gt_known_loc:.0%} of "
             "boxes with an IoU of at least 0.5."
         )
-    elif options.cam_threshold is None:
+    elif options.cam_threshold is not None:
+        localizer.cam_threshold = options.cam_threshold
+    else:
         rows = range(0, len(images), max(1, len(images) // SHEET_ROWS))
-        sheet = viz.show_thresholds(
+        sheet = wsol.viz.show_thresholds(
             localizer, images, rows[:SHEET_ROWS], true_classes=True
         )
         path = Path(options.out).with_suffix(".thresholds.png")
         sheet.savefig(path)
-        print(f"Look at {path}, then call again with --cam-threshold.")
-        return
-    else:
-        localizer.cam_threshold = options.cam_threshold
-    done = labels.write_pseudo_labels(
+        print(f"Threshold {localizer.cam_threshold:.2f}, the model's: look at {path}.")
+    done = wsol.labels.write_pseudo_labels(
         localizer,
         images,
         options.out,
@@ -92,9 +92,9 @@ def smoke() -> None:
     with tempfile.TemporaryDirectory() as folder:
         top = Path(folder)
         root = write_image_folder(top / "images")
-        images = data.image_folder(root)
+        images = wsol.data.image_folder(root)
         (Path(images.paths[0]).parent / "broken.jpg").write_bytes(b"not an image")
-        model = models.build_classifier(
+        model = wsol.models.build_classifier(
             "mobilenet",
             "cam",
             images.num_classes,
@@ -106,17 +106,16 @@ def smoke() -> None:
         boxes = top / "boxes.csv"
         lines = [f"{Path(path).name},20,20,70,60" for path in images.paths[:4]]
         boxes.write_text("\n".join(["path,x0,y0,x1,y1", *lines]))
-        options = argparse.Namespace(
-            boxes=None,
-            cam_threshold=None,
-            format="coco",
-            out=str(top / "labels.json"),
-            min_score=0.0,
-        )
-        label(model, root, options)
-        for name, out in (("coco", "labels.json"), ("yolo", "yolo"), ("csv", "x.csv")):
-            options.boxes, options.format, options.out = boxes, name, str(top / out)
-            label(model, root, options)
+        given = wsol.models.Localizer(model, score_map="channel_mean")
+        for name, some in (("a.json", None), ("yolo", boxes), ("b.csv", boxes)):
+            options = argparse.Namespace(
+                boxes=some,
+                cam_threshold=None,
+                format={"a.json": "coco", "b.csv": "csv"}.get(name, name),
+                out=str(top / name),
+                min_score=0.0,
+            )
+            label(given, root, options)
 
 
 if __name__ == "__main__":

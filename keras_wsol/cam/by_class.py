@@ -11,7 +11,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_wsol.cam.ddt import DDT, Features, FittedMap, ddt_of, labelled_features
+from keras_wsol.cam.ddt import (
+    DDT,
+    Features,
+    FittedMap,
+    ddt_of,
+    labelled_features,
+    read,
+)
 from keras_wsol.cam.foreground import Foreground, foreground_of
 from keras_wsol.cam.score_map import Evidence, ScoreMap
 from keras_wsol.cam.split import SplitModel, split_at
@@ -32,12 +39,12 @@ class ByClass(ScoreMap):
 
     Args:
         score_maps: Maps by class id, as many as the model has classes: all of them
-            `DDT`, or all `Foreground`, of the same layer and with the same `relu`.
+            `DDT`, or all `Foreground`, of the same layer, `relu` and `root`.
 
     Example:
     >>> maps = ByClass((Foreground((1.0, 0.0), 0.0), Foreground((0.0, 2.0), -1.0)))
     >>> maps
-    ByClass(2 x Foreground(layer=None, relu=True, share=None))
+    ByClass(2 x Foreground(layer=None, relu=True, root=True, share=None))
     """
 
     score_maps: tuple[FittedMap, ...]
@@ -49,7 +56,7 @@ class ByClass(ScoreMap):
         if len(kinds) != 1 or None in kinds:
             raise ValueError(
                 "`score_maps` must hold a DDT or a Foreground for each class, all of "
-                "one kind, layer, `relu` and number of channels. Received: "
+                "one kind, layer, `relu`, `root` and number of channels. Received: "
                 f"{sorted(map(str, kinds))}."
             )
 
@@ -85,9 +92,10 @@ class ByClass(ScoreMap):
             ops.take(ops.convert_to_tensor(each), evidence.class_ids, axis=0)
             for each in self._stacked
         )
-        features = ops.cast(evidence.features, "float32")
+        first = self.score_maps[0]
+        features = read(evidence.features, first.root)
         maps = ops.einsum("bhwc,bkc->bkhw", features, weights) + biases
-        return ops.relu(maps) if self.score_maps[0].relu else maps
+        return ops.relu(maps) if first.relu else maps
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "ByClass":
@@ -120,7 +128,8 @@ class ByClass(ScoreMap):
                 whose features are all held in memory.
             layer: As in `kind`.
             verbose: As in `DDT.fit`.
-            **options: Passed on to `kind.fit`: `rounds`, `shrinkage`, `number`, `relu`.
+            **options: Passed on to `kind.fit`: `rounds`, `shrinkage`, `number`, `relu`,
+                `root`.
 
         Returns:
             The map, for `Localizer(model, score_map=...)`.
@@ -153,7 +162,7 @@ def _kind(score_map: Any) -> Any:
     if type(score_map) not in _FITS:
         return type(score_map).__name__
     name, count = type(score_map).__name__, len(score_map.weights)
-    return name, score_map.layer, score_map.relu, count
+    return name, score_map.layer, score_map.relu, score_map.root, count
 
 
 def grouped(

@@ -16,9 +16,12 @@ from keras_wsol.cam.ddt import (
     NOTHING,
     Features,
     FittedMap,
+    Scatter,
+    cells_of,
     check_varies,
     joined,
     principal_directions,
+    scatter_of,
 )
 from keras_wsol.cam.split import split_at
 
@@ -28,6 +31,9 @@ _GUESSES = 3
 _MOST_AT_EDGE = 0.75
 # Directions with a smaller share of the variance are rounding.
 _LEAST_SHARE = 1e-6
+# So much of the whole variance is taken to lie within object and background: less
+# would drown in the rounding of the difference of two covariances.
+_LEAST_WITHIN = 1e-4
 
 
 @keras.saving.register_keras_serializable(package="keras_wsol")
@@ -35,10 +41,10 @@ _LEAST_SHARE = 1e-6
 class Foreground(FittedMap):
     """How much each cell speaks for the object, whatever its class.
 
-    `map_ij = w A_ij + b` [ours]: Fisher's linear discriminant between the cells of the
-    object and those around it. For normal features it is the logarithm of the odds; 0
-    is halfway. One map an image, for every class alike. `Foreground.fit` finds the
-    weights without labels or boxes.
+    `map_ij = w r(A_ij) + b` [ours]: Fisher's linear discriminant between the cells of
+    the object and those around it, on the roots `r` of their features. For normal `r`
+    it is the logarithm of the odds; 0 is halfway. One map an image, for every class
+    alike. `Foreground.fit` finds the weights without labels or boxes.
 
     Args:
         weights: `C` numbers.
@@ -47,6 +53,9 @@ class Foreground(FittedMap):
             pooling of the head reads.
         relu: Boolean. Whether negative values of the map become 0. Default True. If
             the tuned threshold is near 0, False lets it fall below halfway.
+        root: Boolean. Whether the map is read from `sign(A) * sqrt(|A|)`, so that a few
+            strong cells and channels do not outweigh the rest; False reads `A` itself.
+            Default True [ours].
         share: Number or None. Share of the cells taken for the object; not used.
     """
 
@@ -54,6 +63,7 @@ class Foreground(FittedMap):
     bias: float = field(repr=False)
     layer: str | None = None
     relu: bool = True
+    root: bool = True
     share: float | None = None
     default_threshold = 0.2
 
@@ -70,6 +80,7 @@ class Foreground(FittedMap):
         rounds: int = 2,
         shrinkage: float = 0.1,
         relu: bool = True,
+        root: bool = True,
         verbose: bool | str = "auto",
     ) -> "Foreground":
         """Finds the weights from images of one kind of object, without labels.
@@ -88,6 +99,7 @@ class Foreground(FittedMap):
             rounds: Integer. Default 2 [ours].
             shrinkage: Number above 0. As in `from_cells`. Default 0.1 [ours].
             relu: As in the class.
+            root: As in the class.
             verbose: As in `DDT.fit`.
 
         Returns:
@@ -99,7 +111,8 @@ class Foreground(FittedMap):
                 f"list, or an `ImageDataset`. Received an iterator: {images!r}."
             )
         features = Features(split_at(model, layer), images, verbose)
-        found, tried = foreground_of(features, layer, rounds, shrinkage, relu)
+        options = (rounds, shrinkage, relu, root)
+        found, tried = foreground_of(features, layer, *options)
         if tried:
             warnings.warn(
                 "No principal direction of the features led to an object inside the "
@@ -117,6 +130,7 @@ class Foreground(FittedMap):
         *,
         layer: str | None = None,
         relu: bool = True,
+        root: bool = True,
     ) -> "Foreground":
         """Finds the weights from cells that are known to be the object's or not.
 
@@ -131,43 +145,30 @@ class Foreground(FittedMap):
                 diagonal of `S`, so that channels that are nearly the same do no harm.
             layer: As in the class.
             relu: As in the class.
+            root: As in the class; the features are given without it.
 
         Returns:
             The map, its numbers rounded to float32.
         """
-        above_0 = sys.float_info.min
-        check_number("shrinkage", shrinkage, above_0, None, expected="above 0")
+        _check_shrinkage(shrinkage)
         kinds = [NOTHING, NOTHING]  # of the others and of the object
         for features, is_object in batches:
-            cells = np.asarray(ops.convert_to_numpy(features), "float64")
             is_object = np.asarray(ops.convert_to_numpy(is_object), "bool")
-            if is_object.shape != cells.shape[:-1]:
+            if is_object.shape != tuple(features.shape[:-1]):
                 raise ValueError(
                     "`batches` must hold features (B, h, w, C) and booleans (B, h, w). "
-                    f"Received: {cells.shape} and {is_object.shape}."
+                    f"Received: {tuple(features.shape)} and {is_object.shape}."
                 )
+            cells, is_object = cells_of(features, root), is_object.reshape(-1)
             parts = cells[~is_object], cells[is_object]
             kinds = [joined(*pair) for pair in zip(kinds, parts, strict=True)]
         (others, mean_others, scatter), (count, mean, scatter_object) = kinds
-        total = others + count
-        if not (others and count):
-            raise ValueError(
-                "`batches` must hold cells of the object and others. Received: "
-                f"{count} and {others}."
-            )
-        covariance = (scatter + scatter_object) / total
-        variance = np.trace(covariance) / len(covariance)
-        check_varies(covariance, total)
-        covariance += shrinkage * variance * np.eye(len(covariance))
-        weights = np.linalg.solve(covariance, mean - mean_others)
-        bias = np.log(count / others) - weights @ (mean + mean_others) / 2
-        return cls(
-            weights=tuple(np.float32(weights).tolist()),
-            bias=float(np.float32(bias)),
-            layer=layer,
-            relu=relu,
-            share=count / total,
-        )
+        _check_parted(count, others)
+        covariance = (scatter + scatter_object) / (others + count)
+        check_varies(covariance, others + count)
+        _shrink(covariance, shrinkage * np.trace(covariance))
+        found = _discriminant(covariance, (count, others), (mean, mean_others))
+        return cls(**found, layer=layer, relu=relu, root=root)
 
 
 def foreground_of(
@@ -176,37 +177,104 @@ def foreground_of(
     rounds: int = 2,
     shrinkage: float = 0.1,
     relu: bool = True,
+    root: bool = True,
 ) -> tuple[Foreground, int]:
     """Fits a `Foreground` to features that can be read several times.
 
     Also returns 0, or the number of directions if all led to the edge.
     """
     check_integer("rounds", rounds)
-    directions = principal_directions(features, _GUESSES)
+    _check_shrinkage(shrinkage)
+    scatter = scatter_of(features, root)
+    directions = principal_directions(scatter, _GUESSES, root=root)
     guesses = [each for each in directions if each.share > _LEAST_SHARE]
     first: Foreground | None = None
     for guess in guesses:
         found = guess
         for _ in range(rounds):
-            counts = np.zeros((2, 2))  # outermost, inside; of the object, all
-            pairs = _with_object(features, found, counts)
-            found = Foreground.from_cells(pairs, shrinkage, layer=layer, relu=relu)
+            counts, cells = _find_object(features, found)
+            found = Foreground(
+                **_from_total(scatter, cells, shrinkage),
+                layer=layer,
+                relu=relu,
+                root=root,
+            )
         first = first or found
         if _edge_preference(counts) <= _MOST_AT_EDGE:
             return found, 0
     return first, len(guesses)
 
 
-def _with_object(
-    features: Iterable[Any], guess: FittedMap, counts: np.ndarray
-) -> Iterator[tuple[Any, np.ndarray]]:
-    """Features, and where the guess has the object; adds the cells to `counts`."""
+def _find_object(
+    features: Iterable[Any], guess: FittedMap
+) -> tuple[np.ndarray, tuple[int, np.ndarray]]:
+    """Where a guess has the object: how many cells, the object's number and sum.
+
+    The counts are of outermost cells and those inside; of the object, and of all.
+    """
+    counts, number, total = np.zeros((2, 2)), 0, np.zeros(1)
     for each in features:
         is_object = _largest(guess.project(each)[:, 0] > 0)
         inside = is_object[:, 1:-1, 1:-1]
         counts[1] += inside.sum(), inside.size
         counts[0] += is_object.sum() - inside.sum(), is_object.size - inside.size
-        yield each, is_object
+        cells = np.asarray(ops.convert_to_numpy(each))[is_object]
+        total = total + cells_of(cells, guess.root).sum(axis=0, dtype="float64")
+        number += len(cells)
+    return counts, (number, total)
+
+
+def _from_total(
+    scatter: Scatter, cells: tuple[int, np.ndarray], shrinkage: float
+) -> dict[str, Any]:
+    """The discriminant from all cells, and number and sum of the object's."""
+    # Within object and background is what is not between their means. So products are
+    # summed once for all guesses.
+    (total, mean_of_all, products), (count, summed) = scatter, cells
+    others = total - count
+    _check_parted(count, others)
+    mean = summed / count
+    mean_others = (total * mean_of_all - summed) / others
+    apart = mean - mean_others
+    covariance = products / total
+    least = _LEAST_WITHIN * np.trace(covariance)
+    covariance -= count / total * (others / total) * np.outer(apart, apart)
+    _shrink(covariance, shrinkage * max(np.trace(covariance), least))
+    return _discriminant(covariance, (count, others), (mean, mean_others))
+
+
+def _check_shrinkage(value: float) -> None:
+    above_0 = sys.float_info.min
+    check_number("shrinkage", value, above_0, None, expected="above 0")
+
+
+def _check_parted(count: int, others: int) -> None:
+    if not (count and others):
+        raise ValueError(
+            "There must be cells of the object and others. Received: "
+            f"{count} and {others}."
+        )
+
+
+def _shrink(covariance: np.ndarray, trace: float) -> None:
+    """Adds a multiple of the identity that has this trace."""
+    covariance[np.diag_indices_from(covariance)] += trace / len(covariance)
+
+
+def _discriminant(
+    covariance: np.ndarray,
+    counts: tuple[int, int],
+    means: tuple[np.ndarray, np.ndarray],
+) -> dict[str, Any]:
+    """Weights, bias and share from the numbers and means of object and others."""
+    (count, others), (mean, mean_others) = counts, means
+    weights = np.linalg.solve(covariance, mean - mean_others)
+    bias = np.log(count / others) - weights @ (mean + mean_others) / 2
+    return {
+        "weights": tuple(np.float32(weights).tolist()),
+        "bias": float(np.float32(bias)),
+        "share": count / (count + others),
+    }
 
 
 def _edge_preference(counts: np.ndarray) -> float:

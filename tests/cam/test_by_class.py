@@ -47,7 +47,7 @@ def as_data_set(images, ids):
 
 
 def check_foreground(found, features):
-    weights, bias, share = score_map_numpy.foreground(features, 2, 0.1)
+    weights, bias, share = score_map_numpy.foreground(np.sqrt(features), 2, 0.1)
     np.testing.assert_allclose(found.weights, weights, rtol=2e-3, atol=1e-5)
     np.testing.assert_allclose(found.bias, bias, rtol=2e-3)
     assert found.share == share
@@ -72,19 +72,18 @@ def test_each_class_has_the_map_of_its_images_and_small_ones_that_of_all():
 def test_ddt_of_each_class_by_its_options():
     images, ids = images_of_kinds((6, 5, 8, 6))
     model = painted_classifier(SIZE, 4)
-    fitted = cam.ByClass.fit(
-        cam.DDT, model, [(images, ids)], "features", number=2, relu=False
-    )
+    options = {"number": 2, "relu": False, "root": True}
+    fitted = cam.ByClass.fit(cam.DDT, model, [(images, ids)], "features", **options)
     for class_id, found in enumerate(fitted.score_maps):
-        features = features_of(images[ids == class_id])
+        features = np.sqrt(features_of(images[ids == class_id]))
         mean, vector, share = score_map_numpy.principal_component(features, 1)
         np.testing.assert_allclose(found.mean, mean, rtol=1e-5)
         np.testing.assert_allclose(found.direction, vector, atol=1e-4)
         assert found.share == pytest.approx(share, rel=1e-4)
-        assert (found.layer, found.relu) == ("features", False)
+        assert (found.layer, found.relu, found.root) == ("features", False, True)
     assert fitted.layer == "features"
     assert repr(fitted) == (
-        "ByClass(4 x DDT(layer='features', relu=False, share=None))"
+        "ByClass(4 x DDT(layer='features', relu=False, root=True, share=None))"
     )
 
 
@@ -127,14 +126,15 @@ def test_classes_without_images_or_without_an_object_are_named():
     assert found.score_maps[0] is found.score_maps[1]
 
 
-@pytest.mark.parametrize("relu", [True, False])
-def test_the_map_of_a_class_is_that_of_its_number(relu):
+@pytest.mark.parametrize(("relu", "root"), [(True, False), (False, True)])
+def test_the_map_of_a_class_is_that_of_its_number(relu, root):
     rng = np.random.default_rng(0)
     features = rng.normal(size=(2, 3, 5, 4)).astype("float32")
+    options = {"relu": relu, "root": root}
     mixed = [
         (
-            cam.DDT(tuple(rng.normal(size=4)), tuple(rng.normal(size=4)), relu=relu),
-            cam.Foreground(tuple(rng.normal(size=4)), rng.normal(), relu=relu),
+            cam.DDT(tuple(rng.normal(size=4)), tuple(rng.normal(size=4)), **options),
+            cam.Foreground(tuple(rng.normal(size=4)), rng.normal(), **options),
         )
         for _ in range(3)
     ]
@@ -187,7 +187,8 @@ def test_what_is_refused():
     with pytest.raises(ValueError, match="must hold images"):
         fit(cam.DDT, model, [])
     one = cam.Foreground((1.0, 2.0, 3.0), 0.0)
-    for maps in ((), (one, "cam"), (one, replace(one, relu=False)), (one, cam.CAM())):
+    others = ("cam", replace(one, relu=False), replace(one, root=False), cam.CAM())
+    for maps in ((), *[(one, other) for other in others]):
         with pytest.raises(ValueError, match="a DDT or a Foreground for each class"):
             cam.ByClass(maps)
     with pytest.raises(ValueError, match=r"each of the 4 classes.*Received: 2"):

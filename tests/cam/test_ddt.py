@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from keras_wsol import cam
-from keras_wsol.cam.ddt import NOTHING, joined, principal_directions
+from keras_wsol.cam.ddt import NOTHING, ddt_of, joined, principal_directions, scatter_of
 from keras_wsol.cam.score_map import Evidence
 from tests.reference import score_map_numpy
 
@@ -24,7 +24,7 @@ def channel_mean(features):
 
 
 def direction_of(*batches):
-    return principal_directions(iter(batches), 1)[0]
+    return principal_directions(scatter_of(iter(batches)), 1)[0]
 
 
 def test_channel_mean():
@@ -45,15 +45,16 @@ def test_dead_features_make_an_empty_map():
 def test_parts_give_what_all_cells_do(far):
     # Far from zero, a sum of squares would lose all digits.
     rng = np.random.default_rng(0)
-    parts = [rng.normal(size=(n, 3)) + far + n for n in (5, 0, 1, 8)]
+    # The last part is summed in three.
+    parts = [rng.normal(size=(n, 3)) + far + n % 7 for n in (5, 0, 1, 8, 9000)]
     found = NOTHING
     for part in parts:
         found = joined(found, part)
     count, mean, scatter = found
     cells = np.concatenate(parts)
-    assert count == 14
+    assert count == 9014
     np.testing.assert_allclose(mean, cells.mean(axis=0), rtol=1e-12)
-    np.testing.assert_allclose(scatter, 14 * np.cov(cells.T, bias=True), rtol=1e-7)
+    np.testing.assert_allclose(scatter / 9014, np.cov(cells.T, bias=True), atol=2e-6)
     assert NOTHING[0] == NOTHING[1].sum() == NOTHING[2].sum() == 0
 
 
@@ -74,7 +75,7 @@ def test_the_direction_of_batches_is_that_of_all_at_once(far):
 
 def test_the_further_directions_are_those_of_all_at_once():
     batches = [random_features(seed=seed) for seed in (3, 4)]
-    found = principal_directions(iter(batches), 3)
+    found = principal_directions(scatter_of(batches), 3)
     assert found[0].direction == direction_of(*batches).direction
     assert len(found) == 3
     for place, ddt in enumerate(found):
@@ -95,6 +96,22 @@ def test_ddt_equals_the_loops():
     np.testing.assert_allclose(signed, expected, atol=1e-5)
     cut = ops.convert_to_numpy(fitted.project(batches[1]))
     np.testing.assert_array_equal(cut, np.maximum(signed, 0))
+
+
+def test_the_roots_of_features():
+    batches = [random_features(seed=seed) for seed in (3, 4)]
+    assert batches[1].min() < 0
+    found = ddt_of(batches, "deep", root=True)
+    roots = [np.sign(each) * np.abs(each) ** 0.5 for each in batches]
+    mean, direction, share = score_map_numpy.principal_component(roots)
+    np.testing.assert_allclose(found.direction, direction, atol=1e-5)
+    assert (found.layer, found.root) == ("deep", True)
+    assert found.share == pytest.approx(share, rel=1e-5)
+    expected = np.maximum(score_map_numpy.ddt(roots[1], mean, direction), 0)
+    maps = ops.convert_to_numpy(found.project(batches[1]))
+    np.testing.assert_allclose(maps, expected, atol=1e-5)
+    with pytest.raises(TypeError, match="`root` must be a boolean"):
+        cam.DDT((1.0,), (1.0,), root=1)
 
 
 def test_the_direction_rises_with_the_channel_mean():

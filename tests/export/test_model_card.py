@@ -92,5 +92,5 @@ def test_what_a_fit_has_a_channel_is_left_out():
     assert not {"mean", "direction"} & set(found)
     ones = [cam.Foreground((float(k),) * 20, k, share=k / 9) for k in range(3)]
     found = model_card(Localizer(model, score_map=cam.ByClass(ones)))["score_map"]
-    of_each = {"type": "Foreground", "layer": None, "relu": True}
+    of_each = {"type": "Foreground", "layer": None, "relu": True, "root": True}
     assert found == {"type": "ByClass", "score_maps": of_each}

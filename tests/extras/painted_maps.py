@@ -6,7 +6,7 @@ from keras_wsol.cam import DDT, ByClass, ChannelMean, Foreground, Guided
 MAPS_BESIDE_CAM = (
     ChannelMean(),
     DDT(mean=(40.0, 50.0, 60.0), direction=(0.8, 0.0, 0.6)),
-    Foreground(weights=(0.02, -0.01, 0.03), bias=-2.0),
+    Foreground(weights=(0.2, -0.1, 0.3), bias=-2.0),
     Guided("cam"),
-    ByClass([Foreground((0.02, -0.01, k / 100), -2.0) for k in range(7)]),
+    ByClass([Foreground((0.2, -0.1, k / 10), -2.0) for k in range(7)]),
 )

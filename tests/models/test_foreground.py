@@ -20,13 +20,14 @@ def features_of(images):
     return cells.astype("float64").mean(axis=(2, 4))
 
 
-@pytest.mark.parametrize("rounds", [1, 3])
-def test_equals_the_loops(rounds):
+@pytest.mark.parametrize(("rounds", "root"), [(1, False), (3, False), (3, True)])
+def test_equals_the_loops(rounds, root):
     images = blob_images(5, SIZE, seed=2)
     features = features_of(images)
+    features = np.sqrt(features) if root else features
     expected = score_map_numpy.foreground(features, rounds, 0.1)
     batches = [images[:2], (images[2:4], [0, 1]), {"images": images[4:]}]
-    found = Foreground.fit(painted_classifier(), batches, rounds=rounds)
+    found = Foreground.fit(painted_classifier(), batches, rounds=rounds, root=root)
     np.testing.assert_allclose(found.weights, expected[0], rtol=1e-3)
     np.testing.assert_allclose(found.bias, expected[1], rtol=1e-3)
     assert found.share == expected[2]
@@ -54,7 +55,7 @@ def test_what_lies_along_the_edge_is_not_the_object(rounds):
     features = features_of(images)
     assert DDT.fit(model, [images]).direction[0] > 0.9  # the band
     expected = score_map_numpy.foreground(features, rounds, 0.1)
-    found = Foreground.fit(model, [images[:2], images[2:]], rounds=rounds)
+    found = Foreground.fit(model, [images[:2], images[2:]], rounds=rounds, root=False)
     np.testing.assert_allclose(found.weights, expected[0], rtol=1e-3)
     np.testing.assert_allclose(found.bias, expected[1], rtol=1e-3)
     assert found.share == expected[2]
@@ -65,7 +66,7 @@ def test_an_object_along_the_edge_is_said_to_be_so():
     images = images_with_a_sky(6, everywhere=True)
     expected = score_map_numpy.foreground(features_of(images), 2, 0.1)
     with pytest.warns(UserWarning, match=r"edge") as warned:
-        found = Foreground.fit(painted_classifier(), [images], "features")
+        found = Foreground.fit(painted_classifier(), [images], "features", root=False)
     [edge] = [each for each in warned if each.category is UserWarning]
     assert "(3 tried, layer='features')" in str(edge.message)
     assert edge.filename == __file__
@@ -96,7 +97,7 @@ def test_how_much_of_the_edge_the_object_may_have(outermost, warned):
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always", UserWarning)
         found = Foreground.fit(
-            painted_classifier(), [image.reshape(1, *SIZE, 3)], rounds=1
+            painted_classifier(), [image.reshape(1, *SIZE, 3)], rounds=1, root=False
         )
     assert found.share == cells.mean()
     assert any("along their edge" in str(each.message) for each in seen) == warned
@@ -117,7 +118,7 @@ def test_the_largest_part_alone_is_taken():
     images = np.random.default_rng(0).integers(0, 20, (1, *SIZE, 3), "uint8")
     images[0, 4:16, 4:20] += 200
     images[0, 16:20, 28:32] += 200
-    found = Foreground.fit(painted_classifier(), [images], rounds=1)
+    found = Foreground.fit(painted_classifier(), [images], rounds=1, root=False)
     assert found.share == 3 * 4 / 54
     component = DDT.fit(painted_classifier(), [images])
     mean, vector = np.array(component.mean), np.array(component.direction)

@@ -91,8 +91,9 @@ def expected_maps(score_map, layer, model, images, class_ids):
         mean, vector, _ = score_map_numpy.principal_component(features)
         raw = score_map_numpy.ddt(features, mean, vector)
     elif score_map == "foreground":
-        weights, bias, _ = score_map_numpy.foreground(features, 2, 0.1)
-        raw = (features.astype("float64") @ weights + bias)[:, None]
+        roots = np.sqrt(features)
+        weights, bias, _ = score_map_numpy.foreground(roots, 2, 0.1)
+        raw = (roots @ weights + bias)[:, None]
     else:
         raw = features.mean(axis=-1)[:, None]
     if score_map not in ("hires_cam", "channel_mean"):

@@ -17,6 +17,7 @@ from keras_wsol.cam.gradient import (
     XGradCAM,
 )
 from keras_wsol.cam.guided_filter import Guided
+from keras_wsol.cam.mean import Mean
 from keras_wsol.cam.score_cam import ScoreCAM
 from keras_wsol.cam.score_map import SCORE_MAPS, ScoreMap
 
@@ -32,6 +33,7 @@ __all__ = [
     "Guided",
     "HiResCAM",
     "LayerCAM",
+    "Mean",
     "ScoreCAM",
     "ScoreMap",
     "XGradCAM",

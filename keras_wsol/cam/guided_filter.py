@@ -72,6 +72,9 @@ class Guided(ScoreMap):
     def forward_only(self) -> bool:
         return self.score_map.forward_only
 
+    def cut(self, model: keras.Model) -> SplitModel:
+        return self.score_map.cut(model)
+
     def check(self, split: SplitModel) -> None:
         self.score_map.check(split)
 

@@ -143,7 +143,7 @@ class ScoreMap:
 
     def split(self, model: keras.Model) -> SplitModel:
         """Splits a classifier where the map is read, after checking that it can be."""
-        split = split_at(model, self.layer)
+        split = self.cut(model)
         # The one logit of a head of `build_classifier` is no class and the rest.
         own = hasattr(node_of(split.logits).operation, "class_names")
         if split.num_classes == 1 and (self.needs_class or not own):
@@ -153,6 +153,10 @@ class ScoreMap:
             )
         self.check(split)
         return split
+
+    def cut(self, model: keras.Model) -> SplitModel:
+        """Splits a classifier at what the map reads."""
+        return split_at(model, self.layer)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments as JSON can hold them."""

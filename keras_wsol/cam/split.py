@@ -51,7 +51,8 @@ class SplitModel:
     network: keras.Model  # from images to a list: features, logits, *around
     features: Any
     logits: Any  # before a softmax
-    around: tuple[Any, ...]  # other branches of skip connections around the layer
+    # Other branches of skip connections around the layer; or features of more layers.
+    around: tuple[Any, ...]
     # The head's, if the features are what its pooling reads.
     dense: keras.layers.Dense | None
 
@@ -69,14 +70,18 @@ class SplitModel:
         return tuple(self.network.inputs[0].shape[1:3])
 
 
-def split_at(model: keras.Model, layer: str | None = None) -> SplitModel:
+def split_at(
+    model: keras.Model, layer: str | None = None, *more: str | None
+) -> SplitModel:
     """Splits a classifier at the output of a layer; layers and weights are shared.
 
     Inside a skip connection, what goes around the layer is a further input of the tail:
     the gradient by the features holds it fixed. The layer may lie inside a model that
     is itself a layer. Without a `layer`, the pooling of the head is what reads them.
+    With `more` layers, the features of these, of the same pass, are what is `around`.
     """
-    pool, dense = _pool_and_dense(model) if layer is None else (None, None)
+    layers = (layer, *more)
+    pool, dense = _pool_and_dense(model) if None in layers else (None, None)
     if not getattr(model, "inputs", None) or len(model.outputs) != 1:
         raise ValueError(
             "The model must be functional, with one output. Received: "
@@ -87,17 +92,16 @@ def split_at(model: keras.Model, layer: str | None = None) -> SplitModel:
             "The model must have one input of fixed height and width. Received: "
             f"input_shape={model.input_shape}."
         )
-    if layer is not None and layer not in [each.name for each in model.layers]:
-        if not _holds(model, layer):
-            check_layer_names(model, [layer], action="read maps from")
-        model = _unfolded(model, layer)
+    outside = {None, *(each.name for each in model.layers)}
+    inside = [each for each in layers if each not in outside]
+    for each in inside:
+        if not _holds(model, each):
+            check_layer_names(model, [each], action="read maps from")
+    model = _unfolded(model, inside) if inside else model
     logits = _logits(model)
     graph = graph_of(logits)
-    if layer is None:
-        (features,) = next(each for each in graph if each.operation is pool).parents
-    else:
-        features = _output_of(layer, graph)
-    around = tuple(_around(features, graph))
+    every = [_output_of(each, graph, pool) for each in layers]
+    features, around = every[0], tuple(every[1:] or _around(every[0], graph))
     network = keras.Model(model.inputs[0], [features, logits, *around])
     return SplitModel(network, features, logits, around, dense)
 
@@ -142,11 +146,12 @@ def _holds(model: Any, layer: str) -> bool:
     return any(each.name == layer or _holds(each, layer) for each in model.layers)
 
 
-def _unfolded(model: keras.Model, layer: str) -> keras.Model:
-    """The model with the models that `layer` lies inside of taken apart."""
+def _unfolded(model: keras.Model, layers: list[str]) -> keras.Model:
+    """The model with the models that layers lie inside of taken apart."""
 
     def call(each: Any, *args: Any, **kwargs: Any) -> Any:
-        return run(each, args[0]) if _holds(each, layer) else each(*args, **kwargs)
+        holds = any(_holds(each, layer) for layer in layers)
+        return run(each, args[0]) if holds else each(*args, **kwargs)
 
     def run(inner: keras.Model, inputs: Any) -> Any:
         # `keras.models.clone_model` has the same hook, but cuts the tensors it
@@ -186,8 +191,11 @@ def _logits(model: keras.Model) -> Any:
     return output
 
 
-def _output_of(layer: str, graph: list[Node]) -> Any:
+def _output_of(layer: str | None, graph: list[Node], pool: Any) -> Any:
     """The output of the layer in this graph, if there is one and it is 4D."""
+    if layer is None:
+        (features,) = next(each for each in graph if each.operation is pool).parents
+        return features
     outputs = [node.tensor for node in graph if node.operation.name == layer]
     if len(outputs) != 1:
         raise ValueError(

@@ -93,9 +93,12 @@ def _backbone_and_method(name: str) -> tuple[str | None, str | None]:
 def _settings(value: Any) -> Any:
     """The configuration of an object that Keras serialized, for a reader."""
     if isinstance(value, dict) and "class_name" in value:
-        return {"type": value["class_name"], **_settings(value["config"])}
-    if isinstance(value, list) and any(isinstance(each, dict) for each in value):
-        return _common([_settings(each) for each in value])
+        settings = {"type": value["class_name"], **_settings(value["config"])}
+        if settings["type"] == "ByClass":
+            settings["score_maps"] = _common(settings["score_maps"])
+        return settings
+    if isinstance(value, list):
+        return [_settings(each) for each in value]
     if isinstance(value, dict):
         return {
             name: _settings(entry)

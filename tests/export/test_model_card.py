@@ -94,3 +94,10 @@ def test_what_a_fit_has_a_channel_is_left_out():
     found = model_card(Localizer(model, score_map=cam.ByClass(ones)))["score_map"]
     of_each = {"type": "Foreground", "layer": None, "relu": True, "root": True}
     assert found == {"type": "ByClass", "score_maps": of_each}
+    mean = cam.Mean((ones[1], cam.Guided("cam", strength=0.25)))
+    found = model_card(Localizer(model, score_map=mean))["score_map"]
+    first, second = found.pop("score_maps")
+    assert found == {"type": "Mean"}
+    assert first == {**of_each, "bias": 1, "share": 1 / 9}
+    assert (second["type"], second["strength"]) == ("Guided", 0.25)
+    assert second["score_map"] == {"type": "CAM", "negative_weights": True}

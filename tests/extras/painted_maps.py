@@ -1,6 +1,6 @@
 """Score maps of `painted_classifier` beside "cam" that every runtime takes."""
 
-from keras_wsol.cam import DDT, ByClass, ChannelMean, Foreground, Guided
+from keras_wsol.cam import DDT, ByClass, ChannelMean, Foreground, Guided, Mean
 
 # Of the three channels of its features, whose mean is some 40 of 255.
 MAPS_BESIDE_CAM = (
@@ -9,4 +9,5 @@ MAPS_BESIDE_CAM = (
     Foreground(weights=(0.2, -0.1, 0.3), bias=-2.0),
     Guided("cam"),
     ByClass([Foreground((0.2, -0.1, k / 10), -2.0) for k in range(7)]),
+    Mean((Foreground((0.2, -0.1, 0.3), -2.0), "cam")),
 )

@@ -36,7 +36,7 @@ from keras_wsol.evaluation import compare, evaluate
 from keras_wsol.export import export_litert, export_onnx, export_saved_model
 from keras_wsol.labels import write_pseudo_labels
 from keras_wsol.layers import ADL, CAGD, DFM, DGDM, SAGD
-from keras_wsol.models import Localizer, build_classifier
+from keras_wsol.models import Localizer, build_classifier, fit_localizer
 
 __version__ = "0.1.0"
 
@@ -58,6 +58,7 @@ __all__ = [
     "export_litert",
     "export_onnx",
     "export_saved_model",
+    "fit_localizer",
     "labels",
     "layers",
     "masks",

@@ -1,0 +1,285 @@
+"""Score maps that suit some images, fitted and measured without boxes or with."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_wsol.boxes import sweep_largest_boxes
+from keras_wsol.boxes.iou import pairwise_iou
+from keras_wsol.cam import CAM, DDT, ByClass, Foreground, Mean, ScoreMap, score_maps
+from keras_wsol.cam.by_class import by_class_of, grouped
+from keras_wsol.cam.ddt import FittedMap, ddt_of
+from keras_wsol.cam.foreground import foreground_of
+from keras_wsol.cam.score_map import Evidence, resize_to_input
+from keras_wsol.cam.split import SplitModel, split_at
+from keras_wsol.data import ImageDataset
+from keras_wsol.models.contrast import SIDE, contrast, look_of
+from keras_wsol.models.map_layers import map_layers
+from keras_wsol.models.tune import (
+    TunedThreshold,
+    best_threshold,
+    check_class_ids,
+    view_batches,
+)
+
+_BATCH_SIZE = 32
+_MOST_IMAGES = 300  # more of them change a fit of a thousand channels little
+_THRESHOLDS = np.linspace(0.02, 0.9, 45, dtype="float32")
+_DRAWS = 200  # of the bootstrap
+# How far from chance to always right a classifier must be to know its classes.
+_LEAST_SKILL = 0.1
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Sample:
+    """What a classifier makes of some images, read once."""
+
+    images: list[np.ndarray]  # batches
+    features: dict[str | None, list[np.ndarray]]  # likewise, by layer
+    logits: np.ndarray
+    class_ids: np.ndarray  # the labels, or what is predicted
+    looks: np.ndarray
+    boxes: np.ndarray | None
+    labelled: bool
+    split: SplitModel  # at the features of the head
+
+    def __len__(self) -> int:
+        return len(self.logits)
+
+    @property
+    def knows_classes(self) -> bool:
+        """Whether the classifier is better than chance; without labels, taken as so."""
+        count = self.logits.shape[-1]
+        if count == 1 or not self.labelled:
+            return count > 1
+        right = (self.logits.argmax(axis=-1) == self.class_ids).mean()
+        return bool(right > 1 / count + _LEAST_SKILL * (1 - 1 / count))
+
+    def maps(self, score_map: ScoreMap, size: tuple[int, int]) -> np.ndarray:
+        """The maps of the images' own classes in [0, 1], `(N, height, width)`."""
+        members = score_map.score_maps if isinstance(score_map, Mean) else [score_map]
+        by_member = [self.features[each.layer] for each in members]
+        found, start = [], 0
+        for images, first, *others in zip(self.images, *by_member, strict=True):
+            part = slice(start, start := start + len(first))
+            evidence = Evidence(
+                split=self.split,
+                images=ops.convert_to_tensor(np.float32(images)),
+                features=first,
+                logits=self.logits[part],
+                around=others,
+                class_ids=self.class_ids[part, None],
+            )
+            maps = score_maps(score_map.maps(evidence), size)[:, 0]
+            found.append(ops.convert_to_numpy(maps))
+        return np.concatenate(found)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Candidate:
+    """A score map that may be chosen, and what speaks for it."""
+
+    score_map: ScoreMap
+    contrast: float
+    contrast_threshold: float  # where that is highest
+    tuned: TunedThreshold | None = None  # on the images with boxes, if there are any
+
+    @property
+    def cam_threshold(self) -> float:
+        """Where the map is cut."""
+        return self.tuned.cam_threshold if self.tuned else self.contrast_threshold
+
+    @property
+    def merit(self) -> float:
+        """What tells sizes and layers: contrast, or with boxes mean IoU."""
+        return self.tuned.mean_iou if self.tuned else self.contrast
+
+
+def _batches(images: Any, size: tuple[int, int], seed: int) -> Iterator[dict[str, Any]]:
+    """Gives batches of a data set, or of what else holds images, as dictionaries."""
+    if isinstance(images, ImageDataset):
+        if len(images) > _MOST_IMAGES:
+            order = np.random.default_rng(seed).permutation(len(images))
+            images = images.take(np.sort(order[:_MOST_IMAGES]), images.split)
+        yield from images.evaluation_batches(_BATCH_SIZE, image_size=size, view="whole")
+        return
+    count = 0
+    for batch in images:
+        if isinstance(batch, tuple):
+            batch = dict(zip(("images", "class_ids"), batch, strict=False))
+        elif not isinstance(batch, dict):
+            batch = {"images": batch}
+        yield {**batch, "images": resize_to_input(batch["images"], size)}
+        count += len(batch["images"])
+        if count >= _MOST_IMAGES:
+            return
+
+
+def read_sample(
+    model: keras.Model, layers: Sequence[str], batches: Iterable[dict[str, Any]]
+) -> Sample:
+    """Runs batches of the input size through a classifier, for the maps of layers."""
+    layers = (None, *(each for each in layers if each is not None))
+    split = split_at(model, *layers)
+    features: dict[str | None, list[np.ndarray]] = {layer: [] for layer in layers}
+    images, logits, class_ids, looks, boxes = [], [], [], [], []
+    for batch in batches:
+        given = ops.convert_to_numpy(batch["images"])
+        if not len(given):
+            continue
+        first, found, *others = split.network.predict_on_batch(given)
+        logits.append(found)
+        for layer, each in zip(layers, [first, *others], strict=True):
+            features[layer].append(each)
+        images.append(np.uint8(np.clip(given, 0, 255) + 0.5))
+        looks.append(look_of(given))
+        if "class_ids" in batch:
+            class_ids.append(ops.convert_to_numpy(batch["class_ids"]))
+        if "boxes" in batch:
+            boxes.append(batch["boxes"])
+    if sum(map(len, logits)) < 2:
+        raise ValueError(
+            "A localizer is fitted to at least two images. Received: "
+            f"{sum(map(len, logits))}."
+        )
+    joined = np.concatenate(logits)
+    labelled = bool(class_ids) and split.num_classes > 1
+    labels = np.concatenate(class_ids) if labelled else joined.argmax(axis=-1)
+    check_class_ids(labels, split.num_classes)
+    return Sample(
+        images=images,
+        features=features,
+        logits=joined,
+        class_ids=labels.astype("int32"),
+        looks=np.concatenate(looks),
+        boxes=_padded(boxes) if boxes else None,
+        labelled=labelled,
+        split=split,
+    )
+
+
+def _padded(boxes: Sequence[np.ndarray]) -> np.ndarray:
+    most = max(each.shape[1] for each in boxes)
+    fill = [((0, 0), (0, most - each.shape[1]), (0, 0)) for each in boxes]
+    parts = zip(boxes, fill, strict=True)
+    return np.concatenate([np.pad(x, y, constant_values=-1) for x, y in parts])
+
+
+def candidates(
+    model: keras.Model,
+    images: Any,
+    boxes: ImageDataset | None = None,
+    maps: Sequence[ScoreMap] | None = None,
+    seed: int = 0,
+) -> tuple[list[Candidate], Sample]:
+    """Fits the maps that may be chosen, or takes those given, and measures them."""
+    layers = map_layers(model) if maps is None else _layers_of(maps)
+    size = tuple(model.input_shape[1:3])
+    sample, boxed = read_sample(model, layers, _batches(images, size, seed)), None
+    if boxes is not None:
+        batches = view_batches(boxes, "whole", size, _BATCH_SIZE)
+        boxed = read_sample(model, layers, batches)
+    if maps is not None:
+        return [_measured(each, sample, boxed, seed) for each in maps], sample
+    made = [*_fitted(sample, layers), *_of_class(sample, layers, boxed)]
+    found = [_measured(each, sample, boxed, seed) for each in made]
+    if sample.knows_classes:
+        general = max(filter(is_general, found), key=lambda each: each.contrast)
+        both = Mean((general.score_map, CAM(negative_weights=False)))
+        found.append(_measured(both, sample, boxed, seed))
+    return found, sample
+
+
+def choose(found: Sequence[Candidate]) -> Candidate:
+    """Takes the best by boxes; else what is made of most, by contrast.
+
+    Contrast tells good thresholds and layers, but not whether a map that knows the
+    class is better than one that does not: their mean is.
+    """
+    if found[0].tuned:
+        return max(found, key=lambda each: each.merit)
+    means = [each for each in found if isinstance(each.score_map, Mean)]
+    general = [each for each in found if is_general(each)]
+    return max(means or general or found, key=lambda each: each.contrast)
+
+
+def is_general(candidate: Candidate) -> bool:
+    """Whether a map is fitted to all images."""
+    return isinstance(candidate.score_map, FittedMap)
+
+
+def _layers_of(maps: Sequence[ScoreMap]) -> list[str]:
+    """The layers that maps read, in order."""
+    nested = [
+        member
+        for each in maps
+        for member in (each.score_maps if isinstance(each, Mean) else [each])
+    ]
+    return list(dict.fromkeys(x.layer for x in nested if x.layer is not None))
+
+
+def _fitted(sample: Sample, layers: Sequence[str]) -> Iterator[ScoreMap]:
+    """Maps that are the same for every class."""
+    for layer in layers:
+        features = sample.features[layer]
+        found, _ = foreground_of(features, layer)
+        yield found
+        yield ddt_of(features, layer, root=True)
+
+
+def _of_class(
+    sample: Sample, layers: Sequence[str], boxed: Sample | None
+) -> Iterator[ScoreMap]:
+    """Maps that know the class, if the classifier does."""
+    if not sample.knows_classes:
+        return
+    yield from (CAM(), CAM(negative_weights=False))
+    if boxed is None or not sample.labelled:
+        return  # without boxes they are never chosen
+    for layer in layers:
+        features, start, pairs = sample.features[layer], 0, []
+        for each in features:
+            labels = sample.class_ids[start : (start := start + len(each))]
+            pairs.append((each, labels))
+        groups = list(grouped(pairs))
+        count = sample.split.num_classes
+        yield by_class_of(Foreground, groups, features, count, layer)
+        yield by_class_of(DDT, groups, features, count, layer, root=True)
+
+
+def _measured(
+    score_map: ScoreMap, sample: Sample, boxed: Sample | None, seed: int
+) -> Candidate:
+    """A candidate with its contrast, and its overlap with boxes if there are any."""
+    maps = sample.maps(score_map, (SIDE, SIDE)).reshape(len(sample), -1)
+    curve = contrast(sample.looks, maps, _THRESHOLDS)
+    best = int(curve.argmax())
+    found = Candidate(
+        score_map=score_map,
+        contrast=float(curve[best]),
+        contrast_threshold=float(_THRESHOLDS[best]),
+    )
+    if boxed is None:
+        return found
+    maps = boxed.maps(score_map, boxed.split.input_size)
+    thresholds = np.linspace(0, 1, 100, endpoint=False, dtype="float32")
+    swept = sweep_largest_boxes(maps, thresholds).transpose(1, 0, 2)
+    ious = pairwise_iou(swept, boxed.boxes, np).max(axis=-1, initial=0)
+    tuned = best_threshold(ious, thresholds, "mean_iou", _DRAWS, seed)
+    return replace(found, tuned=tuned)
+
+
+def in_words(score_map: ScoreMap) -> str:
+    """A score map and the layer that it reads, for a reader."""
+    if isinstance(score_map, Mean):
+        return "mean of " + " and ".join(map(in_words, score_map.score_maps))
+    if isinstance(score_map, ByClass):
+        return f"{in_words(score_map.score_maps[0])} by class"
+    name = type(score_map).__name__
+    if isinstance(score_map, CAM) and not score_map.negative_weights:
+        name += " without negative weights"
+    return name if score_map.layer is None else f"{name} of {score_map.layer}"

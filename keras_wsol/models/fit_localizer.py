@@ -1,0 +1,193 @@
+"""The localizer that suits the images at hand, chosen without boxes."""
+
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_wsol.arguments import check_bool, check_integer
+from keras_wsol.cam import ScoreMap
+from keras_wsol.cam.score_map import score_map_of
+from keras_wsol.data import ImageDataset, boxes_from_csv
+from keras_wsol.models.candidates import (
+    Candidate,
+    Sample,
+    candidates,
+    choose,
+    in_words,
+)
+from keras_wsol.models.classifier import build_classifier
+from keras_wsol.models.contrast import SIDE
+from keras_wsol.models.localizer import Localizer
+from keras_wsol.models.splice import with_input_size
+from keras_wsol.models.tune import check_not_test
+
+_FEW_IMAGES = 20
+# Mean difference of colours, in [0, 1], between images that are nearly the same.
+_NEARLY_THE_SAME = 0.02
+_MANY = 0.2  # share of the images
+_FILLED, _EMPTY = 0.8, 0.02  # share of the image that a map covers
+_LOW_CONTRAST = 0.03
+
+
+def fit_localizer(
+    model: keras.Model | str,
+    images: Any,
+    boxes: ImageDataset | str | Path | None = None,
+    *,
+    score_maps: Sequence[ScoreMap | str] | None = None,
+    input_sizes: Sequence[tuple[int, int]] | None = None,
+    seed: int = 0,
+    verbose: bool = True,
+) -> Localizer:
+    """Makes the localizer that suits the images; no box is needed.
+
+    `DDT` and `Foreground` are fitted to up to 300 of the images, at the last layers in
+    front of and behind the last stride. Each map is cut where colour and texture inside
+    and outside of it differ most, its contrast. The fitted map with the highest
+    contrast is taken, or with a trained classifier its `Mean` with the class activation
+    map without negative weights [ours]. With a few boxes, map and threshold are those
+    of the highest mean IoU, also among maps that are fitted to each class.
+
+    Args:
+        model: A classifier, as in `Localizer`. Without training: the name of a row of
+            `models.BACKBONES`, whose ImageNet weights are downloaded, or a functional
+            model whose output is a map, such as one of `keras.applications` with
+            `include_top=False` for images in [0, 255]. All images must then show one
+            kind of object; its class is called "object".
+        images: An `ImageDataset`, whose labels are used and whose boxes are not; or
+            batches: images `(B, H, W, 3)` in [0, 255], tuples of images and class ids,
+            or dictionaries with `"images"` and, optionally, `"class_ids"`.
+        boxes: An `ImageDataset` with boxes, or the path of a CSV file with boxes of
+            some of `images`, as in `data.boxes_from_csv`. About 30 are a beginning.
+            None of them may be measured on later. Default None.
+        score_maps: Score maps to choose among, fitted or by name. Default None, those
+            above.
+        input_sizes: Sizes `(height, width)` to choose among, multiples of 32. Larger
+            ones give finer maps and take longer. Default None, the model's own.
+        seed: Integer. Draws the images that are looked at. Default 0.
+        verbose: Boolean. Whether to print what was chosen and why. Default True.
+
+    Returns:
+        A `Localizer`, whose `notes` say what was chosen and why.
+
+    Raises:
+        ValueError: There are fewer than two images, or `boxes` is of a test split.
+
+    Example:
+    >>> model = build_classifier("mobilenet", "cam", 2, weights=None,
+    ...                          input_shape=(64, 64, 3),
+    ...                          backbone_options={"alpha": 0.25})
+    >>> images = np.random.default_rng(0).uniform(0, 255, (24, 64, 64, 3))
+    >>> localizer = fit_localizer(model, [images], verbose=False)
+    >>> list(localizer.notes)
+    ['score map', 'read at', 'threshold', 'chosen on']
+    """
+    check_bool("verbose", verbose)
+    check_integer("seed", seed, low=0)
+    model = _with_head(model)
+    boxed = _boxed(images, boxes)
+    maps = None if score_maps is None else [score_map_of(each) for each in score_maps]
+    own = tuple(model.input_shape[1:3])
+    tried = []
+    for size in input_sizes or [own]:
+        sized = model if tuple(size) == own else with_input_size(model, size)
+        found, sample = candidates(sized, images, boxed, maps, seed)
+        best = choose(found)
+        tried.append((best, found, sized, sample))
+    best, found, sized, sample = max(tried, key=lambda each: each[0].merit)
+    _warn_of_images(best, sample)
+    notes = _notes(best, found, sample, images, boxed)
+    if verbose:
+        lines = [f"{name.capitalize()}: {text}\n" for name, text in notes.items()]
+        sys.stdout.write("".join(lines))
+    return Localizer(sized, best.cam_threshold, score_map=best.score_map, notes=notes)
+
+
+def _with_head(model: keras.Model | str) -> keras.Model:
+    """A classifier; a backbone gets a head of one class, which needs no training."""
+    is_map = isinstance(model, keras.Model) and len(model.output_shape) == 4
+    if isinstance(model, str) or is_map:
+        return build_classifier(model, num_classes=1, class_names=("object",))
+    return model
+
+
+def _boxed(images: Any, boxes: Any) -> ImageDataset | None:
+    """The images with boxes, if there are any."""
+    if isinstance(boxes, str | Path):
+        if not isinstance(images, ImageDataset):
+            raise TypeError(
+                "`images` must be an `ImageDataset` where `boxes` is the path of a CSV "
+                f"file. Received: images of type {type(images).__name__}."
+            )
+        return boxes_from_csv(images, boxes)
+    if boxes is not None:
+        check_not_test(boxes, "maps and thresholds")
+    return boxes
+
+
+def _notes(
+    best: Candidate,
+    found: Sequence[Candidate],
+    sample: Sample,
+    images: Any,
+    boxed: ImageDataset | None,
+) -> dict[str, str]:
+    """What was chosen, and why."""
+    height, width = sample.split.input_size
+    labels = " and their classes" if sample.knows_classes else ", which show one kind"
+    of = f" of {images.name!r} ({images.split})" if hasattr(images, "split") else ""
+    others = [each for each in found if each is not best]
+    second = max(others, key=lambda each: each.contrast, default=best)
+    why = f"contrast {best.contrast:.3f} (next: {in_words(second.score_map)})"
+    how = "where colour and texture inside and outside differ most"
+    where = f"{len(sample)} images{of}{labels}, without boxes"
+    if boxed is not None:
+        why = f"mean IoU {best.merit:.3f} on the images with boxes"
+        how = "where the mean IoU is highest"
+        where = f"{len(boxed)} images with boxes; fitted to {len(sample)}{of}"
+    return {
+        "score map": f"{in_words(best.score_map)}, of {len(found)}: {why}",
+        "read at": f"{height}x{width} pixels",
+        "threshold": f"{best.cam_threshold:.2f}, {how}",
+        "chosen on": where,
+    }
+
+
+def _warn_of_images(best: Candidate, sample: Sample) -> None:
+    """Warns where images, classifier or map are not what a choice can rest on."""
+    reasons = []
+    if len(sample) < _FEW_IMAGES:
+        reasons.append(f"there are only {len(sample)} images")
+    if sample.split.num_classes > 1 and not sample.knows_classes:
+        reasons.append("the classifier is no better than chance, so it was not used")
+    same = _share_of_twins(sample.looks)
+    if same > _MANY:
+        reasons.append(f"{same:.0%} of the images are nearly the same as another")
+    maps = sample.maps(best.score_map, (SIDE, SIDE))
+    covered = float((maps > best.cam_threshold).mean())
+    if not _EMPTY < covered < _FILLED:
+        reasons.append(f"what was found covers {covered:.0%} of the images")
+    if best.contrast < _LOW_CONTRAST:
+        reasons.append("what was found hardly differs from what is around it")
+    if reasons:
+        warnings.warn(
+            f"The localizer may be wrong: {'; '.join(reasons)}. Look at its boxes by "
+            "`viz.show`, and at other thresholds by `viz.show_thresholds`.",
+            stacklevel=3,
+        )
+
+
+def _share_of_twins(looks: np.ndarray) -> float:
+    """Share of the images that hardly differ from one before."""
+    colours = looks.reshape(len(looks), SIDE, SIDE, -1)[:, 3::7, 3::7, :3]
+    colours = colours.reshape(len(looks), -1)
+    twins = 0
+    for place in range(1, len(colours)):
+        apart = np.abs(colours[:place] - colours[place]).mean(axis=1)
+        twins += apart.min() < _NEARLY_THE_SAME
+    return twins / len(colours)

@@ -9,6 +9,9 @@ SIDE = 56  # of images and maps that are compared
 _WINDOW = 5  # pixels a side, of that
 # Deviations are smaller than the colours themselves.
 _TEXTURE = 3.0
+# What differences of squares in [0, 1] may be off by in float32.
+_ROUNDING = 1e-6
+_LEAST = 1e-3  # an image of one colour has less, summed over its pixels
 
 
 def look_of(images: Any) -> np.ndarray:
@@ -24,7 +27,8 @@ def look_of(images: Any) -> np.ndarray:
     def mean(values: Any) -> Any:
         return ops.average_pool(values, _WINDOW, 1, "same", "channels_last")
 
-    texture = ops.sqrt(ops.relu(mean(images * images) - ops.square(mean(images))))
+    variance = mean(images * images) - ops.square(mean(images))
+    texture = ops.sqrt(ops.relu(variance - _ROUNDING))
     both = ops.concatenate([images, _TEXTURE * texture], axis=-1)
     return ops.convert_to_numpy(ops.reshape(both, (-1, SIDE * SIDE, both.shape[-1])))
 
@@ -53,5 +57,5 @@ def contrast(looks: np.ndarray, maps: np.ndarray, thresholds: np.ndarray) -> np.
         around = np.maximum(inside.shape[1] - count, 1)
         of_both = 1 / np.maximum(count, 1) + 1 / around
         between = np.square(total).sum(axis=1) * of_both
-        found.append((between / np.maximum(variances, 1e-6)).mean())
+        found.append((between / np.maximum(variances, _LEAST)).mean())
     return np.array(found)

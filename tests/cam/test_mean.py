@@ -93,7 +93,8 @@ def test_the_network_runs_once(nested, monkeypatch):
     monkeypatch.undo()
     flat = Localizer(classifier(), score_map=mean)(images)
     for name, value in flat.items():
-        np.testing.assert_allclose(found[name], value, rtol=1e-4, atol=1e-4)
+        values = map(ops.convert_to_numpy, (found[name], value))
+        np.testing.assert_allclose(*values, rtol=1e-4, atol=1e-4, err_msg=name)
 
 
 def test_maps_for_every_class_alike_make_one():

@@ -95,7 +95,7 @@ def principal_component(features, place=0):
     every = np.concatenate([each.reshape(-1, each.shape[-1]) for each in features])
     every = every.astype("float64")
     mean = every.mean(axis=0)
-    _, sizes, right = np.linalg.svd(every - mean)
+    _, sizes, right = np.linalg.svd(every - mean, full_matrices=False)
     vector = right[place] * (-1 if right[place].sum() < 0 else 1)
     return mean, vector, sizes[place] ** 2 / (sizes**2).sum()
 

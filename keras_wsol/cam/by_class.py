@@ -175,7 +175,7 @@ def grouped(
     waiting: dict[int, list[np.ndarray]] = {}
     for features, class_ids in batches:
         features = ops.convert_to_numpy(features)
-        class_ids = _checked(class_ids, len(features))
+        class_ids = checked_class_ids(class_ids, len(features))
         for class_id in np.unique(class_ids).tolist():
             part = features[class_ids == class_id]
             waiting.setdefault(class_id, []).append(part)
@@ -185,7 +185,7 @@ def grouped(
     yield from sorted(waiting.items())
 
 
-def _checked(class_ids: Any, count: int) -> np.ndarray:
+def checked_class_ids(class_ids: Any, count: int) -> np.ndarray:
     """Class ids as integers `(B,)`, or an error."""
     if class_ids is not None:
         class_ids = np.asarray(ops.convert_to_numpy(class_ids))

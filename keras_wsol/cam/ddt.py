@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from operator import length_hint
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -195,7 +196,7 @@ def labelled_features(
             _BATCH_SIZE, image_size=split.input_size, view="whole"
         )
     else:
-        _check_batches(images)
+        check_batches(images)
         batches, count = images, length_hint(images) or None
     shown = shows_progress(verbose)
     bar = keras.utils.Progbar(count, verbose=shown, unit_name="batch")
@@ -216,7 +217,7 @@ def labelled_features(
         bar.update(number, finalize=True)
 
 
-def _check_batches(images: Any) -> None:
+def check_batches(images: Any) -> None:
     """Raises for what is no batches, or never ends."""
     cardinality = getattr(images, "cardinality", None)  # of a `tf.data.Dataset`
     endless = callable(cardinality) and int(cardinality()) == -1
@@ -227,7 +228,8 @@ def _check_batches(images: Any) -> None:
             "`images` must end. Received batches that repeat, such as those for "
             f"training (of type {type(images).__name__}): pass the `ImageDataset`."
         )
-    if not isinstance(images, Iterable) and not hasattr(images, "__getitem__"):
+    batches = isinstance(images, Iterable) or hasattr(images, "__getitem__")
+    if isinstance(images, str | Path) or not batches:
         raise TypeError(
             "`images` must be an `ImageDataset` or batches of images. Received an "
             f"object of type {type(images).__name__}."

@@ -11,10 +11,10 @@ from keras import ops
 from keras_wsol.boxes import sweep_largest_boxes
 from keras_wsol.boxes.iou import pairwise_iou
 from keras_wsol.cam import CAM, DDT, ByClass, Foreground, Mean, ScoreMap, score_maps
-from keras_wsol.cam.by_class import by_class_of, grouped
-from keras_wsol.cam.ddt import FittedMap, ddt_of
+from keras_wsol.cam.by_class import by_class_of, checked_class_ids, grouped
+from keras_wsol.cam.ddt import FittedMap, check_batches, ddt_of
 from keras_wsol.cam.foreground import foreground_of
-from keras_wsol.cam.score_map import Evidence, resize_to_input
+from keras_wsol.cam.score_map import Evidence, look, resize_to_input
 from keras_wsol.cam.split import SplitModel, split_at
 from keras_wsol.data import ImageDataset
 from keras_wsol.models.contrast import SIDE, contrast, look_of
@@ -39,12 +39,14 @@ class Sample:
     """What a classifier makes of some images, read once."""
 
     images: list[np.ndarray]  # batches
-    features: dict[str | None, list[np.ndarray]]  # likewise, by layer
+    # Likewise, by layer; None where maps are given, which may need more than these.
+    features: dict[str | None, list[np.ndarray]] | None
     logits: np.ndarray
     class_ids: np.ndarray  # the labels, or what is predicted
     looks: np.ndarray
     boxes: np.ndarray | None
     labelled: bool
+    model: keras.Model
     split: SplitModel  # at the features of the head
 
     def __len__(self) -> int:
@@ -61,22 +63,31 @@ class Sample:
 
     def maps(self, score_map: ScoreMap, size: tuple[int, int]) -> np.ndarray:
         """The maps of the images' own classes in [0, 1], `(N, height, width)`."""
-        members = score_map.score_maps if isinstance(score_map, Mean) else [score_map]
-        by_member = [self.features[each.layer] for each in members]
         found, start = [], 0
-        for images, first, *others in zip(self.images, *by_member, strict=True):
-            part = slice(start, start := start + len(first))
-            evidence = Evidence(
-                split=self.split,
-                images=ops.convert_to_tensor(np.float32(images)),
-                features=first,
-                logits=self.logits[part],
-                around=others,
-                class_ids=self.class_ids[part, None],
-            )
+        for evidence in self._evidence(score_map):
+            part = slice(start, start := start + len(evidence.images))
+            evidence = replace(evidence, class_ids=self.class_ids[part, None])
             maps = score_maps(score_map.maps(evidence), size)[:, 0]
             found.append(ops.convert_to_numpy(maps))
         return np.concatenate(found)
+
+    def _evidence(self, score_map: ScoreMap) -> Iterator[Evidence]:
+        """What a map reads of each batch, class ids apart."""
+        if self.features is None:
+            split = score_map.split(self.model)
+            yield from (look(split, images) for images in self.images)
+            return
+        members = score_map.score_maps if isinstance(score_map, Mean) else [score_map]
+        by_member = [self.features[each.layer] for each in members]
+        start = 0
+        for images, first, *others in zip(self.images, *by_member, strict=True):
+            yield Evidence(
+                split=self.split,
+                images=ops.convert_to_tensor(np.float32(images)),
+                features=first,
+                logits=self.logits[start : (start := start + len(first))],
+                around=others,
+            )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -100,43 +111,62 @@ class Candidate:
 
 
 def _batches(images: Any, size: tuple[int, int], seed: int) -> Iterator[dict[str, Any]]:
-    """Gives batches of a data set, or of what else holds images, as dictionaries."""
+    """Gives batches of images and class ids of a data set, or of what else has them."""
     if isinstance(images, ImageDataset):
+        images = replace(images, boxes=None)
         if len(images) > _MOST_IMAGES:
             order = np.random.default_rng(seed).permutation(len(images))
             images = images.take(np.sort(order[:_MOST_IMAGES]), images.split)
         yield from images.evaluation_batches(_BATCH_SIZE, image_size=size, view="whole")
         return
-    count = 0
-    for batch in images:
+    check_batches(images)
+    read = list(_first_images(images, size))
+    # Batches of one image, or of all, would take long, or much memory.
+    every = {key: np.concatenate([x[key] for x in read]) for key in (read or [()])[0]}
+    for start in range(0, len(every.get("images", ())), _BATCH_SIZE):
+        yield {key: each[start : start + _BATCH_SIZE] for key, each in every.items()}
+
+
+def _first_images(batches: Any, size: tuple[int, int]) -> Iterator[dict[str, Any]]:
+    """Gives the first 300 images of batches in whatever form, and their class ids."""
+    missing = _MOST_IMAGES
+    for batch in [batches] if getattr(batches, "ndim", 0) == 4 else batches:
         if isinstance(batch, tuple):
             batch = dict(zip(("images", "class_ids"), batch, strict=False))
         elif not isinstance(batch, dict):
             batch = {"images": batch}
-        yield {**batch, "images": resize_to_input(batch["images"], size)}
-        count += len(batch["images"])
-        if count >= _MOST_IMAGES:
+        images = batch["images"][:missing]
+        if not len(images):
+            continue
+        found = {"images": ops.convert_to_numpy(resize_to_input(images, size))}
+        if batch.get("class_ids") is not None:
+            given = batch["class_ids"][:missing]
+            found["class_ids"] = checked_class_ids(given, len(images))
+        yield found
+        missing -= len(images)
+        if not missing:
             return
 
 
 def read_sample(
-    model: keras.Model, layers: Sequence[str], batches: Iterable[dict[str, Any]]
+    model: keras.Model, layers: Sequence[str] | None, batches: Iterable[dict[str, Any]]
 ) -> Sample:
     """Runs batches of the input size through a classifier, for the maps of layers."""
-    layers = (None, *(each for each in layers if each is not None))
+    given = layers is None
+    layers = (None, *(each for each in layers or () if each is not None))
     split = split_at(model, *layers)
     features: dict[str | None, list[np.ndarray]] = {layer: [] for layer in layers}
     images, logits, class_ids, looks, boxes = [], [], [], [], []
     for batch in batches:
-        given = ops.convert_to_numpy(batch["images"])
-        if not len(given):
+        pixels = ops.convert_to_numpy(batch["images"])
+        if not len(pixels):
             continue
-        first, found, *others = split.network.predict_on_batch(given)
+        first, found, *others = split.network.predict_on_batch(pixels)
         logits.append(found)
         for layer, each in zip(layers, [first, *others], strict=True):
             features[layer].append(each)
-        images.append(np.uint8(np.clip(given, 0, 255) + 0.5))
-        looks.append(look_of(given))
+        images.append(np.uint8(np.clip(pixels, 0, 255) + 0.5))
+        looks.append(look_of(pixels))
         if "class_ids" in batch:
             class_ids.append(ops.convert_to_numpy(batch["class_ids"]))
         if "boxes" in batch:
@@ -152,12 +182,13 @@ def read_sample(
     check_class_ids(labels, split.num_classes)
     return Sample(
         images=images,
-        features=features,
+        features=None if given else features,
         logits=joined,
         class_ids=labels.astype("int32"),
         looks=np.concatenate(looks),
         boxes=_padded(boxes) if boxes else None,
         labelled=labelled,
+        model=model,
         split=split,
     )
 
@@ -177,7 +208,7 @@ def candidates(
     seed: int = 0,
 ) -> tuple[list[Candidate], Sample]:
     """Fits the maps that may be chosen, or takes those given, and measures them."""
-    layers = map_layers(model) if maps is None else _layers_of(maps)
+    layers = map_layers(model) if maps is None else None
     size = tuple(model.input_shape[1:3])
     sample, boxed = read_sample(model, layers, _batches(images, size, seed)), None
     if boxes is not None:
@@ -210,16 +241,6 @@ def choose(found: Sequence[Candidate]) -> Candidate:
 def is_general(candidate: Candidate) -> bool:
     """Whether a map is fitted to all images."""
     return isinstance(candidate.score_map, FittedMap)
-
-
-def _layers_of(maps: Sequence[ScoreMap]) -> list[str]:
-    """The layers that maps read, in order."""
-    nested = [
-        member
-        for each in maps
-        for member in (each.score_maps if isinstance(each, Mean) else [each])
-    ]
-    return list(dict.fromkeys(x.layer for x in nested if x.layer is not None))
 
 
 def _fitted(sample: Sample, layers: Sequence[str]) -> Iterator[ScoreMap]:

@@ -46,7 +46,10 @@ def contrast(looks: np.ndarray, maps: np.ndarray, thresholds: np.ndarray) -> np.
         maps: `(N, P)` in [0, 1].
         thresholds: `(T,)`.
     """
-    centred = looks - looks.mean(axis=1, keepdims=True)
+    # In float32, the sum of thousands of values would be off by more than a mask of
+    # one pixel is worth.
+    mean = looks.mean(axis=1, keepdims=True, dtype="float64")
+    centred = (looks - mean).astype("float32")
     variances = np.square(centred).sum(axis=(1, 2))
     found = []
     for threshold in thresholds:
@@ -54,8 +57,8 @@ def contrast(looks: np.ndarray, maps: np.ndarray, thresholds: np.ndarray) -> np.
         count = inside.sum(axis=1)
         total = np.einsum("np,npc->nc", inside, centred)
         # With both means about that of the image, the sum of squares between them.
-        around = np.maximum(inside.shape[1] - count, 1)
-        of_both = 1 / np.maximum(count, 1) + 1 / around
-        between = np.square(total).sum(axis=1) * of_both
+        pairs = count * (inside.shape[1] - count)
+        squares = np.square(total).sum(axis=1)
+        between = np.where(pairs, squares * inside.shape[1] / np.maximum(pairs, 1), 0)
         found.append((between / np.maximum(variances, _LEAST)).mean())
     return np.array(found)

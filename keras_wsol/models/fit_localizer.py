@@ -12,6 +12,7 @@ import numpy as np
 from keras_wsol.arguments import check_bool, check_integer
 from keras_wsol.cam import ScoreMap
 from keras_wsol.cam.score_map import score_map_of
+from keras_wsol.cam.split import split_at
 from keras_wsol.data import ImageDataset, boxes_from_csv
 from keras_wsol.models.candidates import (
     Candidate,
@@ -91,11 +92,11 @@ def fit_localizer(
     check_integer("seed", seed, low=0)
     model = _with_head(model)
     boxed = _boxed(images, boxes)
-    maps = None if score_maps is None else [score_map_of(each) for each in score_maps]
-    own = tuple(model.input_shape[1:3])
+    maps = None if score_maps is None else _checked(score_maps)
+    own = split_at(model).input_size
     tried = []
     for size in input_sizes or [own]:
-        sized = model if tuple(size) == own else with_input_size(model, size)
+        sized = model if size == own else with_input_size(model, size)
         found, sample = candidates(sized, images, boxed, maps, seed)
         best = choose(found)
         tried.append((best, found, sized, sample))
@@ -110,10 +111,20 @@ def fit_localizer(
 
 def _with_head(model: keras.Model | str) -> keras.Model:
     """A classifier; a backbone gets a head of one class, which needs no training."""
-    is_map = isinstance(model, keras.Model) and len(model.output_shape) == 4
+    # A model that is not built has none.
+    is_map = len(getattr(model, "output_shape", ())) == 4
     if isinstance(model, str) or is_map:
         return build_classifier(model, num_classes=1, class_names=("object",))
     return model
+
+
+def _checked(score_maps: Sequence[ScoreMap | str]) -> list[ScoreMap]:
+    if isinstance(score_maps, str) or not len(score_maps):
+        raise ValueError(
+            "`score_maps` must be a sequence of at least one score map or name. "
+            f"Received: score_maps={score_maps!r}."
+        )
+    return [score_map_of(each) for each in score_maps]
 
 
 def _boxed(images: Any, boxes: Any) -> ImageDataset | None:
@@ -124,9 +135,10 @@ def _boxed(images: Any, boxes: Any) -> ImageDataset | None:
                 "`images` must be an `ImageDataset` where `boxes` is the path of a CSV "
                 f"file. Received: images of type {type(images).__name__}."
             )
+        check_not_test(images, "maps and thresholds", "")
         return boxes_from_csv(images, boxes)
     if boxes is not None:
-        check_not_test(boxes, "maps and thresholds")
+        check_not_test(boxes, "maps and thresholds", "")
     return boxes
 
 
@@ -165,6 +177,8 @@ def _warn_of_images(best: Candidate, sample: Sample) -> None:
         reasons.append(f"there are only {len(sample)} images")
     if sample.split.num_classes > 1 and not sample.knows_classes:
         reasons.append("the classifier is no better than chance, so it was not used")
+    if sample.labelled and len(np.unique(sample.class_ids)) == 1:
+        reasons.append("all images are of one class")
     same = _share_of_twins(sample.looks)
     if same > _MANY:
         reasons.append(f"{same:.0%} of the images are nearly the same as another")

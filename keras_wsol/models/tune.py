@@ -212,13 +212,15 @@ def check_class_ids(class_ids: np.ndarray, num_classes: int) -> None:
         )
 
 
-def check_not_test(dataset: Any, chosen: str) -> None:
+def check_not_test(
+    dataset: Any, chosen: str, way_out: str = ", or `allow_test=True`"
+) -> None:
     """Raises where a split is called a test split."""
     names = [str(getattr(dataset, name, "")) for name in ("name", "split")]
     words = {word for name in names for word in re.split(r"[\W_]+", name.lower())}
     if "test" in words:
         raise ValueError(
             f"{chosen.capitalize()} are chosen on this split, which the test split "
-            "must not see: pass a held-out split, such as 'train-fullsup', or "
-            f"`allow_test=True`. Received: name={names[0]!r}, split={names[1]!r}."
+            f"must not see: pass a held-out split, such as 'train-fullsup'{way_out}. "
+            f"Received: name={names[0]!r}, split={names[1]!r}."
         )

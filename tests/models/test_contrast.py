@@ -81,9 +81,10 @@ def test_masks_of_nothing_and_everything_have_none():
 @pytest.mark.parametrize("value", [0, 77.7, 255])
 def test_images_of_one_colour_have_none(value):
     """Not even by rounding, which would be a share of next to nothing."""
-    looks = look_of(np.full((2, 40, 60, 3), value, "float32"))
-    maps = np.stack([grid((5, 5, 30, 20)), grid((40, 0, 56, 56))]).reshape(2, -1)
-    found = contrast(looks, maps, np.array([0.0, 0.5], "float32"))
+    looks = look_of(np.full((3, 40, 60, 3), value, "float32"))
+    masks = [grid((5, 5, 30, 20)), grid((40, 0, 56, 56)), 1 - grid((0, 0, 1, 1))]
+    thresholds = np.array([0.0, 0.5], "float32")
+    found = contrast(looks, np.stack(masks).reshape(3, -1), thresholds)
     np.testing.assert_allclose(found, 0, atol=1e-3)
 
 

@@ -151,7 +151,8 @@ def _notes(
 ) -> dict[str, str]:
     """What was chosen, and why."""
     height, width = sample.split.input_size
-    labels = " and their classes" if sample.knows_classes else ", which show one kind"
+    known = " and their classes" if sample.labelled else " of predicted classes"
+    labels = known if sample.knows_classes else ", which show one kind"
     of = f" of {images.name!r} ({images.split})" if hasattr(images, "split") else ""
     others = [each for each in found if each is not best]
     second = max(others, key=lambda each: each.contrast, default=best)

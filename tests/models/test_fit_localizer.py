@@ -1,0 +1,383 @@
+"""The localizer that is chosen without boxes, on images whose objects one has drawn."""
+
+import csv
+import re
+import sys
+import warnings
+from dataclasses import replace
+from functools import partial
+from unittest import mock
+
+import keras
+import numpy as np
+import pytest
+
+from keras_wsol import cam
+from keras_wsol.boxes.iou import pairwise_iou
+from keras_wsol.data import ImageDataset
+from keras_wsol.models import (
+    BACKBONES,
+    Localizer,
+    build_classifier,
+    candidates,
+    fit_localizer,
+)
+from tests.models.painted import painted_classifier
+from tests.models.small import TINY_ROWS, tiny_backbone
+
+SIZE = (24, 36)  # cells of 4 pixels
+NAMES = ("red", "green", "blue")
+
+
+def drawn(count, seed=0, boxes="whole", split="train"):
+    """An object of three patches, each rather of one colour; its class has the tallest.
+
+    The box is of the whole object, or of the patch of its class.
+    """
+    rng = np.random.default_rng(seed)
+    images = rng.normal(30, 4, (count, *SIZE, 3))
+    class_ids = np.arange(count) % 3
+    found = {"whole": [], "part": []}
+    for image, class_id in zip(images, class_ids, strict=True):
+        top, left = 4 * rng.integers((1, 1), (3, 3))
+        found["whole"].append((left, top, left + 24, top + 12))
+        for place, channel in enumerate(rng.permutation(3)):
+            x, height = left + 8 * place, 12 if channel == class_id else 8
+            image[top : top + height, x : x + 8] += 90
+            image[top : top + height, x : x + 8, channel] += 90
+            if channel == class_id:
+                found["part"].append((x, top, x + 8, top + 12))
+    return ImageDataset(
+        name="patches",
+        split=split,
+        class_names=NAMES,
+        class_ids=class_ids.astype("int32"),
+        paths=np.array([f"{number}.png" for number in range(count)]),
+        images=images.clip(0, 255).astype("uint8"),
+        boxes=np.array(found[boxes], "float32")[:, None],
+    )
+
+
+@pytest.fixture(scope="module")
+def model():
+    """Sees class c in channel c."""
+    made = painted_classifier(SIZE, 3, kernel=np.eye(3), class_names=NAMES)
+    dense = made.layers[-1]
+    dense.set_weights([dense.get_weights()[0], np.zeros(3, "float32")])
+    return made
+
+
+@pytest.fixture(scope="module")
+def images():
+    return drawn(24)
+
+
+@pytest.fixture(scope="module")
+def chosen(model, images):
+    """What is chosen from the images alone, without a warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return fit_localizer(model, images, verbose=False)
+
+
+fit = partial(fit_localizer, verbose=False)
+
+
+def mean_iou(localizer, dataset):
+    given = {"images": dataset.images, "class_ids": dataset.class_ids}
+    boxes = localizer.predict_on_batch(given)["boxes"][:, :1]
+    return float(pairwise_iou(boxes, dataset.boxes, np).mean())
+
+
+def assert_same(one, other):
+    """Two localizers have the same map and threshold, rounding apart."""
+    assert one.cam_threshold == other.cam_threshold
+    assert repr(type(one.score_map)) == repr(type(other.score_map))
+    first, second = (x.score_map.score_maps[0] for x in (one, other))
+    assert type(first) is type(second)
+    np.testing.assert_allclose(first.weights, second.weights, rtol=1e-4, atol=1e-6)
+
+
+def test_the_whole_object_is_found_without_boxes(chosen):
+    """By the mean of a map that is fitted to all images and one of the class."""
+    assert isinstance(chosen, Localizer)
+    general, of_class = chosen.score_map.score_maps
+    assert isinstance(general, cam.DDT | cam.Foreground)
+    assert general.layer == "features"
+    assert not of_class.negative_weights
+    test = drawn(20, seed=1)
+    # All boxes are right, about one pixel too large on each side.
+    assert mean_iou(chosen, test) > 0.75
+
+
+def test_says_in_four_lines_what_and_why(model, images, chosen, capsys):
+    fit_localizer(model, images)
+    printed = capsys.readouterr().out
+    notes = chosen.notes
+    assert printed.splitlines() == [f"{k.capitalize()}: {v}" for k, v in notes.items()]
+    assert list(notes) == ["score map", "read at", "threshold", "chosen on"]
+    score_map = r"mean of \w+ of features and CAM without negative weights, of 5: "
+    contrast = r"contrast 0\.\d{3} \(next: .+\)"
+    assert re.fullmatch(score_map + contrast, notes["score map"])
+    assert notes["read at"] == "24x36 pixels"
+    threshold = f"{chosen.cam_threshold:.2f}, where colour and texture"
+    assert notes["threshold"].startswith(threshold)
+    where = "24 images of 'patches' (train) and their classes, without boxes"
+    assert notes["chosen on"] == where
+    fit(model, images)
+    assert capsys.readouterr().out == ""
+
+
+def test_saves_and_loads(chosen, images, tmp_path):
+    chosen.save(tmp_path / "fitted.keras")
+    loaded = keras.models.load_model(tmp_path / "fitted.keras")
+    assert loaded.notes == chosen.notes
+    assert_same(loaded, chosen)
+    assert mean_iou(loaded, images) == pytest.approx(mean_iou(chosen, images))
+
+
+def forms(images):
+    arrays = images.images.astype("float32")
+    ids = images.class_ids
+    yield "array", arrays
+    yield "one batch", [images.images]
+    yield "images one by one", (each[None] for each in arrays)
+    yield (
+        "tuples",
+        [(arrays[:5], ids[:5]), (arrays[5:5], ids[5:5]), (arrays[5:], ids[5:])],
+    )
+    half = {"images": arrays, "class_ids": ids, "boxes": None, "paths": images.paths}
+    yield "dictionaries", [half]
+    # Boxes of the images themselves are never read.
+    yield "nonsense", replace(images, boxes=np.full((24, 1, 4), np.nan, "float32"))
+    yield "none", replace(images, boxes=None)
+
+
+def test_images_come_in_many_forms(model, images, chosen):
+    for name, form in forms(images):
+        found = fit(model, form)
+        assert_same(found, chosen)
+        assert ("'patches'" in found.notes["chosen on"]) == (
+            name in ("nonsense", "none")
+        )
+
+
+@pytest.mark.filterwarnings("ignore:The localizer may be wrong")  # twins
+def test_draws_of_many_images_by_seed(model, monkeypatch):
+    monkeypatch.setattr(candidates, "_MOST_IMAGES", 20)
+    many = drawn(60)
+    first, again, other = (fit(model, many, seed=seed) for seed in (3, 3, 4))
+    assert_same(first, again)
+    assert first.notes == again.notes
+    weights = [x.score_map.score_maps[0].weights for x in (first, other)]
+    assert not np.allclose(*weights, rtol=1e-6)
+    assert first.notes["chosen on"].startswith("20 images of")
+    endless = fit(model, endless_images(many))
+    assert endless.notes["chosen on"] == "20 images of predicted classes, without boxes"
+
+
+def endless_images(dataset):
+    while True:
+        yield dataset.images[:7]
+
+
+# With a few boxes
+
+
+def test_boxes_choose_map_and_threshold(model, images, chosen, monkeypatch):
+    """Where boxes are of the class's patch, maps of all images cannot be right."""
+    few = drawn(9, seed=2, boxes="part", split="held out")
+    every = []
+
+    def spy(*args):
+        found, sample = candidates.candidates(*args)
+        every.extend(found)
+        return found, sample
+
+    monkeypatch.setattr(sys.modules[fit_localizer.__module__], "candidates", spy)
+    found = fit(model, images, few)
+    test = drawn(20, seed=1, boxes="part")
+    assert mean_iou(found, test) > 0.8
+    assert mean_iou(chosen, test) < 0.5
+    assert len(every) == 7  # those fitted to each class, too
+    best = max(every, key=lambda each: each.tuned.mean_iou)
+    assert type(found.score_map) is type(best.score_map)
+    assert found.cam_threshold == best.tuned.cam_threshold
+    score = f"mean IoU {best.tuned.mean_iou:.3f} on the images with boxes"
+    assert found.notes["score map"].endswith(f", of 7: {score}")
+    where = "9 images with boxes; fitted to 24 of 'patches' (train)"
+    assert found.notes["chosen on"] == where
+
+
+def test_boxes_of_the_whole_choose_the_whole(model, images):
+    found = fit(model, images, drawn(9, seed=2, split="held out"))
+    assert mean_iou(found, drawn(20, seed=1)) > 0.9
+
+
+def test_boxes_from_a_csv_file(model, images, tmp_path):
+    path = tmp_path / "few.csv"
+    of_part = drawn(24, boxes="part")
+    with path.open("w", newline="") as file:
+        lines = csv.writer(file)
+        lines.writerow(["path", "x0", "y0", "x1", "y1"])
+        for number in range(9):
+            lines.writerow([of_part.paths[number], *of_part.boxes[number, 0]])
+    found = fit(model, images, path)
+    expected = fit(model, images, of_part.take(range(9), "boxes"))
+    assert found.notes == expected.notes
+    with pytest.raises(TypeError, match="must be an `ImageDataset` where `boxes` is"):
+        fit(model, images.images, str(path))
+    with pytest.raises(ValueError, match="the test split must not see"):
+        fit(model, replace(images, split="test"), path)
+
+
+# Without classes
+
+
+def general_map(localizer):
+    assert isinstance(localizer.score_map, cam.DDT | cam.Foreground)
+    assert "which show one kind, without boxes" in localizer.notes["chosen on"]
+    assert localizer.num_classes == 1
+    assert localizer.model.layers[-1].class_names == ("object",)
+    return localizer
+
+
+def test_a_backbone_or_the_name_of_a_row_needs_no_training(images, monkeypatch):
+    backbone = tiny_backbone(include_top=False, weights=None, input_shape=(24, 36, 3))
+    found = general_map(fit(backbone, images))
+    before, after = (
+        x.get_layer("conv1").get_weights() for x in (backbone, found.model)
+    )
+    np.testing.assert_array_equal(before[0], after[0])
+    assert found.input_size == SIZE
+
+    row = partial(build_classifier, weights=None, input_shape=(32, 48, 3))
+    module = sys.modules[fit_localizer.__module__]
+    monkeypatch.setattr(module, "build_classifier", row)
+    with mock.patch.dict(BACKBONES, TINY_ROWS):
+        assert general_map(fit("tiny", [images.images])).input_size == (32, 48)
+
+
+def test_a_classifier_at_chance_is_not_used(model, images):
+    shuffled = replace(images, class_ids=np.roll(images.class_ids, 1))
+    with pytest.warns(UserWarning, match="no better than chance, so it was not used"):
+        found = fit(model, shuffled)
+    assert isinstance(found.score_map, cam.DDT | cam.Foreground)
+    assert mean_iou(found, drawn(20, seed=1)) > 0.75
+
+
+# What one may choose among
+
+
+def test_chooses_among_given_maps(model, images):
+    names = ("channel_mean", cam.GradCAM("features"), cam.Guided("cam"))
+    found = fit(model, images, score_maps=names)
+    contrasts = {}
+    for each in names:
+        alone = fit(model, images, score_maps=[each])
+        contrast = float(re.search(r"contrast (\S+)", alone.notes["score map"])[1])
+        contrasts[type(alone.score_map)] = contrast
+    assert type(found.score_map) is max(contrasts, key=contrasts.get)
+    assert ", of 3: " in found.notes["score map"]
+
+
+def test_chooses_among_input_sizes(model, images):
+    sizes = [(24, 36), (48, 72)]
+    contrasts = []
+    for size in sizes:
+        notes = fit(model, images, input_sizes=[size]).notes
+        assert notes["read at"] == f"{size[0]}x{size[1]} pixels"
+        contrasts.append(re.search(r"contrast (\S+)", notes["score map"])[1])
+    assert contrasts[0] != contrasts[1]
+    found = fit(model, images, input_sizes=sizes)
+    assert found.input_size == sizes[np.argmax(np.float64(contrasts))]
+
+
+# Bad input
+
+
+def one_class():
+    some = drawn(60)
+    return some.take(some.class_ids == 1, "train")
+
+
+def same_scene():
+    some = drawn(3)
+    return replace(some.take([0, 1, 2] * 8, "train"))
+
+
+def filled():
+    """Each image of one colour, but for noise."""
+    rng = np.random.default_rng(0)
+    pixels = rng.uniform(60, 200, (24, 1, 1, 3)) + rng.normal(0, 3, (24, *SIZE, 3))
+    return replace(drawn(24), images=pixels.astype("uint8"), boxes=None)
+
+
+def noise():
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (24, *SIZE, 3), dtype="uint8")
+    return replace(drawn(24), images=pixels, boxes=None)
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        (one_class, "all images are of one class"),
+        (lambda: drawn(5), "there are only 5 images"),
+        (lambda: drawn(2), "there are only 2 images"),
+        (filled, "what was found hardly differs from what is around it"),
+        (noise, "what was found hardly differs from what is around it"),
+        (same_scene, "88% of the images are nearly the same as another"),
+    ],
+)
+def test_images_that_a_choice_cannot_rest_on(model, given, reason):
+    """A localizer all the same, and a warning that says where to look."""
+    dataset = given()
+    with pytest.warns(UserWarning, match="The localizer may be wrong") as caught:
+        found = fit(model, dataset)
+    (warning,) = caught
+    assert reason in str(warning.message)
+    assert str(warning.message).endswith("by `viz.show_thresholds`.")
+    assert 0 <= found.cam_threshold < 1
+    boxes = found.predict_on_batch(dataset.images)["boxes"]
+    assert np.isfinite(boxes).all()
+
+
+def test_a_class_of_two_images(model, images):
+    """It has the maps of all images."""
+    few = images.take((images.class_ids != 2) | (np.arange(24) < 6), "train")
+    assert (few.class_ids == 2).sum() == 2
+    with pytest.warns(UserWarning, match="there are only 18 images"):
+        assert mean_iou(fit(model, few), drawn(20, seed=1)) > 0.75
+    boxes = drawn(9, seed=2, split="held out")
+    with pytest.warns(UserWarning, match=r"1 classes have the map of all images.*2"):
+        assert mean_iou(fit(model, few, boxes), drawn(20, seed=1)) > 0.9
+
+
+def test_what_cannot_be_fitted(model, images):
+    pixels, ids = images.images, images.class_ids
+    for few in ([], [pixels[:1]]):
+        with pytest.raises(ValueError, match=r"at least two images. Received: [01]"):
+            fit(model, few)
+    with pytest.raises(ValueError, match=r"`class_ids` must be in \[0, 3\).*\[3\]"):
+        fit(model, [(pixels, ids + 1)])
+    with pytest.raises(ValueError, match=r"integer class ids.*float64 \(24, 3\)"):
+        fit(model, [(pixels, np.eye(3)[ids])])
+    with pytest.raises(TypeError, match=r"`images` must be.*of type str"):
+        fit(model, "folder")
+    with pytest.raises(ValueError, match="differ from cell to cell"):
+        fit(model, np.full((24, *SIZE, 3), 90.0))
+    with pytest.raises(ValueError, match="at least one score map"):
+        fit(model, images, score_maps=[])
+    with pytest.raises(ValueError, match="ends in GlobalAveragePooling2D"):
+        fit(keras.Sequential([keras.layers.Dense(3)]), images)
+
+
+def test_a_test_split_chooses_nothing(model, images):
+    test = drawn(9, seed=2, split="test")
+    with pytest.raises(ValueError, match=r"such as 'train-fullsup'. Received.*'test'"):
+        fit(model, images, test)
+    with pytest.warns(UserWarning, match="there are only 9 images"):
+        assert fit(model, test)  # its boxes are not read
+    with pytest.raises(ValueError, match="has no boxes"):
+        fit(model, images, replace(images, boxes=None))

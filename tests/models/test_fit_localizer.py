@@ -13,8 +13,6 @@ import numpy as np
 import pytest
 
 from keras_wsol import cam
-from keras_wsol.boxes.iou import pairwise_iou
-from keras_wsol.data import ImageDataset
 from keras_wsol.models import (
     BACKBONES,
     Localizer,
@@ -22,49 +20,13 @@ from keras_wsol.models import (
     candidates,
     fit_localizer,
 )
-from tests.models.painted import painted_classifier
+from tests.models.patches import SIZE, classifier, drawn, fit, mean_iou
 from tests.models.small import TINY_ROWS, tiny_backbone
-
-SIZE = (24, 36)  # cells of 4 pixels
-NAMES = ("red", "green", "blue")
-
-
-def drawn(count, seed=0, boxes="whole", split="train"):
-    """An object of three patches, each rather of one colour; its class has the tallest.
-
-    The box is of the whole object, or of the patch of its class.
-    """
-    rng = np.random.default_rng(seed)
-    images = rng.normal(30, 4, (count, *SIZE, 3))
-    class_ids = np.arange(count) % 3
-    found = {"whole": [], "part": []}
-    for image, class_id in zip(images, class_ids, strict=True):
-        top, left = 4 * rng.integers((1, 1), (3, 3))
-        found["whole"].append((left, top, left + 24, top + 12))
-        for place, channel in enumerate(rng.permutation(3)):
-            x, height = left + 8 * place, 12 if channel == class_id else 8
-            image[top : top + height, x : x + 8] += 90
-            image[top : top + height, x : x + 8, channel] += 90
-            if channel == class_id:
-                found["part"].append((x, top, x + 8, top + 12))
-    return ImageDataset(
-        name="patches",
-        split=split,
-        class_names=NAMES,
-        class_ids=class_ids.astype("int32"),
-        paths=np.array([f"{number}.png" for number in range(count)]),
-        images=images.clip(0, 255).astype("uint8"),
-        boxes=np.array(found[boxes], "float32")[:, None],
-    )
 
 
 @pytest.fixture(scope="module")
 def model():
-    """Sees class c in channel c."""
-    made = painted_classifier(SIZE, 3, kernel=np.eye(3), class_names=NAMES)
-    dense = made.layers[-1]
-    dense.set_weights([dense.get_weights()[0], np.zeros(3, "float32")])
-    return made
+    return classifier()
 
 
 @pytest.fixture(scope="module")
@@ -76,17 +38,8 @@ def images():
 def chosen(model, images):
     """What is chosen from the images alone, without a warning."""
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         return fit_localizer(model, images, verbose=False)
-
-
-fit = partial(fit_localizer, verbose=False)
-
-
-def mean_iou(localizer, dataset):
-    given = {"images": dataset.images, "class_ids": dataset.class_ids}
-    boxes = localizer.predict_on_batch(given)["boxes"][:, :1]
-    return float(pairwise_iou(boxes, dataset.boxes, np).mean())
 
 
 def assert_same(one, other):
@@ -291,93 +244,3 @@ def test_chooses_among_input_sizes(model, images):
     assert contrasts[0] != contrasts[1]
     found = fit(model, images, input_sizes=sizes)
     assert found.input_size == sizes[np.argmax(np.float64(contrasts))]
-
-
-# Bad input
-
-
-def one_class():
-    some = drawn(60)
-    return some.take(some.class_ids == 1, "train")
-
-
-def same_scene():
-    some = drawn(3)
-    return replace(some.take([0, 1, 2] * 8, "train"))
-
-
-def filled():
-    """Each image of one colour, but for noise."""
-    rng = np.random.default_rng(0)
-    pixels = rng.uniform(60, 200, (24, 1, 1, 3)) + rng.normal(0, 3, (24, *SIZE, 3))
-    return replace(drawn(24), images=pixels.astype("uint8"), boxes=None)
-
-
-def noise():
-    rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 256, (24, *SIZE, 3), dtype="uint8")
-    return replace(drawn(24), images=pixels, boxes=None)
-
-
-@pytest.mark.parametrize(
-    ("given", "reason"),
-    [
-        (one_class, "all images are of one class"),
-        (lambda: drawn(5), "there are only 5 images"),
-        (lambda: drawn(2), "there are only 2 images"),
-        (filled, "what was found hardly differs from what is around it"),
-        (noise, "what was found hardly differs from what is around it"),
-        (same_scene, "88% of the images are nearly the same as another"),
-    ],
-)
-def test_images_that_a_choice_cannot_rest_on(model, given, reason):
-    """A localizer all the same, and a warning that says where to look."""
-    dataset = given()
-    with pytest.warns(UserWarning, match="The localizer may be wrong") as caught:
-        found = fit(model, dataset)
-    (warning,) = caught
-    assert reason in str(warning.message)
-    assert str(warning.message).endswith("by `viz.show_thresholds`.")
-    assert 0 <= found.cam_threshold < 1
-    boxes = found.predict_on_batch(dataset.images)["boxes"]
-    assert np.isfinite(boxes).all()
-
-
-def test_a_class_of_two_images(model, images):
-    """It has the maps of all images."""
-    few = images.take((images.class_ids != 2) | (np.arange(24) < 6), "train")
-    assert (few.class_ids == 2).sum() == 2
-    with pytest.warns(UserWarning, match="there are only 18 images"):
-        assert mean_iou(fit(model, few), drawn(20, seed=1)) > 0.75
-    boxes = drawn(9, seed=2, split="held out")
-    with pytest.warns(UserWarning, match=r"1 classes have the map of all images.*2"):
-        assert mean_iou(fit(model, few, boxes), drawn(20, seed=1)) > 0.9
-
-
-def test_what_cannot_be_fitted(model, images):
-    pixels, ids = images.images, images.class_ids
-    for few in ([], [pixels[:1]]):
-        with pytest.raises(ValueError, match=r"at least two images. Received: [01]"):
-            fit(model, few)
-    with pytest.raises(ValueError, match=r"`class_ids` must be in \[0, 3\).*\[3\]"):
-        fit(model, [(pixels, ids + 1)])
-    with pytest.raises(ValueError, match=r"integer class ids.*float64 \(24, 3\)"):
-        fit(model, [(pixels, np.eye(3)[ids])])
-    with pytest.raises(TypeError, match=r"`images` must be.*of type str"):
-        fit(model, "folder")
-    with pytest.raises(ValueError, match="differ from cell to cell"):
-        fit(model, np.full((24, *SIZE, 3), 90.0))
-    with pytest.raises(ValueError, match="at least one score map"):
-        fit(model, images, score_maps=[])
-    with pytest.raises(ValueError, match="ends in GlobalAveragePooling2D"):
-        fit(keras.Sequential([keras.layers.Dense(3)]), images)
-
-
-def test_a_test_split_chooses_nothing(model, images):
-    test = drawn(9, seed=2, split="test")
-    with pytest.raises(ValueError, match=r"such as 'train-fullsup'. Received.*'test'"):
-        fit(model, images, test)
-    with pytest.warns(UserWarning, match="there are only 9 images"):
-        assert fit(model, test)  # its boxes are not read
-    with pytest.raises(ValueError, match="has no boxes"):
-        fit(model, images, replace(images, boxes=None))

@@ -205,8 +205,6 @@ def _localizer(
     name, side = options.score_map, options.input_size
     if name is None:
         sizes = {"input_sizes": [(side, side)]} if side else {}
-        if not hasattr(models, "fit_localizer"):
-            return models.Localizer(model)
         return models.fit_localizer(model, images, seed=options.seed, **sizes)
     model = models.with_input_size(model, (side, side)) if side else model
     layer = {"layer": options.layer} if options.layer else {}

@@ -78,6 +78,7 @@ def test_residual_blocks_without_activations():
     x = convolution(images, "stem", activation=None)
     x = residual(residual(x, "one"), "two", strides=2)
     x = residual(residual(x, "three"), "four")
+    x = x + convolution(x, "five", activation=None)  # no layer, so no lasting name
     assert map_layers(classifier(images, x)) == ["one_add", "two_add", "four_add"]
 
 

@@ -30,6 +30,8 @@ _BATCH_SIZE = 32
 _MOST_IMAGES = 300  # more of them change a fit of a thousand channels little
 _THRESHOLDS = np.linspace(0.02, 0.9, 45, dtype="float32")
 _DRAWS = 200  # of the bootstrap
+# A mean of less than this share of the contrast of the map of all images is spoiled.
+_LEAST_OF_MEAN = 0.9
 # How far from chance to always right a classifier must be to know its classes.
 _LEAST_SKILL = 0.1
 
@@ -226,16 +228,20 @@ def candidates(
 
 
 def choose(found: Sequence[Candidate]) -> Candidate:
-    """Takes the best by boxes; else what is made of most, by contrast.
+    """Takes the best by boxes; else the mean, or the best map of all images.
 
-    Contrast tells good thresholds and layers, but not whether a map that knows the
-    class is better than one that does not: their mean is.
+    Contrast tells good thresholds and layers, but hardly whether a map of the class or
+    of all images is better. Their mean is, unless one spoils the other.
     """
     if found[0].tuned:
         return max(found, key=lambda each: each.merit)
     means = [each for each in found if isinstance(each.score_map, Mean)]
     general = [each for each in found if is_general(each)]
-    return max(means or general or found, key=lambda each: each.contrast)
+    if not general:
+        return max(found, key=lambda each: each.contrast)
+    best = max(general, key=lambda each: each.contrast)
+    good = [each for each in means if each.contrast > _LEAST_OF_MEAN * best.contrast]
+    return good[0] if good else best
 
 
 def is_general(candidate: Candidate) -> bool:

@@ -162,7 +162,7 @@ def fit_true_boxes(
             size = (side, side)
             yield features, cells_in_boxes(batch["boxes"][:, 0], size, features.shape)
 
-    return cam.Foreground.from_cells(pairs(), layer=layer)
+    return cam.Foreground.from_cells(pairs(), layer=layer, root=False)
 
 
 def cells_in_boxes(

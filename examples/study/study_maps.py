@@ -9,6 +9,8 @@ held-out images with boxes, and at the best one for the test images, an upper bo
 row that `fit_localizer` takes is marked. --out keeps what is there; a data set and
 backbone that it has is passed over.
 
+`--table` prints the Markdown of what --out has.
+
 DIR of the data holds cub40/CUB_200_2011, imagenette10, stanford_cars40, oxford_pets3;
 that of the weights the files of `WEIGHTS`.
 """
@@ -52,14 +54,18 @@ HEAD_IMAGES = 1000
 def main() -> None:
     """Runs the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--weights", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--only", nargs="+", default=[], help="data sets, backbones")
     parser.add_argument("--model", type=Path, help="a trained localizer or classifier")
     parser.add_argument("--name", default="frozen", help="how the model was trained")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
+    if options.table:
+        print(table(options.out))
+        return
     done = set()
     if options.out.exists():
         with options.out.open(newline="") as file:
@@ -131,6 +137,35 @@ def measured(name: str, backbone: str, options: argparse.Namespace) -> list[dict
             }
         )
     return rows
+
+
+def table(path: Path) -> str:
+    """The results in short: a line for each data set and classifier."""
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    keys = list(dict.fromkeys((x["data"], x["backbone"], x["model"]) for x in rows))
+    lines = [
+        "| data | classifier | CAM at 0.2 | CAM, tuned | best of all, tuned "
+        "| without boxes | with boxes | taken without boxes |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |",
+    ]
+    for key in keys:
+        of = [x for x in rows if (x["data"], x["backbone"], x["model"]) == key]
+        cam = next(x for x in of if x["score_map"] == "CAM")
+        one = next(x for x in of if x["chosen_without_boxes"] == "1")
+        other = next(x for x in of if x["chosen_with_boxes"] == "1")
+        figures = [
+            cam["gt_known_at_0.2"],
+            cam["gt_known_tuned"],
+            max((x["gt_known_tuned"] for x in of), key=float),
+            one["gt_known_without_boxes"],
+            other["gt_known_tuned"],
+        ]
+        shown = " | ".join(f"{float(x):.1f}" for x in figures)
+        name = f"{key[1]}, {key[2]}"
+        threshold = f"{one['score_map']}, {float(one['threshold_without_boxes']):.2f}"
+        lines.append(f"| {key[0]} | {name} | {shown} | {threshold} |")
+    return "\n".join(lines)
 
 
 def ious(sample: Sample, score_map: wsol.cam.ScoreMap) -> np.ndarray:

@@ -1,6 +1,7 @@
 """What study_cub40.py reads from a trained model, and the images that it reads."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import keras
@@ -14,7 +15,7 @@ from keras_wsol import cam, data, models
 NOT_FITTED = {"cam": cam.CAM, "channel_mean": cam.ChannelMean}
 FITTED = {
     "ddt": cam.DDT.fit,
-    "foreground": cam.Foreground.fit,
+    "foreground": partial(cam.Foreground.fit, root=False),
     "true_boxes": study_boxes.fit_true_boxes,
 }
 

@@ -2,7 +2,8 @@
 
     python examples/image_folder.py --data DIR --out saved_models/mine
 
-DIR holds one folder of images for each class. No box is needed anywhere.
+DIR holds one folder of images for each class. No box is needed anywhere: what the boxes
+are read from is chosen by `fit_localizer`, and its choice is saved with the model.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import keras
 import tensorflow as tf
 from smoke_data import write_image_folder
 
+import keras_wsol as wsol
 from keras_wsol import data, export, models, training
 
 
@@ -27,7 +29,7 @@ def main() -> None:
     parser.add_argument("--weights", default="imagenet", help='"imagenet" or a path')
     parser.add_argument("--alpha", type=float, default=0.5, help="width of MobileNet")
     parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--cam-threshold", type=float, default=0.2)
+    parser.add_argument("--cam-threshold", type=float, help="not the one found")
     parser.add_argument("--smoke", action="store_true", help="a few drawn images")
     options = parser.parse_args()
     if options.smoke:
@@ -78,7 +80,9 @@ def train_and_localize(
         shuffle=False,  # the batches are shuffled already
         verbose=2,
     )
-    localizer = models.Localizer(model, cam_threshold=options.cam_threshold)
+    localizer = wsol.fit_localizer(model, train)
+    if options.cam_threshold is not None:
+        localizer.cam_threshold = options.cam_threshold
     path = export.export_saved_model(localizer, out / "1")
     # From here on, nothing of keras_wsol is needed.
     served = tf.saved_model.load(str(path)).signatures["serve_bytes"]

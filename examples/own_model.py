@@ -11,7 +11,8 @@ import argparse
 import keras
 import numpy as np
 
-from keras_wsol import data, models
+import keras_wsol as wsol
+from keras_wsol import data
 from keras_wsol.layers import DGDM
 
 
@@ -49,8 +50,9 @@ def main() -> None:
     images = drawn.images.astype("float32")
     model.fit(images, drawn.class_ids, epochs=1 if options.smoke else 15, verbose=2)
 
-    # Any model that ends in pooling and one Dense layer can be asked where.
-    found = models.Localizer(model, cam_threshold=0.3)(images[:1])
+    # Any model that ends in pooling and one Dense layer can be asked where. No box is
+    # needed to choose what is read and where it is cut.
+    found = wsol.fit_localizer(model, drawn)(images[:1])
     box = keras.ops.convert_to_numpy(found["boxes"])[0, 0]
     print(f"true box {drawn.boxes[0, 0].tolist()}, found {np.round(box).tolist()}")
 

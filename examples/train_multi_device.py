@@ -23,6 +23,7 @@ from pathlib import Path
 import tensorflow as tf
 from smoke_data import write_cub
 
+import keras_wsol as wsol
 from keras_wsol import data, evaluation, models, training
 
 BASE_BATCH = 32  # the batch that --rate is for
@@ -80,7 +81,7 @@ def run(options: argparse.Namespace) -> None:
         # First, so that what is saved is the mean of the replicas.
         callbacks=[training.AverageReplicas(), *callbacks],
     )
-    localizer = models.Localizer(model)
+    localizer = wsol.fit_localizer(model, train)
     if options.cub:
         test = data.cub200(options.data, "test")
         report = evaluation.evaluate(localizer, test, tune_on=held_out)

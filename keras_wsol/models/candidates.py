@@ -227,18 +227,16 @@ def candidates(
     return found, sample
 
 
-def choose(found: Sequence[Candidate]) -> Candidate:
-    """Takes the best by boxes; else the mean, or the best map of all images.
+def choose(found: Sequence[Candidate], given: bool = False) -> Candidate:
+    """Takes the best by boxes, or of those given; else the mean, or a general map.
 
     Contrast tells good thresholds and layers, but hardly whether a map of the class or
     of all images is better. Their mean is, unless one spoils the other.
     """
-    if found[0].tuned:
+    if given or found[0].tuned:
         return max(found, key=lambda each: each.merit)
     means = [each for each in found if isinstance(each.score_map, Mean)]
     general = [each for each in found if is_general(each)]
-    if not general:
-        return max(found, key=lambda each: each.contrast)
     best = max(general, key=lambda each: each.contrast)
     good = [each for each in means if each.contrast > _LEAST_OF_MEAN * best.contrast]
     return good[0] if good else best

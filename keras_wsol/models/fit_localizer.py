@@ -98,7 +98,7 @@ def fit_localizer(
     for size in input_sizes or [own]:
         sized = model if size == own else with_input_size(model, size)
         found, sample = candidates(sized, images, boxed, maps, seed)
-        best = choose(found)
+        best = choose(found, given=maps is not None)
         tried.append((best, found, sized, sample))
     best, found, sized, sample = max(tried, key=lambda each: each[0].merit)
     _warn_of_images(best, sample)

@@ -110,6 +110,15 @@ def test_a_backbone_inside_of_a_model(size):
     assert map_layers(model) == ["early_out", "late_out", "last_out"]
 
 
+def test_augmentation_inside_of_a_model_is_no_backbone():
+    """Its layers keep the size of images; the network around it is meant."""
+    images = keras.Input((16, 24, 3))
+    flips = keras.Sequential([layers.RandomFlip(), layers.RandomRotation(0.1)])
+    x = convolution(flips(images), "first", strides=2)
+    x = convolution(convolution(x, "second", strides=2), "last")
+    assert map_layers(classifier(images, x)) == ["first_out", "second_out", "last_out"]
+
+
 def test_names_of_a_row_in_another_model_are_no_strides():
     images = keras.Input((16, 24, 3))
     x = convolution(images, "first", strides=2)

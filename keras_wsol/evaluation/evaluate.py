@@ -288,7 +288,7 @@ def _described(part: Any) -> str:
         elif hasattr(value, "get_config"):
             said.append(f"{name}={_described(value)}")
         elif value and isinstance(value, tuple) and hasattr(value[0], "get_config"):
-            said.append(f"{name}={len(value)} x {_described(value[0])}")
+            said.append(f"{name}=({', '.join(map(_described, value))})")
     return f"{type(part).__name__}({', '.join(said)})"
 
 

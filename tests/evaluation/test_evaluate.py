@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from keras_wsol.boxes import sweep_best_iou
-from keras_wsol.cam import CAM, ChannelMean, Guided
+from keras_wsol.cam import CAM, ChannelMean, Guided, Mean
 from keras_wsol.data.segmentations import Segmentation
 from keras_wsol.evaluation import evaluate
 from keras_wsol.evaluation.box_errors import ERRORS
@@ -442,6 +442,9 @@ def test_notes_say_what_is_read_if_it_is_no_plain_class_activation_map(split):
     assert found["score map"].startswith("Guided(")
     assert "ChannelMean(layer='features'" in found["score map"]
     assert "strength=0.25" in found["score map"]
+    mean = Localizer(model, score_map=Mean((ChannelMean(), CAM(False))))
+    both = "ChannelMean(), CAM(negative_weights=False)"
+    assert notes(mean)["score map"] == f"Mean(score_maps=({both}))"
     plain = Localizer(model, score_map=CAM(negative_weights=False))
     said = {"score map": "CAM(negative_weights=False)", "drawn": "with seed 0"}
     assert notes(plain) == said

@@ -29,7 +29,7 @@ def boxes_arguments(add: Callable[..., None]) -> None:
     text = "imagenet (downloaded once), or an .h5 or .keras file"
     add("--weights", text, default="imagenet", type=shared.weights)
     text = "side of the images as the backbone sees them, a multiple of 32"
-    add("--image-size", text, "what suits the images", type=shared.count)
+    add("--image-size", text, "the backbone's own", type=shared.count)
     text = "components of a score map that have a box"
     add("--max-boxes", text, type=shared.count, default=1)
     add("--batch-size", "images in a batch", type=shared.count, default=32)

@@ -1,6 +1,7 @@
 """The command that finds boxes in images."""
 
 import argparse
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -135,12 +136,16 @@ def _write_pictures(
         )
         name = f"{index:04d}-{Path(images.paths[index]).stem}.png"
         figure.savefig(options.pictures / name)
-    thresholds = sorted({*_SHEET_THRESHOLDS, localizer.cam_threshold})
+    own = localizer.cam_threshold
+    # One that was found may be 0.3 but for the digits that float32 lacks.
+    thresholds = [
+        x for x in _SHEET_THRESHOLDS if not math.isclose(x, own, rel_tol=1e-6)
+    ]
     sheet = viz.show_thresholds(
         localizer,
         images,
         evenly(class_ids, _SHEET_ROWS),
-        thresholds,
+        sorted([own, *thresholds]),
         true_classes=known,
     )
     sheet.savefig(options.pictures / "thresholds.png")

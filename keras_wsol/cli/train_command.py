@@ -68,7 +68,7 @@ def train_arguments(add: Callable[..., None]) -> None:
     add("--score-map", text, "what suits the images", **maps)
     add("--layer", "the layer that --score-map reads", "the map's own")
     text = "side of the images as the localizer reads them, a multiple of 32"
-    add("--input-size", text, "what suits the images", type=shared.count)
+    add("--input-size", text, "that of the training", type=shared.count)
     add("--seed", "fixes weights and draws", type=int, default=0)
     text = "no training of batch_norm, backbone, or all up to a layer; may be repeated"
     text += "; none trains everything"
@@ -81,8 +81,8 @@ def train_arguments(add: Callable[..., None]) -> None:
 def train(options: argparse.Namespace) -> None:
     """Images sorted by class to a model that gives class, score map and box.
 
-    In the end, score map, layer, size and threshold are chosen that suit the images;
-    four lines say which, and why. --score-map and --input-size choose themselves.
+    In the end, a score map, its layer and threshold are chosen that suit the images;
+    four lines say which, and why. With --score-map, that one is read instead.
 
     With --recipe, it is trained as a paper or its code has it, as far as these say:
     places, images seen, schedule, decay and multipliers;
@@ -230,7 +230,8 @@ def _splits(options: argparse.Namespace) -> list[data.ImageDataset]:
     if train.num_classes < 2:
         raise ValueError(
             f"{options.data} must hold folders of at least two classes. Received: "
-            f"{list(train.class_names)}."
+            f"{list(train.class_names)}. For images of one kind of object, "
+            "`keras-wsol boxes` needs no training."
         )
     return [train, val]
 

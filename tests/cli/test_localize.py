@@ -184,4 +184,7 @@ def test_pictures_show_class_score_and_threshold(
     assert shown.status != 0
     assert "look is not an empty folder. Choose another" in shown.err
     assert not (tmp_path / "x.csv").exists()
+    words = (*words[:-1], float(np.float32(0.3)))  # as `fit_localizer` finds it
     assert call(*words, "--overwrite").status == 0
+    titles = ["0.1", "0.2", "0.3 *", "0.4", "0.5", "0.6"]
+    assert [axes.get_title() for axes in painted[-1].axes] == titles

@@ -3,11 +3,13 @@
 import dataclasses
 import json
 import os
+import shutil
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from keras_wsol import cam, data, models, training
 from keras_wsol.cli import train_command
@@ -336,6 +338,12 @@ def test_train_needs_two_classes_and_readable_images(tmp_path):
     assert "cannot be read" in shown.err
     assert shown.err.count("\n") == 1
     assert not (tmp_path / "x" / "config.json").exists()
+    shutil.rmtree(tmp_path / "images" / "b")
+    for number in range(5):
+        Image.new("RGB", (40, 32)).save(tmp_path / "images" / "a" / f"{number}.png")
+    shown = call("train", "--data", tmp_path / "images", "--out", tmp_path / "x")
+    assert "`keras-wsol boxes` needs no training" in shown.err
+    assert shown.err.count("error") == 1
 
 
 def test_cub_is_no_folder_by_class(tmp_path):

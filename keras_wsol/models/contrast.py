@@ -34,12 +34,15 @@ def look_of(images: Any) -> np.ndarray:
 
 
 def contrast(looks: np.ndarray, maps: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """How much inside and outside of masks differ, a number in [0, 1] a threshold."""
-    # The share of the variance of colour and texture in an image that lies between the
-    # inside and the outside of `map > threshold`; the mean over the images [ours, after
-    # Otsu, 1979, and Chan and Vese, 2001]. Where a map is cut too high or too low,
-    # object and background mix, and the share falls.
-    # `looks` (N, P, C) of `look_of`, `maps` (N, P) in [0, 1], `thresholds` (T,).
+    """How much inside and outside of masks differ, a number in [0, 1] a threshold.
+
+    The share of the variance of colour and texture in an image that lies between the
+    inside and the outside of `map > threshold`; the mean over the images [ours, after
+    Otsu, 1979, and Chan and Vese, 2001]. Where a map is cut too high or too low, object
+    and background mix, and the share falls.
+
+    `looks` (N, P, C) of `look_of`, `maps` (N, P) in [0, 1], `thresholds` (T,).
+    """
     # In float32, the sum of thousands of values would be off by more than a mask of
     # one pixel is worth.
     mean = looks.mean(axis=1, keepdims=True, dtype="float64")

@@ -196,6 +196,8 @@ class Localizer(keras.Model):
         evidence = self._look(images, static_shapes)
         if class_ids is None:
             class_ids = ops.top_k(evidence.logits, self.top_k)[1]
+        elif self.num_classes == 1:  # for such a model, all objects are of one class
+            class_ids = ops.minimum(class_ids, 0)
         class_ids = ops.cast(class_ids, "int32")
         if len(class_ids.shape) == 1:
             class_ids = class_ids[:, None]
@@ -329,6 +331,8 @@ class Localizer(keras.Model):
     def compute_metrics(
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
     ) -> dict[str, Any]:
+        if self.num_classes == 1:
+            x = {**x, "class_ids": ops.minimum(x["class_ids"], 0)}
         for metric in self._measures:
             metric.update_state(x, y_pred)
         return self.get_metrics_result()

@@ -4,9 +4,11 @@ import dataclasses
 
 import numpy as np
 import pytest
+from keras import ops
 
 from keras_wsol import data
 from keras_wsol.evaluation import evaluate
+from keras_wsol.metrics import GTKnownLoc
 from keras_wsol.models import Localizer
 from tests.evaluation.painted_split import NAMES, in_view, split_of
 from tests.labels.rectangles import draw, localizer
@@ -175,6 +177,12 @@ def test_a_model_of_one_logit_takes_every_image_for_its_one_class(split):
     assert report.top1_cls == 1
     assert report.fixed.gt_known_loc == evaluate(many, [batch]).fixed.gt_known_loc
     assert evaluate(one, [batch]).fixed == report.fixed
+    one.compile(metrics=[GTKnownLoc()])
+    right = one.evaluate(batch, verbose=0, return_dict=True)["gt_known_loc"]
+    assert right == pytest.approx(report.fixed.gt_known_loc)
+    out = one(split.images[:2], class_ids=[[3, -1], [0, -1]])
+    assert ops.convert_to_numpy(out["class_ids"]).tolist() == [[0, -1], [0, -1]]
+    assert ops.convert_to_numpy(out["valid"]).tolist() == [[True, False]] * 2
 
 
 def test_a_short_last_batch_is_filled_up(split, painted, monkeypatch):

@@ -48,14 +48,16 @@ def map_layers(model: keras.Model) -> list[str]:
 
 
 def _inner(model: keras.Model) -> keras.Model | None:
-    """The largest of the models that are layers of this one and make maps smaller."""
+    """The backbone, if it is a layer of this model."""
     models = [each for each in model.layers if getattr(each, "inputs", None)]
+    # A part of a backbone that lies around it is smaller.
+    models = [x for x in models if 2 * len(x.layers) > len(model.layers)]
     models = [each for each in models if _makes_smaller(each)]
     return max(models, key=lambda each: len(each.layers), default=None)
 
 
 def _makes_smaller(model: keras.Model) -> bool:
-    """Whether a model may be a backbone: augmentation keeps the size of images."""
+    """Whether maps are smaller than images: augmentation keeps their size."""
     images, features = model.inputs[0].shape, model.outputs[0].shape
     known = len(images) == len(features) == 4 and None not in images[1:3]
     return not known or features[1] is None or features[1] < images[1]

@@ -119,6 +119,17 @@ def test_augmentation_inside_of_a_model_is_no_backbone():
     assert map_layers(classifier(images, x)) == ["first_out", "second_out", "last_out"]
 
 
+def test_a_part_of_a_backbone_is_none():
+    """As in ConvNeXt, where each stride lies in a model of its own."""
+    x = images = keras.Input((16, 24, 3))
+    for name in ("first", "second", "third"):
+        x = keras.Sequential([layers.Conv2D(4, 2, strides=2)], name=name)(x)
+        x = convolution(convolution(x, f"{name}_a"), f"{name}_b")
+    assert map_layers(classifier(images, x)) == [
+        f"{n}_out" for n in ("second_b", "third_a", "third_b")
+    ]
+
+
 def test_names_of_a_row_in_another_model_are_no_strides():
     images = keras.Input((16, 24, 3))
     x = convolution(images, "first", strides=2)

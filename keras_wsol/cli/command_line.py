@@ -6,7 +6,8 @@ import logging
 import re
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras_wsol
 from keras_wsol.cli import (
@@ -51,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             # It is said with the place of the list.
             warnings.filterwarnings("ignore", ".*cannot be read and are left out")
+            if not options.debug:
+                warnings.showwarning = _in_a_line(warnings.showwarning)
             run(options)
     except KeyboardInterrupt:
         print(INTERRUPTED, file=sys.stderr)
@@ -84,6 +87,19 @@ def build_parser() -> argparse.ArgumentParser:
         # It may stand before the command, too, and must not be reset here.
         of_command.add_argument("--debug", default=argparse.SUPPRESS, **debug)
     return parser
+
+
+def _in_a_line(otherwise: Callable[..., None]) -> Callable[..., None]:
+    """Shows a warning for users without the place in the code, others as before."""
+
+    def show(message: Any, category: type[Warning], *more: Any, **kwargs: Any) -> None:
+        if issubclass(category, UserWarning):
+            text = " ".join(str(message).split())
+            print(f"keras-wsol: warning: {text}", file=sys.stderr)
+        else:
+            otherwise(message, category, *more, **kwargs)
+
+    return show
 
 
 def _of_tensorflow(error: Exception) -> bool:

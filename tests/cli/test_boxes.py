@@ -1,6 +1,7 @@
 """`keras-wsol boxes`: what it builds, says and writes, and asks of `fit_localizer`."""
 
 import json
+import warnings
 
 import pytest
 
@@ -16,6 +17,7 @@ def fitted(monkeypatch):
     given = []
 
     def fit(model, images, **options):
+        warnings.warn("Look at  them.", stacklevel=2)
         given.append((model, images, options))
         return localizer(class_names=("object", "b", "c"))
 
@@ -31,6 +33,7 @@ def test_boxes_without_training(fitted, pets, tmp_path):
     assert shown.err == (
         f"Taken for granted: all {IMAGES - 2} images show one kind of object, which "
         "mobilenet with random weights tells from what is around it.\n"
+        "keras-wsol: warning: Look at them.\n"
     )
     [(model, images, options)] = fitted
     assert models.class_names_of(model) == ("object",)

@@ -117,12 +117,16 @@ def _sync(path: Path) -> None:
 @contextmanager
 def silenced(silent: bool = True) -> Iterator[None]:
     """Drops what C++ writes to stderr, as TensorFlow does while it loads and after."""
-    if not silent:
+    try:
+        stderr = os.dup(2) if silent else None
+    except OSError:  # it is closed, as by `2>&-`
+        stderr = None
+    if stderr is None:
         yield
         return
     # It is for what comes after: while TensorFlow 2.21 loads, it does not look.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
         yield

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from keras_wsol.files import delete_leftovers, make_folder, replaced, restore
+from keras_wsol.files import delete_leftovers, make_folder, replaced, restore, silenced
 
 
 def fill(path, kind, text):
@@ -162,3 +162,13 @@ def test_leftovers_of_killed_jobs_go(tmp_path):
     fill(path, "file", "whole")
     delete_leftovers(path)
     assert names(tmp_path) == [".a[1].npz.first", "a[1].npz"]
+
+
+def test_a_closed_stderr_is_no_error(monkeypatch):
+    def closed(_):
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+    monkeypatch.setattr(os, "dup", closed)
+    with silenced():
+        done = True
+    assert done

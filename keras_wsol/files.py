@@ -117,11 +117,10 @@ def _sync(path: Path) -> None:
 @contextmanager
 def silenced(silent: bool = True) -> Iterator[None]:
     """Drops what C++ writes to stderr, as TensorFlow does while it loads and after."""
-    try:
-        stderr = os.dup(2) if silent else None
-    except OSError:  # it is closed, as by `2>&-`
-        stderr = None
-    if stderr is None:
+    stderr = -1
+    with suppress(OSError):  # it may be closed, as by `2>&-`
+        stderr = os.dup(2) if silent else -1
+    if stderr < 0:
         yield
         return
     # It is for what comes after: while TensorFlow 2.21 loads, it does not look.

@@ -6,7 +6,7 @@ import logging
 import re
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras_wsol
@@ -16,7 +16,7 @@ from keras_wsol.cli import (
     train_command,
     trained_model,
 )
-from keras_wsol.cli.shared_arguments import adder
+from keras_wsol.cli.shared_arguments import adder, say
 
 # Name to a function, whose docstring is the help, and what adds its arguments.
 COMMANDS = {
@@ -52,8 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             # It is said with the place of the list.
             warnings.filterwarnings("ignore", ".*cannot be read and are left out")
+            warnings.filterwarnings("ignore", category=DeprecationWarning)
             if not options.debug:
-                warnings.showwarning = _in_a_line(warnings.showwarning)
+                warnings.showwarning = _show_warning
             run(options)
     except KeyboardInterrupt:
         print(INTERRUPTED, file=sys.stderr)
@@ -89,17 +90,9 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _in_a_line(otherwise: Callable[..., None]) -> Callable[..., None]:
-    """Shows a warning for users without the place in the code, others as before."""
-
-    def show(message: Any, category: type[Warning], *more: Any, **kwargs: Any) -> None:
-        if issubclass(category, UserWarning):
-            text = " ".join(str(message).split())
-            print(f"keras-wsol: warning: {text}", file=sys.stderr)
-        else:
-            otherwise(message, category, *more, **kwargs)
-
-    return show
+def _show_warning(message: Any, *_: Any, **__: Any) -> None:
+    """Shows a warning to users, without the place in the code."""
+    say(f"keras-wsol: warning: {' '.join(str(message).split())}")
 
 
 def _of_tensorflow(error: Exception) -> bool:

@@ -52,8 +52,8 @@ def _inner(model: keras.Model) -> keras.Model | None:
     models = [each for each in model.layers if getattr(each, "inputs", None)]
     # A part of a backbone that lies around it is smaller.
     models = [x for x in models if 2 * len(x.layers) > len(model.layers)]
-    models = [each for each in models if _makes_smaller(each)]
-    return max(models, key=lambda each: len(each.layers), default=None)
+    found = filter(_makes_smaller, models)
+    return max(found, key=lambda each: len(each.layers), default=None)
 
 
 def _makes_smaller(model: keras.Model) -> bool:

@@ -22,7 +22,7 @@ from keras_wsol.training import RECIPES, Recipe
 # Schedule, multipliers and view of the command without --recipe.
 BASE = dataclasses.replace(RECIPES["ours-mobilenet-small"], method="dgdm")
 # Without --freeze, a pretrained backbone learns from behind this layer on.
-_FROZEN = {"mobilenet": "conv_pw_6_relu"}
+_FROZEN = {"mobilenet": "conv_pw_11_relu"}
 # Options that take the place of an attribute of the recipe.
 _OF_RECIPE = (
     *("backbone", "method", "drop_after", "weights", "epochs", "batch_size", "rate"),

@@ -30,8 +30,8 @@ _BATCH_SIZE = 32
 _MOST_IMAGES = 300  # more of them change a fit of a thousand channels little
 _THRESHOLDS = np.linspace(0.02, 0.9, 45, dtype="float32")
 _DRAWS = 200  # of the bootstrap
-# A mean of less than this share of the contrast of the map of all images is spoiled.
-_LEAST_OF_MEAN = 0.9
+_ROUNDS = (1, 2)  # of `Foreground`; further ones may drift from object to head
+_OF_MEAN = 3  # fitted maps in the mean, those with the highest contrast
 # How far from chance to always right a classifier must be to know its classes.
 _LEAST_SKILL = 0.1
 
@@ -220,26 +220,22 @@ def candidates(
         return [_measured(each, sample, boxed, seed) for each in maps], sample
     made = [*_fitted(sample, layers), *_of_class(sample, layers, boxed)]
     found = [_measured(each, sample, boxed, seed) for each in made]
-    if sample.knows_classes:
-        general = max(filter(is_general, found), key=lambda each: each.contrast)
-        both = Mean((general.score_map, CAM(negative_weights=False)))
-        found.append(_measured(both, sample, boxed, seed))
+    general = sorted(filter(is_general, found), key=lambda each: -each.contrast)
+    best = tuple(each.score_map for each in general[:_OF_MEAN])
+    of_class = (CAM(negative_weights=False),) if sample.knows_classes else ()
+    found.append(_measured(Mean((*best, *of_class)), sample, boxed, seed))
     return found, sample
 
 
 def choose(found: Sequence[Candidate], given: bool = False) -> Candidate:
-    """Takes the best by boxes, or of those given; else the mean, or a general map.
+    """Takes the best by boxes, or of those given; else the mean.
 
-    Contrast tells good thresholds and layers, but hardly whether a map of the class or
-    of all images is better. Their mean is, unless one spoils the other.
+    Contrast tells good thresholds and layers, but not which of two good maps is better.
+    They err in different places, so that their mean is better than either.
     """
     if given or found[0].tuned:
         return max(found, key=lambda each: each.merit)
-    means = [each for each in found if isinstance(each.score_map, Mean)]
-    general = [each for each in found if is_general(each)]
-    best = max(general, key=lambda each: each.contrast)
-    good = [each for each in means if each.contrast > _LEAST_OF_MEAN * best.contrast]
-    return good[0] if good else best
+    return found[-1]
 
 
 def is_general(candidate: Candidate) -> bool:
@@ -249,10 +245,16 @@ def is_general(candidate: Candidate) -> bool:
 
 def _fitted(sample: Sample, layers: Sequence[str]) -> Iterator[ScoreMap]:
     """Maps that are the same for every class."""
-    for layer in layers:
+    varying = [
+        layer
+        for layer in layers
+        if any(np.ptp(each, axis=(0, 1, 2)).any() for each in sample.features[layer])
+    ]
+    for layer in varying or layers:  # if all are dead, the fit says so
         features = sample.features[layer]
-        found, _ = foreground_of(features, layer)
-        yield found
+        for rounds in _ROUNDS:
+            found, _ = foreground_of(features, layer, rounds)
+            yield found
         yield ddt_of(features, layer, root=True)
 
 
@@ -272,8 +274,8 @@ def _of_class(
             pairs.append((each, labels))
         groups = list(grouped(pairs))
         count = sample.split.num_classes
-        yield by_class_of(Foreground, groups, features, count, layer)
-        yield by_class_of(DDT, groups, features, count, layer, root=True)
+        for kind in (Foreground, DDT):
+            yield by_class_of(kind, groups, features, count, layer, root=True)
 
 
 def _measured(
@@ -301,7 +303,8 @@ def _measured(
 def in_words(score_map: ScoreMap) -> str:
     """A score map and the layer that it reads, for a reader."""
     if isinstance(score_map, Mean):
-        return "mean of " + " and ".join(map(in_words, score_map.score_maps))
+        *first, last = map(in_words, score_map.score_maps)
+        return f"mean of {', '.join(first)} and {last}"
     if isinstance(score_map, ByClass):
         return f"{in_words(score_map.score_maps[0])} by class"
     name = type(score_map).__name__

@@ -49,10 +49,10 @@ def fit_localizer(
 
     `DDT` and `Foreground` are fitted to up to 300 of the images, at the last layers in
     front of and behind the last stride. Each map is cut where colour and texture inside
-    and outside of it differ most, its contrast. The fitted map with the highest
-    contrast is taken, or with a trained classifier its `Mean` with the class activation
-    map without negative weights [ours]. With a few boxes, map and threshold are those
-    of the highest mean IoU, also among maps that are fitted to each class.
+    and outside of it differ most, its contrast. The `Mean` of the three fitted maps
+    with the highest contrast is taken, and with a trained classifier of the class
+    activation map without negative weights, too [ours]. With a few boxes, map and
+    threshold are those of the highest mean IoU, also among maps fitted to each class.
 
     Args:
         model: A classifier, as in `Localizer`. Without training: the name of a row of

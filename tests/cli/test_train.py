@@ -137,7 +137,7 @@ def test_without_a_recipe_there_is_ours():
 
 def test_early_layers_of_a_pretrained_mobilenet_are_frozen_unless_all_is_to_learn():
     for words, expected in (
-        ("", ["conv_pw_6_relu"]),
+        ("", ["conv_pw_11_relu"]),
         ("--freeze none", None),
         ("--freeze backbone", ["backbone"]),
         ("--weights none", None),
@@ -235,7 +235,7 @@ def test_the_command_of_the_readme(pets, tmp_path, monkeypatch, built):
     assert call(*readme("train")).err.endswith(ENOUGH)
     [(recipe, arguments)] = built
     changes = {"batch_size": 17, "backbone_options": {}}
-    assert arguments["freeze"] == ["conv_pw_6_relu"]
+    assert arguments["freeze"] == ["conv_pw_11_relu"]
     assert recipe == dataclasses.replace(train_command.BASE, **changes)
     assert arguments["class_names"] == pets.train.class_names
     assert (tmp_path / "runs" / "birds" / "config.json").is_file()

@@ -52,11 +52,12 @@ def assert_same(one, other):
 
 
 def test_the_whole_object_is_found_without_boxes(chosen):
-    """By the mean of a map that is fitted to all images and one of the class."""
+    """By the mean of maps that are fitted to all images and one of the class."""
     assert isinstance(chosen, Localizer)
-    general, of_class = chosen.score_map.score_maps
-    assert isinstance(general, cam.DDT | cam.Foreground)
-    assert general.layer == "features"
+    *general, of_class = chosen.score_map.score_maps
+    assert len(general) == 3
+    assert all(isinstance(each, cam.DDT | cam.Foreground) for each in general)
+    assert {each.layer for each in general} == {"features"}
     assert not of_class.negative_weights
     test = drawn(20, seed=1)
     # All boxes are right, about one pixel too large on each side.
@@ -69,8 +70,10 @@ def test_says_in_four_lines_what_and_why(model, images, chosen, capsys):
     notes = chosen.notes
     assert printed.splitlines() == [f"{k.capitalize()}: {v}" for k, v in notes.items()]
     assert list(notes) == ["score map", "read at", "threshold", "chosen on"]
-    score_map = r"mean of \w+ of features and CAM without negative weights, of 5: "
-    contrast = r"contrast 0\.\d{3} \(next: .+\)"
+    score_map = (
+        r"mean of (\w+ of features,? ){3}and CAM without negative weights, of 6: "
+    )
+    contrast = r", of 6: contrast 0\.\d{3} \(next: .+\)"
     assert re.fullmatch(score_map + contrast, notes["score map"])
     assert notes["read at"] == "24x36 pixels"
     threshold = f"{chosen.cam_threshold:.2f}, where colour and texture"
@@ -152,12 +155,12 @@ def test_boxes_choose_map_and_threshold(model, images, chosen, monkeypatch):
     test = drawn(20, seed=1, boxes="part")
     assert mean_iou(found, test) > 0.8
     assert mean_iou(chosen, test) < 0.5
-    assert len(every) == 7  # those fitted to each class, too
+    assert len(every) == 8  # those fitted to each class, too
     best = max(every, key=lambda each: each.tuned.mean_iou)
     assert type(found.score_map) is type(best.score_map)
     assert found.cam_threshold == best.tuned.cam_threshold
     score = f"mean IoU {best.tuned.mean_iou:.3f} on the images with boxes"
-    assert found.notes["score map"].endswith(f", of 7: {score}")
+    assert found.notes["score map"].endswith(f", of 8: {score}")
     where = "9 images with boxes; fitted to 24 of 'patches' (train)"
     assert found.notes["chosen on"] == where
 
@@ -188,7 +191,8 @@ def test_boxes_from_a_csv_file(model, images, tmp_path):
 
 
 def general_map(localizer):
-    assert isinstance(localizer.score_map, cam.DDT | cam.Foreground)
+    maps = localizer.score_map.score_maps
+    assert all(isinstance(each, cam.DDT | cam.Foreground) for each in maps)
     assert "which show one kind, without boxes" in localizer.notes["chosen on"]
     assert localizer.num_classes == 1
     assert localizer.model.layers[-1].class_names == ("object",)
@@ -215,8 +219,22 @@ def test_a_classifier_at_chance_is_not_used(model, images):
     shuffled = replace(images, class_ids=np.roll(images.class_ids, 1))
     with pytest.warns(UserWarning, match="no better than chance, so it was not used"):
         found = fit(model, shuffled)
-    assert isinstance(found.score_map, cam.DDT | cam.Foreground)
+    maps = found.score_map.score_maps
+    assert all(isinstance(each, cam.DDT | cam.Foreground) for each in maps)
     assert mean_iou(found, drawn(20, seed=1)) > 0.75
+
+
+def test_the_mean_is_of_the_maps_with_the_highest_contrast(model, images):
+    found, _ = candidates.candidates(model, images)
+    *others, mean = found
+    general = [each for each in others if candidates.is_general(each)]
+    general.sort(key=lambda each: -each.contrast)
+    *members, of_class = mean.score_map.score_maps
+    assert members == [each.score_map for each in general[:3]]
+    assert not of_class.negative_weights
+    assert candidates.choose(found) is mean
+    best = max(found, key=lambda each: each.contrast)
+    assert candidates.choose(found, given=True) is best
 
 
 # What one may choose among

@@ -2,10 +2,10 @@
 
     python examples/quickstart.py --out runs/quickstart
 
-Draws images of creatures, trains a small classifier on their class labels, and fits a
-map (DDT) to the same images, without a box. Compares its boxes with those of the class
-activation map and with a centred box, and writes gallery.png, comparison.md and a
-SavedModel. Nothing is downloaded.
+Draws images of creatures, trains a small classifier on their class labels, and lets
+`fit_localizer` choose, without a box, what to read of it and where to cut. Compares its
+boxes with those of the class activation map and with a centred box, and writes
+gallery.png, comparison.md and a SavedModel. Nothing is downloaded.
 
 The class shows in the head, so that is where the class activation map looks. The box is
 of the whole creature, with the tail and the legs.
@@ -50,9 +50,7 @@ def main() -> None:
     model = trained(train, epochs, seed)
     localizers = {
         "class activation map": wsol.Localizer(model),
-        "DDT": wsol.Localizer(
-            model, score_map=wsol.cam.DDT.fit(model, train, "block2_conv2_relu")
-        ),
+        "fit_localizer": wsol.fit_localizer(model, train),
     }
     lines = [HEAD]
     for name, localizer in localizers.items():
@@ -64,7 +62,7 @@ def main() -> None:
     (out / "comparison.md").write_text(table + "\n")
     gallery(localizers, test, seed).savefig(out / "gallery.png")
     saved = wsol.export_saved_model(
-        localizers["DDT"], out / "saved_model" / "1", overwrite=True
+        localizers["fit_localizer"], out / "saved_model" / "1", overwrite=True
     )
     print(f"Gallery: {out / 'gallery.png'}. SavedModel: {saved} (TensorFlow alone).")
 

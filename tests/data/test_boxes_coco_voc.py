@@ -109,7 +109,7 @@ def test_what_our_export_writes_comes_back(form, pets, tmp_path):
             width=size[1],
             height=size[0],
             class_id=["cat", "dog"].index(name),
-            score=0.5,
+            scores=[0.5] * len(boxes),
             boxes=boxes,
         )
         for path, size, name, boxes in IMAGES

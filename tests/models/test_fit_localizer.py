@@ -70,9 +70,7 @@ def test_says_in_four_lines_what_and_why(model, images, chosen, capsys):
     notes = chosen.notes
     assert printed.splitlines() == [f"{k.capitalize()}: {v}" for k, v in notes.items()]
     assert list(notes) == ["score map", "read at", "threshold", "chosen on"]
-    score_map = (
-        r"mean of (\w+ of features,? ){3}and CAM without negative weights, of 6: "
-    )
+    score_map = r"mean of (\w+ of features,? ){3}and CAM without negative weights"
     contrast = r", of 6: contrast 0\.\d{3} \(next: .+\)"
     assert re.fullmatch(score_map + contrast, notes["score map"])
     assert notes["read at"] == "24x36 pixels"

@@ -73,7 +73,4 @@ def boxes(options: argparse.Namespace) -> None:
         overwrite=options.overwrite,
         batch_size=options.batch_size,
     )
-    print(f"Wrote {done.path}: {done.num_boxes} boxes of {done.num_images} images,")
-    print(f"whose paths are below {done.images_root}.")
-    if done.left_out:
-        print(f"Left out {len(done.left_out)} images; see {done.left_out_path}.")
+    shared.print_labels(done, options.format)

@@ -94,12 +94,7 @@ def localize(options: argparse.Namespace) -> None:
         overwrite=options.overwrite,
         batch_size=options.batch_size,
     )
-    print(f"Wrote {done.path}: {done.num_boxes} boxes of {done.num_images} images,")
-    print(f"whose paths are below {done.images_root}.")
-    if done.left_out:
-        print(f"Left out {len(done.left_out)} images; see {done.left_out_path}.")
-    if options.format == "yolo":
-        print(f"Train on them: yolo detect train data={done.path / 'data.yaml'}")
+    shared.print_labels(done, options.format)
     if options.pictures:
         _write_pictures(localizer, images, done.class_ids, options)
         print(f"Wrote pictures into {options.pictures}; look at thresholds.png first.")

@@ -12,6 +12,7 @@ import keras
 
 from keras_wsol.data import ImageDataset
 from keras_wsol.export.saved_model import as_localizer
+from keras_wsol.labels import LabelsWritten
 
 VERIFIED = "verified.jsonl"
 TRAINED_ON = "trained_on.txt"  # beside a model: the images that it learned from
@@ -103,3 +104,13 @@ def say_left_out(listed: Path, *datasets: ImageDataset) -> None:
     left_out = {path for dataset in datasets for path, _ in dataset.left_out}
     if left_out:
         say(f"Left out {len(left_out)} files that cannot be read; see {listed}.")
+
+
+def print_labels(done: LabelsWritten, form: str) -> None:
+    """Prints what was written, and what to do with it."""
+    print(f"Wrote {done.path}: {done.num_boxes} boxes of {done.num_images} images,")
+    print(f"whose paths are below {done.images_root}.")
+    if done.left_out:
+        print(f"Left out {len(done.left_out)} images; see {done.left_out_path}.")
+    if form == "yolo":
+        print(f"Train on them: yolo detect train data={done.path / 'data.yaml'}")

@@ -156,6 +156,8 @@ def link_images(images: Images, root: Path, folder: Path) -> None:
         link.parent.mkdir(parents=True, exist_ok=True)
         try:
             link.symlink_to(root / image.path)
+        except FileExistsError:
+            raise  # a copy would follow a link that is there, and replace its image
         except (OSError, NotImplementedError):
             shutil.copyfile(root / image.path, link)
 

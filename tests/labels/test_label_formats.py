@@ -249,3 +249,18 @@ def test_memory_does_not_grow_with_the_labels(name, tmp_path):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 200_000 < path.stat().st_size
+
+
+def test_a_link_that_is_there_is_not_written_through(tmp_path):
+    root, folder = tmp_path / "root", tmp_path / "folder"
+    for where, text in ((root, "new"), (tmp_path / "other", "kept")):
+        where.mkdir()
+        (where / "1.jpg").write_text(text)
+    folder.mkdir()
+    (folder / "1.jpg").symlink_to(tmp_path / "other" / "1.jpg")
+    label = LabelledImage(
+        path="1.jpg", width=4, height=4, class_id=0, boxes=[], scores=[]
+    )
+    with pytest.raises(FileExistsError):
+        link_images([label], root, folder)
+    assert (tmp_path / "other" / "1.jpg").read_text() == "kept"

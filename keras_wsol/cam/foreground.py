@@ -11,7 +11,6 @@ import numpy as np
 from keras import ops
 
 from keras_wsol.arguments import check_integer, check_number
-from keras_wsol.boxes import label_components
 from keras_wsol.cam.ddt import (
     NOTHING,
     Features,
@@ -34,6 +33,8 @@ _LEAST_SHARE = 1e-6
 # So much of the whole variance is taken to lie within object and background: less
 # would drown in the rounding of the difference of two covariances.
 _LEAST_WITHIN = 1e-4
+# Of a cell, those around it in its own image.
+_NEIGHBOURS = np.pad(np.ones((1, 3, 3), "bool"), ((1, 1), (0, 0), (0, 0)))
 
 
 @keras.saving.register_keras_serializable(package="keras_wsol")
@@ -114,12 +115,7 @@ class Foreground(FittedMap):
         options = (rounds, shrinkage, relu, root)
         found, tried = foreground_of(features, layer, *options)
         if tried:
-            warnings.warn(
-                "No principal direction of the features led to an object inside the "
-                f"images ({tried} tried, layer={layer!r}): what was found lies along "
-                "their edge. Look at the maps; another layer may do.",
-                stacklevel=2,
-            )
+            warn_of_edge(tried, layer)
         return found
 
     @classmethod
@@ -178,14 +174,16 @@ def foreground_of(
     shrinkage: float = 0.1,
     relu: bool = True,
     root: bool = True,
+    scatter: Scatter | None = None,
 ) -> tuple[Foreground, int]:
     """Fits a `Foreground` to features that can be read several times.
 
-    Also returns 0, or the number of directions if all led to the edge.
+    Also returns 0, or the number of directions if all led to the edge. `scatter` is
+    that of the features, if it is known.
     """
     check_integer("rounds", rounds)
     _check_shrinkage(shrinkage)
-    scatter = scatter_of(features, root)
+    scatter = scatter or scatter_of(features, root)
     directions = principal_directions(scatter, _GUESSES, root=root)
     guesses = [each for each in directions if each.share > _LEAST_SHARE]
     first: Foreground | None = None
@@ -205,6 +203,16 @@ def foreground_of(
     return first, len(guesses)
 
 
+def warn_of_edge(tried: int, layer: str | None) -> None:
+    """Says that no object was found inside the images."""
+    warnings.warn(
+        "No principal direction of the features led to an object inside the images "
+        f"({tried} tried, layer={layer!r}): what was found lies along their edge. Look "
+        "at the maps; another layer may do.",
+        stacklevel=3,
+    )
+
+
 def _find_object(
     features: Iterable[Any], guess: FittedMap
 ) -> tuple[np.ndarray, tuple[int, np.ndarray]]:
@@ -214,7 +222,7 @@ def _find_object(
     """
     counts, number, total = np.zeros((2, 2)), 0, np.zeros(1)
     for each in features:
-        is_object = _largest(guess.project(each)[:, 0] > 0)
+        is_object = largest_components(guess.project(each)[:, 0] > 0)
         inside = is_object[:, 1:-1, 1:-1]
         counts[1] += inside.sum(), inside.size
         counts[0] += is_object.sum() - inside.sum(), is_object.size - inside.size
@@ -228,6 +236,17 @@ def _from_total(
     scatter: Scatter, cells: tuple[int, np.ndarray], shrinkage: float
 ) -> dict[str, Any]:
     """The discriminant from all cells, and number and sum of the object's."""
+    covariance, means = within(scatter, cells, shrinkage)
+    return _discriminant(covariance, (cells[0], scatter[0] - cells[0]), means)
+
+
+def within(
+    scatter: Scatter, cells: tuple[int, np.ndarray], shrinkage: float
+) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """Covariance within object and background, shrunk, and the means of both.
+
+    From all cells, and number and sum of the object's.
+    """
     # Within object and background is what is not between their means. So products are
     # summed once for all guesses.
     (total, mean_of_all, products), (count, summed) = scatter, cells
@@ -240,7 +259,7 @@ def _from_total(
     least = _LEAST_WITHIN * np.trace(covariance)
     covariance -= count / total * (others / total) * np.outer(apart, apart)
     _shrink(covariance, shrinkage * max(np.trace(covariance), least))
-    return _discriminant(covariance, (count, others), (mean, mean_others))
+    return covariance, (mean, mean_others)
 
 
 def _check_shrinkage(value: float) -> None:
@@ -285,12 +304,19 @@ def _edge_preference(counts: np.ndarray) -> float:
     return float("inf") if inside == 0 else outermost / inside
 
 
-def _largest(masks: Any) -> np.ndarray:
+def largest_components(masks: Any) -> np.ndarray:
     """Keeps the largest connected component of each mask, boolean `(B, h, w)`."""
-    labels = ops.convert_to_numpy(label_components(masks))
-    kept = np.zeros(labels.shape, "bool")
-    for keep, of_image in zip(kept, labels, strict=True):
-        sizes = np.bincount(of_image.ravel())
-        sizes[0] = 0  # around them; of equal components the first, as for boxes
-        keep[:] = (of_image == sizes.argmax()) & (of_image > 0)
-    return kept
+    from scipy import ndimage  # takes long to load
+
+    masks = ops.convert_to_numpy(masks)
+    labels, count = ndimage.label(masks, _NEIGHBOURS)
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    # Numbers rise from image to image.
+    last = np.maximum.accumulate(labels.max(axis=(1, 2), initial=0))
+    image = np.searchsorted(last, np.arange(1, count + 1))
+    # Of equal components the first, as for boxes.
+    order = np.lexsort((np.arange(count), -sizes, image))
+    seen, first = np.unique(image[order], return_index=True)
+    best = np.full(len(masks), -1)
+    best[seen] = order[first] + 1
+    return labels == best[:, None, None]

@@ -55,6 +55,11 @@ def evaluate(options: argparse.Namespace) -> None:
     out, cub = options.out, options.dataset == "cub"
     if cub == bool(options.boxes) or (cub and options.only_val):
         raise ValueError("A folder needs --boxes; CUB has its own, and no --only-val.")
+    if options.save and options.view != "whole":
+        raise ValueError(
+            "--save needs --view whole, as `localize` sees images. Received: --view "
+            f"{options.view}."
+        )
     localizer = shared.load_localizer(options)
     make_folder(out)
     test, tune_on = _splits(options, class_names_of(localizer.model))
@@ -96,7 +101,7 @@ def _save_threshold(
     localizer.notes = {**localizer.notes, "threshold": how}
     with replaced(path) as temporary:
         localizer.save(temporary)
-    print(f"Wrote {path}: its threshold is now {threshold:.3f}, {how}.")
+    print(f"Wrote {path}: a localizer with the threshold {threshold:.3f}, {how}.")
 
 
 def _say_trained_on(listed: Path, test: data.ImageDataset) -> None:

@@ -1,6 +1,7 @@
 """Score maps that suit some images, fitted and measured without boxes or with."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,9 +11,9 @@ from keras import ops
 
 from keras_wsol.boxes import sweep_largest_boxes
 from keras_wsol.boxes.iou import pairwise_iou
-from keras_wsol.cam import CAM, DDT, ByClass, Foreground, Mean, ScoreMap, score_maps
-from keras_wsol.cam.by_class import by_class_of, checked_class_ids, grouped
-from keras_wsol.cam.ddt import FittedMap, check_batches, ddt_of
+from keras_wsol.cam import CAM, DDT, ByClass, Mean, ScoreMap, score_maps
+from keras_wsol.cam.by_class import checked_class_ids, next_by_class
+from keras_wsol.cam.ddt import check_batches, ddt_of, scatter_of
 from keras_wsol.cam.foreground import foreground_of
 from keras_wsol.cam.score_map import Evidence, look, resize_to_input
 from keras_wsol.cam.split import SplitModel, split_at
@@ -31,7 +32,7 @@ _MOST_IMAGES = 300  # more of them change a fit of a thousand channels little
 _THRESHOLDS = np.linspace(0.02, 0.9, 45, dtype="float32")
 _DRAWS = 200  # of the bootstrap
 _ROUNDS = (1, 2)  # of `Foreground`; further ones may drift from object to head
-_OF_MEAN = 3  # fitted maps in the mean, those with the highest contrast
+_LEAST_A_CLASS = 5  # images, on average
 # How far from chance to always right a classifier must be to know its classes.
 _LEAST_SKILL = 0.1
 
@@ -115,24 +116,31 @@ class Candidate:
 def _batches(images: Any, size: tuple[int, int], seed: int) -> Iterator[dict[str, Any]]:
     """Gives batches of images and class ids of a data set, or of what else has them."""
     if isinstance(images, ImageDataset):
-        images = replace(images, boxes=None)
-        if len(images) > _MOST_IMAGES:
-            order = np.random.default_rng(seed).permutation(len(images))
-            images = images.take(np.sort(order[:_MOST_IMAGES]), images.split)
+        images = some_of(replace(images, boxes=None), seed)
         yield from images.evaluation_batches(_BATCH_SIZE, image_size=size, view="whole")
         return
     check_batches(images)
     read = list(_first_images(images, size))
+    if len({tuple(each) for each in read}) > 1:
+        raise ValueError("`images` must have class ids in each batch, or in none.")
     # Batches of one image, or of all, would take long, or much memory.
     every = {key: np.concatenate([x[key] for x in read]) for key in (read or [()])[0]}
     for start in range(0, len(every.get("images", ())), _BATCH_SIZE):
         yield {key: each[start : start + _BATCH_SIZE] for key, each in every.items()}
 
 
+def some_of(images: ImageDataset, seed: int) -> ImageDataset:
+    """At most 300 of the images, drawn by the seed."""
+    if len(images) <= _MOST_IMAGES:
+        return images
+    order = np.random.default_rng(seed).permutation(len(images))
+    return images.take(np.sort(order[:_MOST_IMAGES]), images.split)
+
+
 def _first_images(batches: Any, size: tuple[int, int]) -> Iterator[dict[str, Any]]:
     """Gives the first 300 images of batches in whatever form, and their class ids."""
     missing = _MOST_IMAGES
-    for batch in [batches] if getattr(batches, "ndim", 0) == 4 else batches:
+    for batch in [batches] if _is_batch(batches) else batches:
         if isinstance(batch, tuple):
             batch = dict(zip(("images", "class_ids"), batch, strict=False))
         elif not isinstance(batch, dict):
@@ -140,6 +148,11 @@ def _first_images(batches: Any, size: tuple[int, int]) -> Iterator[dict[str, Any
         images = batch["images"][:missing]
         if not len(images):
             continue
+        if np.ndim(images) != 4:
+            raise ValueError(
+                "`images` must be batches of images (B, H, W, 3). Received one of "
+                f"shape {np.shape(images)}."
+            )
         found = {"images": ops.convert_to_numpy(resize_to_input(images, size))}
         if batch.get("class_ids") is not None:
             given = batch["class_ids"][:missing]
@@ -150,13 +163,27 @@ def _first_images(batches: Any, size: tuple[int, int]) -> Iterator[dict[str, Any
             return
 
 
+def _is_batch(images: Any) -> bool:
+    """Whether this is one batch, with its class ids or without, and no list of them."""
+    if isinstance(images, tuple) and images:
+        images = images[0]
+        return getattr(images, "ndim", 0) == 4
+    return isinstance(images, dict) or getattr(images, "ndim", 0) == 4
+
+
 def read_sample(
-    model: keras.Model, layers: Sequence[str] | None, batches: Iterable[dict[str, Any]]
+    model: keras.Model,
+    layers: Sequence[str] | None,
+    batches: Iterable[dict[str, Any]],
+    split: SplitModel | None = None,
 ) -> Sample:
-    """Runs batches of the input size through a classifier, for the maps of layers."""
+    """Runs batches of the input size through a classifier, for the maps of layers.
+
+    Or for maps that are given, with the split of one of them.
+    """
     given = layers is None
     layers = (None, *(each for each in layers or () if each is not None))
-    split = split_at(model, *layers)
+    split = split or split_at(model, *layers)
     features: dict[str | None, list[np.ndarray]] = {layer: [] for layer in layers}
     images, logits, class_ids, looks, boxes = [], [], [], [], []
     for batch in batches:
@@ -211,20 +238,35 @@ def candidates(
 ) -> tuple[list[Candidate], Sample]:
     """Fits the maps that may be chosen, or takes those given, and measures them."""
     layers = map_layers(model) if maps is None else None
+    split = None if maps is None else maps[0].split(model)
     size = tuple(model.input_shape[1:3])
-    sample, boxed = read_sample(model, layers, _batches(images, size, seed)), None
+    batches = _batches(images, size, seed)
+    sample, boxed = read_sample(model, layers, batches, split), None
     if boxes is not None:
         batches = view_batches(boxes, "whole", size, _BATCH_SIZE)
-        boxed = read_sample(model, layers, batches)
+        boxed = read_sample(model, layers, batches, split)
     if maps is not None:
         return [_measured(each, sample, boxed, seed) for each in maps], sample
-    made = [*_fitted(sample, layers), *_of_class(sample, layers, boxed)]
-    found = [_measured(each, sample, boxed, seed) for each in made]
-    general = sorted(filter(is_general, found), key=lambda each: -each.contrast)
-    best = tuple(each.score_map for each in general[:_OF_MEAN])
-    of_class = (CAM(negative_weights=False),) if sample.knows_classes else ()
-    found.append(_measured(Mean((*best, *of_class)), sample, boxed, seed))
+    made = [*_fitted(sample, layers, boxed is not None)]
+    of_class = (CAM(), CAM(negative_weights=False)) if sample.knows_classes else ()
+    found = [_measured(each, sample, boxed, seed) for each in (*made, *of_class)]
+    members = (*members_of_mean(found[: len(made)]), *of_class[1:])
+    found.append(_measured(Mean(members), sample, boxed, seed))
     return found, sample
+
+
+def members_of_mean(fitted: Sequence[Candidate]) -> list[ScoreMap]:
+    """The maps of the mean: those of the highest contrast, but not all of one kind.
+
+    Two of one layer, if there are any, a map of all images and one of each class; and
+    one of another layer.
+    """
+    ranked = [x.score_map for x in sorted(fitted, key=lambda each: -each.contrast)]
+    first, *same = (each for each in ranked if each.layer == ranked[0].layer)
+    others = [each for each in ranked if each.layer != first.layer]
+    kind = isinstance(first, ByClass)
+    other_kind = [each for each in same if isinstance(each, ByClass) != kind]
+    return [first, *(other_kind or same)[:1], *others[:1]]
 
 
 def choose(found: Sequence[Candidate], given: bool = False) -> Candidate:
@@ -238,44 +280,49 @@ def choose(found: Sequence[Candidate], given: bool = False) -> Candidate:
     return found[-1]
 
 
-def is_general(candidate: Candidate) -> bool:
-    """Whether a map is fitted to all images."""
-    return isinstance(candidate.score_map, FittedMap)
-
-
-def _fitted(sample: Sample, layers: Sequence[str]) -> Iterator[ScoreMap]:
-    """Maps that are the same for every class."""
+def _fitted(sample: Sample, layers: Sequence[str], boxed: bool) -> Iterator[ScoreMap]:
+    """Maps that are fitted to all images, and to those of each class."""
     varying = [
         layer
         for layer in layers
         if any(np.ptp(each, axis=(0, 1, 2)).any() for each in sample.features[layer])
     ]
+    num_classes = sample.split.num_classes
+    by_class = sample.labelled and sample.knows_classes
     for layer in varying or layers:  # if all are dead, the fit says so
         features = sample.features[layer]
+        scatter = scatter_of(features, root=True)
         for rounds in _ROUNDS:
-            found, _ = foreground_of(features, layer, rounds)
+            found, _ = foreground_of(features, layer, rounds, scatter=scatter)
             yield found
-        yield ddt_of(features, layer, root=True)
-
-
-def _of_class(
-    sample: Sample, layers: Sequence[str], boxed: Sample | None
-) -> Iterator[ScoreMap]:
-    """Maps that know the class, if the classifier does."""
-    if not sample.knows_classes:
-        return
-    yield from (CAM(), CAM(negative_weights=False))
-    if boxed is None or not sample.labelled:
-        return  # without boxes they are never chosen
-    for layer in layers:
-        features, start, pairs = sample.features[layer], 0, []
+        ddt = ddt_of(features, layer, root=True)
+        yield ddt
+        if not by_class:
+            continue
+        pairs, start = [], 0
         for each in features:
             labels = sample.class_ids[start : (start := start + len(each))]
             pairs.append((each, labels))
-        groups = list(grouped(pairs))
-        count = sample.split.num_classes
-        for kind in (Foreground, DDT):
-            yield by_class_of(kind, groups, features, count, layer, root=True)
+        if len(sample) >= num_classes * _LEAST_A_CLASS:
+            found = ByClass((found,) * num_classes)
+            for _ in range(_ROUNDS[-1]):
+                found = next_by_class(pairs, found, scatter)
+                yield found
+        if boxed:  # without boxes it is never chosen
+            yield _ddt_by_class(pairs, ddt, num_classes)
+
+
+def _ddt_by_class(
+    pairs: Sequence[tuple[np.ndarray, np.ndarray]], ddt: DDT, num_classes: int
+) -> ByClass:
+    """A `DDT` of each class; of few images, or none that vary, that of all."""
+    found = [ddt] * num_classes
+    for class_id in range(num_classes):
+        features = [each[class_ids == class_id] for each, class_ids in pairs]
+        if sum(map(len, features)) >= _LEAST_A_CLASS:
+            with suppress(ValueError):
+                found[class_id] = ddt_of(features, ddt.layer, root=True)
+    return ByClass(tuple(found))
 
 
 def _measured(

@@ -20,6 +20,7 @@ from keras_wsol.models.candidates import (
     candidates,
     choose,
     in_words,
+    some_of,
 )
 from keras_wsol.models.classifier import build_classifier
 from keras_wsol.models.contrast import SIDE
@@ -48,11 +49,12 @@ def fit_localizer(
     """Makes the localizer that suits the images; no box is needed.
 
     `DDT` and `Foreground` are fitted to up to 300 of the images, at the last layers in
-    front of and behind the last stride. Each map is cut where colour and texture inside
-    and outside of it differ most, its contrast. The `Mean` of the three fitted maps
-    with the highest contrast is taken, and with a trained classifier of the class
-    activation map without negative weights, too [ours]. With a few boxes, map and
-    threshold are those of the highest mean IoU, also among maps fitted to each class.
+    front of and behind the last stride; with labels, a classifier that knows them and
+    five images a class, `Foreground` also to each class. Each map is cut where colour
+    and texture inside and outside of it differ most, its contrast. The `Mean` of the
+    three fitted maps with the highest contrast is taken, and with a trained classifier
+    of the class activation map without negative weights, too [ours]. With a few boxes,
+    map and threshold are those of the highest mean IoU.
 
     Args:
         model: A classifier, as in `Localizer`. Without training: the name of a row of
@@ -61,11 +63,13 @@ def fit_localizer(
             `include_top=False` for images in [0, 255]. All images must then show one
             kind of object; its class is called "object".
         images: An `ImageDataset`, whose labels are used and whose boxes are not; or
-            batches: images `(B, H, W, 3)` in [0, 255], tuples of images and class ids,
-            or dictionaries with `"images"` and, optionally, `"class_ids"`.
+            batches, or one batch: images `(B, H, W, 3)` in [0, 255], tuples of images
+            and class ids, or dictionaries with `"images"` and, optionally,
+            `"class_ids"`.
         boxes: An `ImageDataset` with boxes, or the path of a CSV file with boxes of
-            some of `images`, as in `data.boxes_from_csv`. About 30 are a beginning.
-            None of them may be measured on later. Default None.
+            some of `images`, as in `data.boxes_from_csv`. About 30 are a beginning, of
+            more than 300 as many are drawn. None of them may be measured on later.
+            Default None.
         score_maps: Score maps to choose among, fitted or by name. Default None, those
             above.
         input_sizes: Sizes `(height, width)` to choose among, multiples of 32. Larger
@@ -91,9 +95,9 @@ def fit_localizer(
     check_bool("verbose", verbose)
     check_integer("seed", seed, low=0)
     model = _with_head(model)
-    boxed = _boxed(images, boxes)
+    boxed = _boxed(images, boxes, seed)
     maps = None if score_maps is None else _checked(score_maps)
-    own = split_at(model).input_size
+    own = (maps[0].split(model) if maps else split_at(model)).input_size
     tried = []
     for size in input_sizes or [own]:
         sized = model if size == own else with_input_size(model, size)
@@ -127,8 +131,10 @@ def _checked(score_maps: Sequence[ScoreMap | str]) -> list[ScoreMap]:
     return [score_map_of(each) for each in score_maps]
 
 
-def _boxed(images: Any, boxes: Any) -> ImageDataset | None:
-    """The images with boxes, if there are any."""
+def _boxed(images: Any, boxes: Any, seed: int) -> ImageDataset | None:
+    """The images with boxes, if there are any; at most as many as are fitted to."""
+    if boxes is None:
+        return None
     if isinstance(boxes, str | Path):
         if not isinstance(images, ImageDataset):
             raise TypeError(
@@ -136,10 +142,14 @@ def _boxed(images: Any, boxes: Any) -> ImageDataset | None:
                 f"file. Received: images of type {type(images).__name__}."
             )
         check_not_test(images, "maps and thresholds", "")
-        return boxes_from_csv(images, boxes)
-    if boxes is not None:
-        check_not_test(boxes, "maps and thresholds", "")
-    return boxes
+        boxes = boxes_from_csv(images, boxes)
+    elif not isinstance(boxes, ImageDataset):
+        raise TypeError(
+            "`boxes` must be an `ImageDataset` with boxes, or the path of a CSV file. "
+            f"Received an object of type {type(boxes).__name__}."
+        )
+    check_not_test(boxes, "maps and thresholds", "")
+    return some_of(boxes, seed)
 
 
 def _notes(
@@ -152,11 +162,13 @@ def _notes(
     """What was chosen, and why."""
     height, width = sample.split.input_size
     known = " and their classes" if sample.labelled else " of predicted classes"
-    labels = known if sample.knows_classes else ", which show one kind"
+    labels = known if sample.knows_classes else ", taken for one kind"
     of = f" of {images.name!r} ({images.split})" if hasattr(images, "split") else ""
     others = [each for each in found if each is not best]
-    second = max(others, key=lambda each: each.contrast, default=best)
-    why = f"contrast {best.contrast:.3f} (next: {in_words(second.score_map)})"
+    second = max(others, key=lambda each: each.contrast, default=None)
+    why = f"contrast {best.contrast:.3f}"
+    if second is not None:
+        why += f" (best other {second.contrast:.3f}: {in_words(second.score_map)})"
     how = "where colour and texture inside and outside differ most"
     where = f"{len(sample)} images{of}{labels}, without boxes"
     if boxed is not None:

@@ -46,84 +46,74 @@ def as_data_set(images, ids):
     )
 
 
-def check_foreground(found, features):
-    weights, bias, share = score_map_numpy.foreground(np.sqrt(features), 2, 0.1)
-    np.testing.assert_allclose(found.weights, weights, rtol=2e-3, atol=1e-5)
-    np.testing.assert_allclose(found.bias, bias, rtol=2e-3)
-    assert found.share == share
-
-
-@pytest.mark.slow
-def test_each_class_has_the_map_of_its_images_and_small_ones_that_of_all():
-    images, ids = images_of_kinds((7, 4, 9, 6))
-    model = painted_classifier(SIZE, 4)
-    with pytest.warns(UserWarning, match=r"1 classes have the map of all.*\['bee'\]"):
-        found = cam.ByClass.fit(cam.Foreground, model, as_data_set(images, ids))
+def assert_foregrounds(found, features, ids):
+    weights, biases, trusts = score_map_numpy.foreground_by_class(
+        np.sqrt(features), ids, len(NAMES), 2, 0.1
+    )
     for class_id, of_class in enumerate(found.score_maps):
-        chosen = ids == class_id if class_id != 1 else ids >= 0
-        check_foreground(of_class, features_of(images[chosen]))
+        expected = weights[class_id]
+        np.testing.assert_allclose(of_class.weights, expected, rtol=2e-3, atol=1e-5)
+        np.testing.assert_allclose(of_class.bias, biases[class_id], rtol=2e-3)
+    return trusts
+
+
+def test_foregrounds_have_one_background_and_each_class_its_object():
+    images, ids = images_of_kinds((7, 4, 9, 0))
+    model = painted_classifier(SIZE, 4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        found = cam.ByClass.fit(model, as_data_set(images, ids))
+    trusts = assert_foregrounds(found, features_of(images), ids)
+    assert 0 < trusts[1] < trusts[0] < trusts[2] < 1
+    assert trusts[3] == 0  # the map of all images
     batches = [(images[:10], ids[:10]), {"images": images[10:], "class_ids": ids[10:]}]
-    with pytest.warns(UserWarning, match=r"1 classes.*\[1\]"):
-        again = cam.ByClass.fit(cam.Foreground, model, iter(batches))
+    again = cam.ByClass.fit(model, batches)
     for one, other in zip(found.score_maps, again.score_maps, strict=True):
         np.testing.assert_allclose(one.weights, other.weights, rtol=1e-3, atol=1e-6)
 
 
-def test_ddt_of_each_class_by_its_options():
+@pytest.mark.parametrize("kinds", ["one class", "one image a class", "all alike"])
+def test_where_classes_tell_nothing_all_have_the_same_foreground(kinds):
+    images, ids = images_of_kinds((6, 6, 6, 6))
+    if kinds == "one class":
+        ids = np.zeros_like(ids)
+    elif kinds == "one image a class":
+        images, ids = images[:4], np.arange(4)
+    else:  # each image in each class
+        images, ids = np.repeat(images[:6], 4, axis=0), np.tile(np.arange(4), 6)
+    model = painted_classifier(SIZE, 4)
+    found = cam.ByClass.fit(model, [(images, ids.astype("int32"))])
+    first, *others = found.score_maps
+    for other in others:
+        np.testing.assert_array_equal(other.weights, first.weights)
+        assert other.bias == first.bias
+
+
+def test_options_are_those_of_foreground():
     images, ids = images_of_kinds((6, 5, 8, 6))
     model = painted_classifier(SIZE, 4)
-    options = {"number": 2, "relu": False, "root": True}
-    fitted = cam.ByClass.fit(cam.DDT, model, [(images, ids)], "features", **options)
-    for class_id, found in enumerate(fitted.score_maps):
-        features = np.sqrt(features_of(images[ids == class_id]))
-        mean, vector, share = score_map_numpy.principal_component(features, 1)
-        np.testing.assert_allclose(found.mean, mean, rtol=1e-5)
-        np.testing.assert_allclose(found.direction, vector, atol=1e-4)
-        assert found.share == pytest.approx(share, rel=1e-4)
-        assert (found.layer, found.relu, found.root) == ("features", False, True)
-    assert fitted.layer == "features"
-    assert repr(fitted) == (
-        "ByClass(4 x DDT(layer='features', relu=False, root=True, share=None))"
+    options = {"rounds": 1, "shrinkage": 0.3, "relu": False, "root": False}
+    found = cam.ByClass.fit(model, [(images, ids)], "features", **options)
+    weights, biases, _ = score_map_numpy.foreground_by_class(
+        features_of(images), ids, 4, 1, 0.3
     )
+    for class_id, of_class in enumerate(found.score_maps):
+        np.testing.assert_allclose(of_class.weights, weights[class_id], rtol=2e-3)
+        np.testing.assert_allclose(of_class.bias, biases[class_id], rtol=2e-3)
+    share = found.score_maps[0].share
+    assert repr(found) == (
+        "ByClass(4 x Foreground(layer='features', relu=False, root=False, share=None))"
+    )
+    assert 0 < share < 1
 
 
-def test_images_of_a_data_set_are_read_once():
-    images, ids = images_of_kinds((6, 5, 8, 6))
-    model, read = painted_classifier(SIZE, 4), []
-
-    class Watched(data.ImageDataset):
-        def evaluation_batches(self, *args, **kwargs):
-            for batch in super().evaluation_batches(*args, **kwargs):
-                read.extend(batch["class_ids"].tolist())
-                yield batch
-
-    watched = Watched(**vars(as_data_set(images, ids)))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        cam.ByClass.fit(cam.Foreground, model, watched)
-    assert read == sorted(ids)
-
-
-def test_classes_without_images_or_without_an_object_are_named():
-    images, ids = images_of_kinds((6, 5, 8, 6))
-    images, ids = images[ids != 0], ids[ids != 0]
-    images[ids == 1] = 7  # nothing varies
-    edge = images[ids == 3]
-    edge[:] = 0
-    edge[:, : 2 * CELL, :, 0] = np.linspace(60, 255, len(edge))[:, None, None]
-    images[ids == 3] = edge
-    with pytest.warns(UserWarning, match="along the edge") as warned:
-        found = cam.ByClass.fit(
-            cam.Foreground, painted_classifier(SIZE, 4), as_data_set(images, ids)
-        )
-    ours = [each for each in warned if "Look at their maps" in str(each.message)]
-    said = [str(each.message) for each in ours]
-    assert "have the map of all images" in said[0]
-    assert "['ape', 'bee']" in said[0]
-    assert "along the edge" in said[1]
-    assert "dog" in said[1]
-    assert [each.filename for each in ours] == [__file__] * 2
-    assert found.score_maps[0] is found.score_maps[1]
+def test_foregrounds_along_the_edge_are_said():
+    images, ids = images_of_kinds((6, 6))
+    images[:] = 0
+    images[:, : 2 * CELL, :, 0] = np.linspace(60, 255, len(ids))[:, None, None]
+    with pytest.warns(UserWarning, match="lies along their edge") as warned:
+        cam.ByClass.fit(painted_classifier(SIZE, 4), [(images, ids)])
+    assert warned[0].filename == __file__
 
 
 @pytest.mark.parametrize(("relu", "root"), [(True, False), (False, True)])
@@ -158,7 +148,7 @@ def test_the_map_of_a_class_is_that_of_its_number(relu, root):
 def test_a_localizer_with_it_survives_saving(tmp_path):
     images, ids = images_of_kinds((6, 5, 8, 6))
     model = painted_classifier(SIZE, 4)
-    fitted = cam.ByClass.fit(cam.Foreground, model, [(images, ids)])
+    fitted = cam.ByClass.fit(model, [(images, ids)])
     localizer = Localizer(model, score_map=cam.Guided(fitted), top_k=2)
     localizer.save(tmp_path / "localizer.keras")
     again = keras.saving.load_model(tmp_path / "localizer.keras")
@@ -175,17 +165,17 @@ def test_what_is_refused():
     images, ids = images_of_kinds((6, 5, 8, 6))
     model = painted_classifier(SIZE, 4)
     fit = cam.ByClass.fit
-    with pytest.raises(TypeError, match=r"`kind` must be cam\.DDT or cam\.Foreground"):
-        fit(cam.CAM, model, [(images, ids)])
     for batch in (images, (images, ids[:3]), (images, ids.astype("float32"))):
         with pytest.raises(ValueError, match="must come with integer class ids"):
-            fit(cam.DDT, model, [batch])
+            fit(model, [batch])
     with pytest.raises(ValueError, match=r"in \[0, 3\), the classes.*Received: 3"):
-        fit(cam.DDT, painted_classifier(SIZE, 3), [(images, ids)])
+        fit(painted_classifier(SIZE, 3), [(images, ids)])
+    with pytest.raises(TypeError, match="can be read several times"):
+        fit(model, iter([(images, ids)]))
     with pytest.raises(ValueError, match="`rounds` must be an integer"):
-        fit(cam.Foreground, model, [(images, ids)], rounds=0)
+        fit(model, [(images, ids)], rounds=0)
     with pytest.raises(ValueError, match="must hold images"):
-        fit(cam.DDT, model, [])
+        fit(model, [])
     one = cam.Foreground((1.0, 2.0, 3.0), 0.0)
     others = ("cam", replace(one, relu=False), replace(one, root=False), cam.CAM())
     for maps in ((), *[(one, other) for other in others]):

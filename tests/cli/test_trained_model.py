@@ -63,7 +63,7 @@ def test_evaluate(evaluated):
 
 def test_a_tuned_threshold_is_saved_into_the_model(evaluated, model):
     tuned = evaluated.report["tuned"]["cam_threshold"]
-    assert f"its threshold is now {tuned:.3f}, tuned on" in evaluated.out
+    assert f"a localizer with the threshold {tuned:.3f}, tuned on" in evaluated.out
     found = keras.saving.load_model(evaluated.model)
     assert found.cam_threshold == pytest.approx(tuned)
     assert found.notes["threshold"] == "tuned on 12 images of tune.csv by gt_known_loc"

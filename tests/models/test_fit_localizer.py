@@ -23,6 +23,8 @@ from keras_wsol.models import (
 from tests.models.patches import SIZE, classifier, drawn, fit, mean_iou
 from tests.models.small import TINY_ROWS, tiny_backbone
 
+FITTED = cam.DDT | cam.Foreground | cam.ByClass
+
 
 @pytest.fixture(scope="module")
 def model():
@@ -48,16 +50,17 @@ def assert_same(one, other):
     assert repr(type(one.score_map)) == repr(type(other.score_map))
     first, second = (x.score_map.score_maps[0] for x in (one, other))
     assert type(first) is type(second)
+    if isinstance(first, cam.ByClass):
+        first, second = (each.score_maps[0] for each in (first, second))
     np.testing.assert_allclose(first.weights, second.weights, rtol=1e-4, atol=1e-6)
 
 
 def test_the_whole_object_is_found_without_boxes(chosen):
     """By the mean of maps that are fitted to all images and one of the class."""
     assert isinstance(chosen, Localizer)
-    *general, of_class = chosen.score_map.score_maps
-    assert len(general) == 3
-    assert all(isinstance(each, cam.DDT | cam.Foreground) for each in general)
-    assert {each.layer for each in general} == {"features"}
+    *fitted, of_class = chosen.score_map.score_maps
+    assert [isinstance(each, cam.ByClass) for each in fitted] == [False, True]
+    assert {each.layer for each in fitted} == {"features"}
     assert not of_class.negative_weights
     test = drawn(20, seed=1)
     # All boxes are right, about one pixel too large on each side.
@@ -70,8 +73,8 @@ def test_says_in_four_lines_what_and_why(model, images, chosen, capsys):
     notes = chosen.notes
     assert printed.splitlines() == [f"{k.capitalize()}: {v}" for k, v in notes.items()]
     assert list(notes) == ["score map", "read at", "threshold", "chosen on"]
-    score_map = r"mean of (\w+ of features,? ){3}and CAM without negative weights"
-    contrast = r", of 6: contrast 0\.\d{3} \(next: .+\)"
+    score_map = r"mean of (\w+ of features( by class)?,? ){2}and CAM without \w+ \w+"
+    contrast = r", of 8: contrast 0\.\d{3} \(best other 0\.\d{3}: .+\)"
     assert re.fullmatch(score_map + contrast, notes["score map"])
     assert notes["read at"] == "24x36 pixels"
     threshold = f"{chosen.cam_threshold:.2f}, where colour and texture"
@@ -95,6 +98,8 @@ def forms(images):
     ids = images.class_ids
     yield "array", arrays
     yield "one batch", [images.images]
+    yield "images and class ids", (arrays, ids)
+    yield "dictionary", {"images": arrays, "class_ids": ids}
     yield "images one by one", (each[None] for each in arrays)
     yield (
         "tuples",
@@ -105,6 +110,16 @@ def forms(images):
     # Boxes of the images themselves are never read.
     yield "nonsense", replace(images, boxes=np.full((24, 1, 4), np.nan, "float32"))
     yield "none", replace(images, boxes=None)
+
+
+def test_what_is_no_form_of_images(model, images):
+    arrays, ids = images.images, images.class_ids
+    with pytest.raises(ValueError, match=r"batches of images \(B, H, W, 3\).*\(24, 36"):
+        fit(model, list(arrays))
+    with pytest.raises(ValueError, match="class ids in each batch, or in none"):
+        fit(model, [(arrays[:9], ids[:9]), arrays[9:]])
+    with pytest.raises(TypeError, match="`boxes` must be an `ImageDataset` with boxes"):
+        fit(model, images, [{"images": arrays, "boxes": images.boxes}])
 
 
 def test_images_come_in_many_forms(model, images, chosen):
@@ -153,14 +168,22 @@ def test_boxes_choose_map_and_threshold(model, images, chosen, monkeypatch):
     test = drawn(20, seed=1, boxes="part")
     assert mean_iou(found, test) > 0.8
     assert mean_iou(chosen, test) < 0.5
-    assert len(every) == 8  # those fitted to each class, too
+    assert len(every) == 9  # DDT of each class, too
     best = max(every, key=lambda each: each.tuned.mean_iou)
     assert type(found.score_map) is type(best.score_map)
     assert found.cam_threshold == best.tuned.cam_threshold
     score = f"mean IoU {best.tuned.mean_iou:.3f} on the images with boxes"
-    assert found.notes["score map"].endswith(f", of 8: {score}")
+    assert found.notes["score map"].endswith(f", of 9: {score}")
     where = "9 images with boxes; fitted to 24 of 'patches' (train)"
     assert found.notes["chosen on"] == where
+
+
+def test_of_many_boxes_some_are_drawn(model, images, monkeypatch):
+    monkeypatch.setattr(candidates, "_MOST_IMAGES", 24)
+    many = drawn(60, seed=2, split="held out")
+    notes = fit(model, images, many).notes
+    assert notes["chosen on"].startswith("24 images with boxes; fitted to 24 of")
+    assert notes == fit(model, images, candidates.some_of(many, 0)).notes
 
 
 def test_boxes_of_the_whole_choose_the_whole(model, images):
@@ -191,7 +214,7 @@ def test_boxes_from_a_csv_file(model, images, tmp_path):
 def general_map(localizer):
     maps = localizer.score_map.score_maps
     assert all(isinstance(each, cam.DDT | cam.Foreground) for each in maps)
-    assert "which show one kind, without boxes" in localizer.notes["chosen on"]
+    assert "taken for one kind, without boxes" in localizer.notes["chosen on"]
     assert localizer.num_classes == 1
     assert localizer.model.layers[-1].class_names == ("object",)
     return localizer
@@ -225,14 +248,48 @@ def test_a_classifier_at_chance_is_not_used(model, images):
 def test_the_mean_is_of_the_maps_with_the_highest_contrast(model, images):
     found, _ = candidates.candidates(model, images)
     *others, mean = found
-    general = [each for each in others if candidates.is_general(each)]
-    general.sort(key=lambda each: -each.contrast)
+    fitted = [each for each in others if isinstance(each.score_map, FITTED)]
+    best = [
+        max((x for x in fitted if is_by_class(x) == kind), key=lambda x: x.contrast)
+        for kind in (False, True)
+    ]
     *members, of_class = mean.score_map.score_maps
-    assert members == [each.score_map for each in general[:3]]
+    assert set(members) == {each.score_map for each in best}
     assert not of_class.negative_weights
     assert candidates.choose(found) is mean
     best = max(found, key=lambda each: each.contrast)
     assert candidates.choose(found, given=True) is best
+
+
+def is_by_class(candidate):
+    return isinstance(candidate.score_map, cam.ByClass)
+
+
+def fake(contrast, layer, by_class=False):
+    score_map = cam.Foreground((1.0, 2.0), 0.0, layer=layer)
+    return candidates.Candidate(
+        score_map=cam.ByClass((score_map,) * 2) if by_class else score_map,
+        contrast=contrast,
+        contrast_threshold=0.5,
+    )
+
+
+def test_the_mean_is_of_two_layers_and_kinds():
+    """Two of the layer of the highest contrast, of both kinds if it has them."""
+    general = [fake(0.9, "b"), fake(0.8, "b"), fake(0.3, "c"), fake(0.4, "a")]
+    by_class = [fake(0.5, "b", True), fake(0.6, "a", True)]
+    first, second, third, fourth = (each.score_map for each in general)
+    assert candidates.members_of_mean(general) == [first, second, fourth]
+    assert candidates.members_of_mean(general + by_class) == [
+        first,
+        *(x.score_map for x in by_class),
+    ]
+    assert candidates.members_of_mean(general[:2] + general[2:3]) == [
+        first,
+        second,
+        third,
+    ]
+    assert candidates.members_of_mean(general[:1]) == [first]
 
 
 # What one may choose among
@@ -248,6 +305,15 @@ def test_chooses_among_given_maps(model, images):
         contrasts[type(alone.score_map)] = contrast
     assert type(found.score_map) is max(contrasts, key=contrasts.get)
     assert ", of 3: " in found.notes["score map"]
+
+
+def test_maps_of_gradients_need_no_head_that_cam_reads(model, images):
+    features = model.get_layer("features").output
+    hidden = keras.layers.Dense(8, "relu")(keras.layers.Flatten()(features))
+    other = keras.Model(model.input, keras.layers.Dense(3)(hidden))
+    with pytest.warns(UserWarning, match="no better than chance"):
+        found = fit(other, images, score_maps=[cam.GradCAM("features")])
+    assert isinstance(found.score_map, cam.GradCAM)
 
 
 def test_chooses_among_input_sizes(model, images):

@@ -73,7 +73,7 @@ def test_a_class_of_two_images(model, images):
     with pytest.warns(UserWarning, match="there are only 18 images"):
         assert mean_iou(fit(model, few), drawn(20, seed=1)) > 0.75
     boxes = drawn(9, seed=2, split="held out")
-    with pytest.warns(UserWarning, match=r"1 classes have the map of all images.*2"):
+    with pytest.warns(UserWarning, match="there are only 18 images"):
         assert mean_iou(fit(model, few, boxes), drawn(20, seed=1)) > 0.9
 
 

@@ -168,3 +168,48 @@ def foreground(features, rounds, shrinkage):
         if np.mean(outermost) <= 0.75 * np.mean(inside):
             return found
     return every[0]
+
+
+def foreground_by_class(features, class_ids, num_classes, rounds, shrinkage):
+    """`foreground`, then for each class its own object and the common background.
+
+    The mean of the objects of a class, over its images, is drawn towards that of all
+    object cells by the random effects of a one-way analysis of variance, where the
+    common covariance is the identity. Returns weights, biases and the trusts.
+    """
+    general, bias, _ = foreground(features, rounds, shrinkage)
+    weights, biases = np.tile(general, (num_classes, 1)), np.full(num_classes, bias)
+    for _ in range(rounds):
+        pairs = zip(features.astype("float64"), class_ids, strict=True)
+        maps = [image @ weights[k] + biases[k] for image, k in pairs]
+        is_object = np.array([largest_component(each > 0) for each in maps])
+        inside, outside = (
+            features[kind].astype("float64") for kind in (is_object, ~is_object)
+        )
+        apart = [each - each.mean(axis=0) for each in (inside, outside)]
+        covariance = sum(x.T @ x for x in apart) / is_object.size
+        covariance += shrinkage * np.diag(covariance).mean() * np.eye(len(covariance))
+        white = np.linalg.inv(np.linalg.cholesky(covariance))
+        objects = [[] for _ in range(num_classes)]
+        for image, marks, class_id in zip(features, is_object, class_ids, strict=True):
+            if marks.any():
+                mean = image[marks].astype("float64").mean(axis=0)
+                objects[class_id].append(white @ (mean - inside.mean(axis=0)))
+        groups = [np.array(each) for each in objects if each]
+        every, counts = np.concatenate(groups), np.array([len(x) for x in groups])
+        total, mean = counts.sum(), every.mean(axis=0)
+        between = sum(len(x) * ((x.mean(0) - mean) ** 2).sum() for x in groups)
+        within = sum(((x - x.mean(axis=0)) ** 2).sum() for x in groups)
+        within /= total - len(groups)
+        each = (total - (counts**2).sum() / total) / (len(groups) - 1)
+        of_classes = max(between / (len(groups) - 1) - within, 0) / each
+        trusts = [len(x) * of_classes / (len(x) * of_classes + within) for x in objects]
+        share = is_object.mean()
+        for class_id, (whitened, trust) in enumerate(zip(objects, trusts, strict=True)):
+            shift = np.mean(whitened, axis=0) if whitened else 0 * mean
+            shifted = inside.mean(axis=0) + trust * np.linalg.solve(white, shift)
+            apart = shifted - outside.mean(axis=0)
+            weights[class_id] = np.linalg.inv(covariance) @ apart
+            middle = (shifted + outside.mean(axis=0)) / 2
+            biases[class_id] = np.log(share / (1 - share)) - weights[class_id] @ middle
+    return weights, biases, trusts

@@ -81,6 +81,9 @@ def boxes_in_view(
 # for one, would be run by Ghostscript.
 PILLOW_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")  # and MPO, as a JPEG
 _ORIENTATION_TAG = 0x0112
+# Kind and count of values that fit into a directory's entry, where the first of them
+# is the tag: SHORT, of which two fit, and LONG, which some phones write.
+_IN_PLACE = ((3, 1), (3, 2), (4, 1))
 # What Pillow raises on broken files.
 BROKEN = (OSError, EOFError, SyntaxError, ValueError, LookupError, ArithmeticError)
 BROKEN += (struct.error, zlib.error)
@@ -98,15 +101,16 @@ def decode_image(
     file: Any, orientation: str = "stored", max_pixels: int = MAX_PIXELS
 ) -> np.ndarray:
     """Decodes an image, a path or an open file, as RGB."""
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     with _opened(file) as image:
         if image.width * image.height > max_pixels:
             raise ValueError(
                 f"{image.width} x {image.height} are more than {max_pixels} pixels"
             )
-        if orientation == "exif" and exif_orientation(image) > 1:
-            image = ImageOps.exif_transpose(image)
+        turn = _TURNS[exif_orientation(image)] if orientation == "exif" else None
+        if turn is not None:
+            image = image.transpose(Image.Transpose(turn))
         if image.mode.startswith("I;16"):
             image = Image.fromarray((np.asarray(image) // 256).astype("uint8"))
         return np.asarray(image.convert("RGB"))
@@ -136,16 +140,32 @@ def _opened(file: Any) -> Iterator[Any]:
         raise ValueError(str(error) or type(error).__name__) from error
 
 
+# By EXIF tag, Pillow's `Transpose`.
+_TURNS = (None, None, 0, 3, 1, 5, 4, 6, 2)
+
+
 def exif_orientation(image: Any) -> int:
     """The EXIF tag of a JPEG; as in a graph, not of its XMP, and not of a PNG."""
     if image.format not in ("JPEG", "MPO"):
         return 1
-    image.info.pop("xmp", None)
-    try:
-        tag = image.getexif().get(_ORIENTATION_TAG, 1)
-    except BROKEN:
-        return 1  # a broken tag is none
-    return tag if tag in range(1, 9) else 1
+    # Pillow's own takes it from more kinds of numbers, and joins blocks.
+    mark = b"Exif\0\0"
+    found = (x for name, x in image.applist if name == "APP1" and x.startswith(mark))
+    tiff = next(found, b"")[len(mark) :]
+    found, order = 1, {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
+    if order is None or len(tiff) < 8:
+        return found
+    (place,) = struct.unpack_from(f"{order}I", tiff, 4)
+    if place + 2 > len(tiff):
+        return found
+    (count,) = struct.unpack_from(f"{order}H", tiff, place)
+    for start in range(place + 2, min(place + 2 + 12 * count, len(tiff) - 11), 12):
+        tag, kind, values = struct.unpack_from(f"{order}HHI", tiff, start)
+        if tag == _ORIENTATION_TAG and (kind, values) in _IN_PLACE:
+            number = "H" if kind == 3 else "I"
+            (value,) = struct.unpack_from(f"{order}{number}", tiff, start + 8)
+            found = value if 1 <= value <= 8 else found
+    return found
 
 
 # --- In a graph: what a header says, before anything is decoded ---
@@ -264,11 +284,12 @@ def _orientation(tiff: Any) -> Any:
     entries = tf.minimum(pairs(directory, 1)[0, 0], room)
     # Twelve bytes an entry: tag, type, four of count, four of value.
     rows = tf.reshape(pairs(directory + 2, 6 * entries), (-1, 6))
-    tag, kind, first, second, value, _ = tf.unstack(rows, axis=1)
-    count = long(first, second)
-    good = tf.equal(tag, _ORIENTATION_TAG) & tf.equal(kind, 3) & (little | big)
-    # Two values fit in the entry, too; the first counts.
-    good &= (count >= 1) & (count <= 2) & (value >= 1) & (value <= 8)
+    tag, kind, first, second, value, rest = tf.unstack(rows, axis=1)
+    given = tf.stack([kind, long(first, second)], axis=1)
+    known = tf.reduce_all(tf.equal(given[:, None], _IN_PLACE), axis=2)
+    value = tf.where(tf.equal(kind, 4), long(value, rest), value)
+    good = tf.equal(tag, _ORIENTATION_TAG) & tf.reduce_any(known, axis=1)
+    good &= (value >= 1) & (value <= 8) & (little | big)
     # The last of several entries counts, as for Pillow.
     return tf.concat([[1], tf.boolean_mask(value, good)], axis=0)[-1]
 

@@ -21,9 +21,10 @@ def exif(value, *, order="<", kind=3, count=1, directory=8, magic=42):
     """An EXIF block of three entries, the second of them the orientation."""
     mark = {"<": b"II", ">": b"MM"}[order]
     head = mark + struct.pack(order + "HI", magic, directory)
+    entry = (0x0112, kind, count, value) + (() if kind == 4 else (0,))
     entries = [
         struct.pack(order + "HHII", 0x0100, 4, 1, 70_000),
-        struct.pack(order + "HHIHH", 0x0112, kind, count, value, 0),
+        struct.pack(order + ("HHII" if kind == 4 else "HHIHH"), *entry),
         struct.pack(order + "HHIHH", 0x0128, 3, 1, 2, 0),
     ]
     table = struct.pack(order + "H", len(entries)) + b"".join(entries)

@@ -1,6 +1,7 @@
 """Sizes, orientation, the limit and broken files: in a graph, and with Pillow."""
 
 import io
+import itertools
 import struct
 import zlib
 
@@ -11,6 +12,7 @@ from PIL import EpsImagePlugin, Image, ImageOps
 
 from keras_wsol.data.images import (
     decode_image,
+    exif_orientation,
     image_header,
     jpeg_orientation,
     read_image,
@@ -237,10 +239,11 @@ def test_what_libjpeg_skips(pieces):
     np.testing.assert_array_equal(decode_stored(file), decode_stored(JPEG))
 
 
+@pytest.mark.parametrize("kind", [3, 4], ids=["short", "long"])
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("value", range(1, 9))
-def test_orientation_turns_as_pillow_does(value, order, tmp_path):
-    file = behind_start(JPEG, segment(0xE1, exif(value, order=order)))
+def test_orientation_turns_as_pillow_does(value, order, kind, tmp_path):
+    file = behind_start(JPEG, segment(0xE1, exif(value, order=order, kind=kind)))
     path = written(file, tmp_path)
     assert (size_of(file), tag_of(file)) == ((20, 36), value)
     with Image.open(path) as image:
@@ -301,6 +304,27 @@ def test_a_broken_or_missing_orientation_is_one(block, tmp_path):
     (tmp_path / "a.jpg").write_bytes(file)
     # Pillow's side does not trip over it either.
     assert read_image(str(tmp_path / "a.jpg"), orientation="exif").shape == (20, 36, 3)
+
+
+def test_both_readers_take_the_same_orientation_of_any_block():
+    """Of each kind of number and count, and of blocks with a changed byte."""
+    kinds = itertools.product("<>", range(18), (1, 2, 3))
+    blocks = [exif(6, order=x, kind=kind, count=n) for x, kind, n in kinds]
+    rng = np.random.default_rng(0)
+    for block in [exif(6), exif(8, order=">", kind=4)] * 200:
+        changed = bytearray(block)
+        changed[rng.integers(6, len(block))] = rng.integers(256)
+        blocks.append(bytes(changed[: rng.integers(20, 2 * len(block))]))
+    found = []
+    for block in blocks:
+        file = behind_start(JPEG, segment(0xE1, block), segment(0xE1, exif(3)))
+        with Image.open(io.BytesIO(file)) as image:
+            found.append((exif_orientation(image), tag_of(file)))
+    differing = [
+        block for block, (one, other) in zip(blocks, found, strict=True) if one != other
+    ]
+    assert differing == []
+    assert {6, 8, 1} <= {one for one, _ in found}
 
 
 def test_a_block_longer_than_the_file():

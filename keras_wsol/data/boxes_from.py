@@ -46,7 +46,7 @@ def boxes_from_csv(dataset: ImageDataset, path: str | Path) -> ImageDataset:
         path: Path of the CSV file, in UTF-8, separated by commas.
 
     Returns:
-        The images with boxes, in the order of `dataset`; `split` is `"boxes"`.
+        The images with boxes, in the order of `dataset`; to `split`, "-boxes" is added.
 
     Raises:
         ValueError: A column is missing, a line is wrong, or there is no box.
@@ -218,7 +218,9 @@ def _join(
     if others:
         source = f"{source}, without {others} boxes of other classes"
     indices = sorted(boxes)
-    some = replace(dataset, boxes=None).take(np.array(indices, int), "boxes")
+    some = replace(dataset, boxes=None).take(
+        np.array(indices, int), f"{dataset.split}-boxes"
+    )
     found = padded_boxes([boxes[index] for index in indices])
     return replace(some, boxes=found, notes={**dataset.notes, "boxes": source})
 

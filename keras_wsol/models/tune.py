@@ -218,7 +218,7 @@ def check_not_test(
     """Raises where a split is called a test split."""
     names = [str(getattr(dataset, name, "")) for name in ("name", "split")]
     words = {word for name in names for word in re.split(r"[\W_]+", name.lower())}
-    if "test" in words:
+    if words & {"test", "tests", "testing"}:
         raise ValueError(
             f"{chosen.capitalize()} are chosen on this split, which the test split "
             f"must not see: pass a held-out split, such as 'train-fullsup'{way_out}. "

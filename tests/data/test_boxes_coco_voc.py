@@ -92,7 +92,7 @@ def test_boxes_join_their_images(read, pets, tmp_path):
         [[3, 4, 33, 20], [0, 0, 40, 24]],
         [[5, 6, 17, 9], [-1] * 4],
     ]
-    assert some.split == "boxes"
+    assert some.split == f"{pets.split}-boxes"
     assert some.notes["boxes"].endswith(", without 1 boxes of other classes")
 
 

@@ -49,7 +49,7 @@ def test_boxes_join_their_images(read):
         [[5, 6, 70, 80], [-1, -1, -1, -1]],
         [[1, 2, 3.5, 4], [9, 10, 11, 12]],
     ]
-    assert found.split == "boxes"
+    assert found.split == "all-boxes"
     assert found.notes == {"by": "hand", "boxes": "boxes.csv"}
 
 

@@ -118,6 +118,14 @@ def test_the_threshold_of_maps_that_one_knows():
     np.testing.assert_allclose(box, some.boxes[0, 0])
 
 
+@pytest.mark.parametrize("name", ["tests", "testing", "birds-TEST", "test-boxes"])
+def test_what_is_called_a_test_split_is_refused(name, split, painted):
+    with pytest.raises(ValueError, match="the test split must not see"):
+        painted.tune(dataclasses.replace(split, split=name))
+    with pytest.raises(ValueError, match="the test split must not see"):
+        painted.tune(dataclasses.replace(split, name=name))
+
+
 def test_a_test_split_is_refused(split, painted):
     test = dataclasses.replace(split, split="test")
     message = "Thresholds are chosen on this split.*`allow_test=True`.*split='test'"

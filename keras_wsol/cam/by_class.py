@@ -1,6 +1,7 @@
-"""A score map for each class, fitted to the images of that class."""
+"""A score map for each class."""
 
-from collections.abc import Iterable, Iterator
+import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -9,6 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_wsol.arguments import check_integer
 from keras_wsol.cam.ddt import (
     DDT,
     NOTHING,
@@ -16,19 +18,23 @@ from keras_wsol.cam.ddt import (
     FittedMap,
     Scatter,
     cells_of,
+    check_read_again,
     joined,
-    labelled_features,
     read,
 )
 from keras_wsol.cam.foreground import (
     Foreground,
+    check_shrinkage,
+    covariance_within,
+    directions_of,
+    discriminants,
     foreground_of,
     largest_components,
     warn_of_edge,
-    within,
 )
 from keras_wsol.cam.score_map import Evidence, ScoreMap
 from keras_wsol.cam.split import SplitModel, split_at
+from keras_wsol.data import ImageDataset
 
 
 @keras.saving.register_keras_serializable(package="keras_wsol")
@@ -122,23 +128,25 @@ class ByClass(ScoreMap):
     ) -> "ByClass":
         """Fits a `Foreground` for each class, with one background for all [ours].
 
-        It begins with `Foreground.fit` to all images; then `rounds` times, what is
-        found in an image by the map of its class makes the next guess. Background and
-        covariance are those of all images. The mean of the objects of a class, over its
-        images, is drawn towards that of all objects: the more, the fewer images it has
-        and the less the classes differ beside the images of one class (empirical Bayes,
-        by the analysis of variance). A class without images has the mean of all.
+        It begins with `Foreground.fit` to all images. Then, `rounds` times, what is
+        found in an image by the map of its class makes the next guess. Background,
+        covariance and share of the object are those of all images. The mean of the
+        objects of a class, over its images, is drawn towards that of all object cells.
+        The pull is stronger with fewer images, and where classes differ little compared
+        with images of one class (empirical Bayes, by the analysis of variance). A class
+        without an object has the mean of all; a warning names those that have images.
 
-        `DDT` of each class: `ByClass([DDT.fit(model, data.take(data.class_ids == k,
-        "train")) for k in range(data.num_classes)])`.
+        `DDT` of each class, of which each needs images: `ByClass([DDT.fit(model,
+        data.take(data.class_ids == k, "train")) for k in range(data.num_classes)])`.
 
         Args:
             model: A classifier, as in `Localizer`.
             images: An `ImageDataset`, whose labels say the class; or batches: tuples of
                 images and class ids, or dictionaries with `"images"` and `"class_ids"`;
-                no iterator: they are read several times.
+                no iterator: they are read `1 + 2 * rounds` times, and `rounds` times
+                more for each further direction of `Foreground.fit`.
             layer: As in `Foreground`.
-            rounds: Integer. Of `Foreground.fit`, and then by class. Default 2 [ours].
+            rounds: Integer above 0. Default 2 [ours].
             shrinkage: As in `Foreground.fit`.
             relu: As in `Foreground`.
             root: As in `Foreground`.
@@ -146,34 +154,42 @@ class ByClass(ScoreMap):
 
         Returns:
             The map, for `Localizer(model, score_map=...)`.
+
+        Raises:
+            ValueError: A class id is none of the model, or the features do not vary.
+            TypeError: `images` is an iterator.
         """
-        if isinstance(images, Iterator):
-            raise TypeError(
-                "`images` must be batches that can be read several times, such as a "
-                f"list, or an `ImageDataset`. Received an iterator: {images!r}."
-            )
+        check_integer("rounds", rounds)
+        check_shrinkage(shrinkage)
+        check_read_again(images)
         split = split_at(model, layer)
-        count, pairs = split.num_classes, _Labelled(split, images, verbose)
-        scatter = NOTHING
+        count = split.num_classes
+        if isinstance(images, ImageDataset):
+            check_class_ids(images.class_ids, count)
+        pairs = Features(split, images, verbose, labelled=True)
+        scatter, seen = NOTHING, np.zeros(count, int)
         for features, class_ids in pairs:
-            _check(class_ids, len(features), count)
+            class_ids = checked_class_ids(class_ids, len(features))
+            check_class_ids(class_ids, count)
+            np.add.at(seen, class_ids, 1)
             scatter = joined(scatter, cells_of(features, root))
-        every, options = Features(split, images, verbose), (shrinkage, relu, root)
-        general, tried = foreground_of(every, layer, rounds, *options, scatter)
+        directions = directions_of(scatter, layer, root)
+        every = Features(split, images, verbose)
+        options = (rounds, shrinkage, relu, (scatter, directions))
+        general, tried = foreground_of(every, *options)
         if tried:
             warn_of_edge(tried, layer)
         found = cls((general,) * count)
         for _ in range(rounds):
-            found = next_by_class(pairs, found, scatter, shrinkage)
+            found, objects = next_by_class(pairs, found, scatter, shrinkage)
+        empty = np.flatnonzero((seen > 0) & (objects == 0)).tolist()
+        if empty:
+            warnings.warn(
+                f"No object was found in the images of {len(empty)} classes, which "
+                f"have the mean of all: {empty[:20]}. Look at their maps.",
+                stacklevel=2,
+            )
         return found
-
-
-@dataclass(frozen=True)
-class _Labelled(Features):
-    """Batches of features and class ids, read anew by each loop over them."""
-
-    def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        return labelled_features(self.split, self.images, self.verbose)
 
 
 def _kind(score_map: Any) -> Any:
@@ -197,14 +213,13 @@ def checked_class_ids(class_ids: Any, count: int) -> np.ndarray:
     )
 
 
-def _check(class_ids: Any, count: int, num_classes: int) -> None:
-    """Raises for class ids that are not of so many images and classes."""
-    found = checked_class_ids(class_ids, count)
-    outside = found[(found < 0) | (found >= num_classes)]
-    if len(outside):
+def check_class_ids(class_ids: np.ndarray, num_classes: int) -> None:
+    """Raises for classes that a model does not have."""
+    wrong = class_ids[(class_ids < 0) | (class_ids >= num_classes)]
+    if len(wrong):
         raise ValueError(
-            f"Class ids must be in [0, {num_classes}), the classes of the model. "
-            f"Received: {outside[0]}."
+            f"`class_ids` must be in [0, {num_classes}), the classes of the model. "
+            f"Received: {np.unique(wrong)[:8]}."
         )
 
 
@@ -213,32 +228,20 @@ def next_by_class(
     guess: ByClass,
     scatter: Scatter,
     shrinkage: float = 0.1,
-) -> ByClass:
-    """The discriminants between the object of each class and all that is around.
-
-    `pairs` are features and class ids; `scatter` is that of the features.
-    """
+) -> tuple[ByClass, np.ndarray]:
+    """From a guess to the next one, and the number of objects found, by class."""
     first = guess.score_maps[0]
     found = _objects(pairs, guess)
-    covariance, (mean, mean_others) = within(scatter, found.cells, shrinkage)
-    trust = _trust(found, covariance)
-    counts = np.maximum(found.counts, 1)[:, None]
-    apart = np.where(found.counts[:, None] > 0, found.sums / counts - mean, 0)
+    covariance, (mean, mean_others) = covariance_within(scatter, found.cells, shrinkage)
+    trust = _trust(found, np.linalg.inv(covariance))
+    seen = found.counts[:, None]
+    apart = np.where(seen, found.sums / np.maximum(seen, 1) - mean, 0)
+    # Towards the mean of all cells: without trust, the map is that of all images.
     means = mean + trust[:, None] * apart
-    weights = np.linalg.solve(covariance, (means - mean_others).T).T
-    share = found.cells[0] / scatter[0]
-    biases = np.log(share / (1 - share)) - (weights * (means + mean_others)).sum(1) / 2
-    return ByClass(
-        tuple(
-            replace(
-                first,
-                weights=tuple(np.float32(each).tolist()),
-                bias=float(np.float32(bias)),
-                share=share,
-            )
-            for each, bias in zip(weights, biases, strict=True)
-        )
-    )
+    number = found.cells[0]
+    counts = number, scatter[0] - number
+    made = discriminants(covariance, counts, (means, mean_others))
+    return ByClass(tuple(replace(first, **each) for each in made)), found.counts
 
 
 @dataclass(frozen=True)
@@ -256,7 +259,7 @@ def _objects(pairs: Iterable[tuple[Any, Any]], guess: ByClass) -> _Objects:
     number, total, scatter = 0, np.zeros(len(first.weights)), NOTHING
     counts, sums = np.zeros(num_classes, int), np.zeros((num_classes, len(total)))
     for features, class_ids in pairs:
-        class_ids = ops.convert_to_numpy(class_ids)
+        class_ids = ops.convert_to_numpy(class_ids).astype("int32")
         maps = guess.project(features, class_ids[:, None])[:, 0]
         is_object = largest_components(maps > 0)
         cells = cells_of(features, first.root).reshape(*features.shape)
@@ -271,27 +274,22 @@ def _objects(pairs: Iterable[tuple[Any, Any]], guess: ByClass) -> _Objects:
     return _Objects((number, total), counts, sums, scatter)
 
 
-def _trust(found: _Objects, covariance: np.ndarray) -> np.ndarray:
-    """How far the mean of the images of each class is to be trusted, in [0, 1].
-
-    `n b / (n b + w)` of `n` images, with the variances `b` between classes and `w`
-    between images of one, by the analysis of variance; in the metric of the inverse
-    covariance, summed over the channels.
-    """
+def _trust(found: _Objects, inverse: np.ndarray) -> np.ndarray:
+    """How far the mean of the images of each class is to be trusted, in [0, 1]."""
+    # `n b / (n b + w)` of `n` images, with the variances `b` between classes and `w`
+    # between images of one; in the metric of the inverse covariance, all channels
+    # summed.
     seen = found.counts > 0
     count, classes = found.counts.sum(), seen.sum()
     if classes < 2 or count == classes:  # nothing to compare
         return np.zeros(len(seen))
     number = found.counts[seen]
     apart = found.sums[seen] / number[:, None] - found.scatter[1]
-    scatter = (apart.T * number) @ apart
-    between, within_classes = (
-        np.trace(np.linalg.solve(covariance, each))
-        for each in (scatter, found.scatter[2] - scatter)
-    )
-    variance = max(within_classes, 0) / (count - classes)
+    between = (apart @ inverse * apart).sum(axis=1) @ number
+    every = (inverse * found.scatter[2]).sum()
+    variance = max(every - between, 0) / (count - classes)
     images = (count - np.square(number).sum() / count) / (classes - 1)
     of_classes = max(between / (classes - 1) - variance, 0) / images
-    if not of_classes:
-        return np.zeros(len(seen))
-    return found.counts * of_classes / (found.counts * of_classes + variance)
+    strength = found.counts * of_classes
+    whole, none = strength + variance, np.zeros(len(strength))
+    return np.divide(strength, whole, out=none, where=strength > 0)

@@ -175,15 +175,16 @@ def ddt_of(
 
 @dataclass(frozen=True)
 class Features:
-    """Batches of the features of images, read anew by each loop over them."""
+    """Batches of features, or pairs with class ids, read anew by each loop."""
 
     split: SplitModel
     images: Any
     verbose: bool | str
+    labelled: bool = False
 
     def __iter__(self) -> Iterator[Any]:
         found = labelled_features(self.split, self.images, self.verbose)
-        return (features for features, _ in found)
+        return found if self.labelled else (features for features, _ in found)
 
 
 def labelled_features(
@@ -233,6 +234,15 @@ def check_batches(images: Any) -> None:
         raise TypeError(
             "`images` must be an `ImageDataset` or batches of images. Received an "
             f"object of type {type(images).__name__}."
+        )
+
+
+def check_read_again(images: Any) -> None:
+    """Raises for what can be read only once."""
+    if isinstance(images, Iterator):
+        raise TypeError(
+            "`images` must be batches that can be read several times, such as a list, "
+            f"or an `ImageDataset`. Received an iterator: {images!r}."
         )
 
 

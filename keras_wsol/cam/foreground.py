@@ -2,7 +2,7 @@
 
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,11 +12,13 @@ from keras import ops
 
 from keras_wsol.arguments import check_integer, check_number
 from keras_wsol.cam.ddt import (
+    DDT,
     NOTHING,
     Features,
     FittedMap,
     Scatter,
     cells_of,
+    check_read_again,
     check_varies,
     joined,
     principal_directions,
@@ -106,14 +108,13 @@ class Foreground(FittedMap):
         Returns:
             The map, for `Localizer(model, score_map=...)`.
         """
-        if isinstance(images, Iterator):
-            raise TypeError(
-                "`images` must be batches that can be read several times, such as a "
-                f"list, or an `ImageDataset`. Received an iterator: {images!r}."
-            )
+        check_integer("rounds", rounds)
+        check_shrinkage(shrinkage)
+        check_read_again(images)
         features = Features(split_at(model, layer), images, verbose)
-        options = (rounds, shrinkage, relu, root)
-        found, tried = foreground_of(features, layer, *options)
+        scatter = scatter_of(features, root)
+        begun = scatter, directions_of(scatter, layer, root)
+        found, tried = foreground_of(features, rounds, shrinkage, relu, begun)
         if tried:
             warn_of_edge(tried, layer)
         return found
@@ -146,7 +147,7 @@ class Foreground(FittedMap):
         Returns:
             The map, its numbers rounded to float32.
         """
-        _check_shrinkage(shrinkage)
+        check_shrinkage(shrinkage)
         kinds = [NOTHING, NOTHING]  # of the others and of the object
         for features, is_object in batches:
             is_object = np.asarray(ops.convert_to_numpy(is_object), "bool")
@@ -163,29 +164,29 @@ class Foreground(FittedMap):
         covariance = (scatter + scatter_object) / (others + count)
         check_varies(covariance, others + count)
         _shrink(covariance, shrinkage * np.trace(covariance))
-        found = _discriminant(covariance, (count, others), (mean, mean_others))
+        means = mean[None], mean_others
+        (found,) = discriminants(covariance, (count, others), means)
         return cls(**found, layer=layer, relu=relu, root=root)
+
+
+def directions_of(scatter: Scatter, layer: str | None, root: bool) -> list[DDT]:
+    """The guesses that `foreground_of` begins with."""
+    directions = principal_directions(scatter, _GUESSES, layer, root=root)
+    return [each for each in directions if each.share > _LEAST_SHARE]
 
 
 def foreground_of(
     features: Iterable[Any],
-    layer: str | None,
-    rounds: int = 2,
-    shrinkage: float = 0.1,
-    relu: bool = True,
-    root: bool = True,
-    scatter: Scatter | None = None,
+    rounds: int,
+    shrinkage: float,
+    relu: bool,
+    begun: tuple[Scatter, list[DDT]],
 ) -> tuple[Foreground, int]:
     """Fits a `Foreground` to features that can be read several times.
 
-    Also returns 0, or the number of directions if all led to the edge. `scatter` is
-    that of the features, if it is known.
+    Also returns 0, or the number of directions if all led to the edge.
     """
-    check_integer("rounds", rounds)
-    _check_shrinkage(shrinkage)
-    scatter = scatter or scatter_of(features, root)
-    directions = principal_directions(scatter, _GUESSES, root=root)
-    guesses = [each for each in directions if each.share > _LEAST_SHARE]
+    scatter, guesses = begun
     first: Foreground | None = None
     for guess in guesses:
         found = guess
@@ -193,9 +194,9 @@ def foreground_of(
             counts, cells = _find_object(features, found)
             found = Foreground(
                 **_from_total(scatter, cells, shrinkage),
-                layer=layer,
+                layer=guess.layer,
                 relu=relu,
-                root=root,
+                root=guess.root,
             )
         first = first or found
         if _edge_preference(counts) <= _MOST_AT_EDGE:
@@ -236,19 +237,17 @@ def _from_total(
     scatter: Scatter, cells: tuple[int, np.ndarray], shrinkage: float
 ) -> dict[str, Any]:
     """The discriminant from all cells, and number and sum of the object's."""
-    covariance, means = within(scatter, cells, shrinkage)
-    return _discriminant(covariance, (cells[0], scatter[0] - cells[0]), means)
+    covariance, (mean, others) = covariance_within(scatter, cells, shrinkage)
+    counts = cells[0], scatter[0] - cells[0]
+    return discriminants(covariance, counts, (mean[None], others))[0]
 
 
-def within(
+def covariance_within(
     scatter: Scatter, cells: tuple[int, np.ndarray], shrinkage: float
 ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
-    """Covariance within object and background, shrunk, and the means of both.
-
-    From all cells, and number and sum of the object's.
-    """
-    # Within object and background is what is not between their means. So products are
-    # summed once for all guesses.
+    """Covariance within object and background, shrunk, and the means of both."""
+    # From all cells, and number and sum of the object's. What is not between the means
+    # is within; so products are summed once for all guesses.
     (total, mean_of_all, products), (count, summed) = scatter, cells
     others = total - count
     _check_parted(count, others)
@@ -262,7 +261,8 @@ def within(
     return covariance, (mean, mean_others)
 
 
-def _check_shrinkage(value: float) -> None:
+def check_shrinkage(value: float) -> None:
+    """Raises unless it is a number above 0."""
     above_0 = sys.float_info.min
     check_number("shrinkage", value, above_0, None, expected="above 0")
 
@@ -280,20 +280,21 @@ def _shrink(covariance: np.ndarray, trace: float) -> None:
     covariance[np.diag_indices_from(covariance)] += trace / len(covariance)
 
 
-def _discriminant(
+def discriminants(
     covariance: np.ndarray,
     counts: tuple[int, int],
     means: tuple[np.ndarray, np.ndarray],
-) -> dict[str, Any]:
-    """Weights, bias and share from the numbers and means of object and others."""
+) -> list[dict[str, Any]]:
+    """Weights, bias and share of objects of means `(K, C)` and others of one mean."""
     (count, others), (mean, mean_others) = counts, means
-    weights = np.linalg.solve(covariance, mean - mean_others)
-    bias = np.log(count / others) - weights @ (mean + mean_others) / 2
-    return {
-        "weights": tuple(np.float32(weights).tolist()),
-        "bias": float(np.float32(bias)),
-        "share": count / (count + others),
-    }
+    weights = np.linalg.solve(covariance, (mean - mean_others).T).T
+    middle = (weights * (mean + mean_others)).sum(axis=1) / 2
+    biases = np.float32(np.log(count / others) - middle).tolist()
+    share = float(count / (count + others))
+    return [
+        {"weights": tuple(each.tolist()), "bias": bias, "share": share}
+        for each, bias in zip(np.float32(weights), biases, strict=True)
+    ]
 
 
 def _edge_preference(counts: np.ndarray) -> float:

@@ -55,6 +55,9 @@ def evaluate(options: argparse.Namespace) -> None:
     out, cub = options.out, options.dataset == "cub"
     if cub == bool(options.boxes) or (cub and options.only_val):
         raise ValueError("A folder needs --boxes; CUB has its own, and no --only-val.")
+    tuned = options.tune_on != "none" and bool(cub or options.tune_on)
+    if options.save and not tuned:
+        raise ValueError("--save needs --tune-on: what the threshold is chosen on.")
     if options.save and options.view != "whole":
         raise ValueError(
             "--save needs --view whole, as `localize` sees images. Received: --view "
@@ -63,8 +66,6 @@ def evaluate(options: argparse.Namespace) -> None:
     localizer = shared.load_localizer(options)
     make_folder(out)
     test, tune_on = _splits(options, class_names_of(localizer.model))
-    if options.save and tune_on is None:
-        raise ValueError("--save needs --tune-on: what the threshold is chosen on.")
     shared.say_left_out(out / shared.VERIFIED, *filter(None, [test, tune_on]))
     _say_trained_on(options.model.parent / shared.TRAINED_ON, test)
     shared.say(f"Measuring {len(test)} images ...")

@@ -11,10 +11,10 @@ from keras import ops
 
 from keras_wsol.boxes import sweep_largest_boxes
 from keras_wsol.boxes.iou import pairwise_iou
-from keras_wsol.cam import CAM, DDT, ByClass, Mean, ScoreMap, score_maps
-from keras_wsol.cam.by_class import checked_class_ids, next_by_class
+from keras_wsol.cam import CAM, ByClass, Mean, ScoreMap, score_maps
+from keras_wsol.cam.by_class import check_class_ids, checked_class_ids, next_by_class
 from keras_wsol.cam.ddt import check_batches, ddt_of, scatter_of
-from keras_wsol.cam.foreground import foreground_of
+from keras_wsol.cam.foreground import directions_of, foreground_of
 from keras_wsol.cam.score_map import Evidence, look, resize_to_input
 from keras_wsol.cam.split import SplitModel, split_at
 from keras_wsol.data import ImageDataset
@@ -23,7 +23,6 @@ from keras_wsol.models.map_layers import map_layers
 from keras_wsol.models.tune import (
     TunedThreshold,
     best_threshold,
-    check_class_ids,
     view_batches,
 )
 
@@ -33,6 +32,7 @@ _THRESHOLDS = np.linspace(0.02, 0.9, 45, dtype="float32")
 _DRAWS = 200  # of the bootstrap
 _ROUNDS = (1, 2)  # of `Foreground`; further ones may drift from object to head
 _LEAST_A_CLASS = 5  # images, on average
+_SHRINKAGE = 0.1  # as in `Foreground.fit`
 # How far from chance to always right a classifier must be to know its classes.
 _LEAST_SKILL = 0.1
 
@@ -63,6 +63,12 @@ class Sample:
             return count > 1
         right = (self.logits.argmax(axis=-1) == self.class_ids).mean()
         return bool(right > 1 / count + _LEAST_SKILL * (1 - 1 / count))
+
+    def pairs(self, layer: str) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Batches of features and class ids."""
+        features = self.features[layer]
+        ends = np.cumsum([len(each) for each in features])[:-1]
+        return [*zip(features, np.split(self.class_ids, ends), strict=True)]
 
     def maps(self, score_map: ScoreMap, size: tuple[int, int]) -> np.ndarray:
         """The maps of the images' own classes in [0, 1], `(N, height, width)`."""
@@ -247,12 +253,16 @@ def candidates(
         boxed = read_sample(model, layers, batches, split)
     if maps is not None:
         return [_measured(each, sample, boxed, seed) for each in maps], sample
-    made = [*_fitted(sample, layers, boxed is not None)]
-    of_class = (CAM(), CAM(negative_weights=False)) if sample.knows_classes else ()
-    found = [_measured(each, sample, boxed, seed) for each in (*made, *of_class)]
-    members = (*members_of_mean(found[: len(made)]), *of_class[1:])
-    found.append(_measured(Mean(members), sample, boxed, seed))
-    return found, sample
+    fitted = [_measured(x, sample, boxed, seed) for x in _fitted(sample, layers)]
+    others = []
+    if sample.knows_classes:
+        others += [CAM(), CAM(negative_weights=False)]
+    members = (*members_of_mean(fitted), *others[1:])
+    if boxed is not None and sample.labelled and sample.knows_classes:
+        # Without boxes they are never chosen.
+        others += [_ddt_by_class(sample, layer) for layer in layers]
+    found = (_measured(each, sample, boxed, seed) for each in (*others, Mean(members)))
+    return [*fitted, *found], sample
 
 
 def members_of_mean(fitted: Sequence[Candidate]) -> list[ScoreMap]:
@@ -280,7 +290,7 @@ def choose(found: Sequence[Candidate], given: bool = False) -> Candidate:
     return found[-1]
 
 
-def _fitted(sample: Sample, layers: Sequence[str], boxed: bool) -> Iterator[ScoreMap]:
+def _fitted(sample: Sample, layers: Sequence[str]) -> Iterator[ScoreMap]:
     """Maps that are fitted to all images, and to those of each class."""
     varying = [
         layer
@@ -289,39 +299,35 @@ def _fitted(sample: Sample, layers: Sequence[str], boxed: bool) -> Iterator[Scor
     ]
     num_classes = sample.split.num_classes
     by_class = sample.labelled and sample.knows_classes
+    by_class &= len(sample) >= num_classes * _LEAST_A_CLASS
     for layer in varying or layers:  # if all are dead, the fit says so
         features = sample.features[layer]
         scatter = scatter_of(features, root=True)
+        directions = directions_of(scatter, layer, root=True)
+        yield directions[0]
         for rounds in _ROUNDS:
-            found, _ = foreground_of(features, layer, rounds, scatter=scatter)
-            yield found
-        ddt = ddt_of(features, layer, root=True)
-        yield ddt
+            begun = scatter, directions
+            general, _ = foreground_of(features, rounds, _SHRINKAGE, True, begun)
+            yield general
         if not by_class:
             continue
-        pairs, start = [], 0
-        for each in features:
-            labels = sample.class_ids[start : (start := start + len(each))]
-            pairs.append((each, labels))
-        if len(sample) >= num_classes * _LEAST_A_CLASS:
-            found = ByClass((found,) * num_classes)
+        found = ByClass((general,) * num_classes)
+        with suppress(ValueError):  # all cells or none are the object's
             for _ in range(_ROUNDS[-1]):
-                found = next_by_class(pairs, found, scatter)
+                found, _ = next_by_class(sample.pairs(layer), found, scatter)
                 yield found
-        if boxed:  # without boxes it is never chosen
-            yield _ddt_by_class(pairs, ddt, num_classes)
 
 
-def _ddt_by_class(
-    pairs: Sequence[tuple[np.ndarray, np.ndarray]], ddt: DDT, num_classes: int
-) -> ByClass:
+def _ddt_by_class(sample: Sample, layer: str) -> ByClass:
     """A `DDT` of each class; of few images, or none that vary, that of all."""
-    found = [ddt] * num_classes
-    for class_id in range(num_classes):
+    pairs = sample.pairs(layer)
+    general = ddt_of(sample.features[layer], layer, root=True)
+    found = [general] * sample.split.num_classes
+    for class_id in range(len(found)):
         features = [each[class_ids == class_id] for each, class_ids in pairs]
         if sum(map(len, features)) >= _LEAST_A_CLASS:
             with suppress(ValueError):
-                found[class_id] = ddt_of(features, ddt.layer, root=True)
+                found[class_id] = ddt_of(features, layer, root=True)
     return ByClass(tuple(found))
 
 

@@ -49,12 +49,14 @@ def fit_localizer(
     """Makes the localizer that suits the images; no box is needed.
 
     `DDT` and `Foreground` are fitted to up to 300 of the images, at the last layers in
-    front of and behind the last stride; with labels, a classifier that knows them and
-    five images a class, `Foreground` also to each class. Each map is cut where colour
-    and texture inside and outside of it differ most, its contrast. The `Mean` of the
-    three fitted maps with the highest contrast is taken, and with a trained classifier
-    of the class activation map without negative weights, too [ours]. With a few boxes,
-    map and threshold are those of the highest mean IoU.
+    front of and behind the last stride. With labels, and a classifier that knows them,
+    `ByClass` is fitted, too, if there are five images a class on average: of at most 60
+    classes. Each map is cut where colour and texture inside and outside of it differ
+    most, its contrast. The `Mean` is taken of two fitted maps of the layer with the
+    highest contrast, one of all images and one by class if there is one; of one of
+    another layer; and with a trained classifier of the class activation map without
+    negative weights [ours]. With a few boxes, map and threshold are those of the
+    highest mean IoU, also among `DDT` fitted to each class.
 
     Args:
         model: A classifier, as in `Localizer`. Without training: the name of a row of

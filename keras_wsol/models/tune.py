@@ -12,6 +12,7 @@ import numpy as np
 from keras_wsol.arguments import shows_progress
 from keras_wsol.boxes import sweep_largest_boxes
 from keras_wsol.boxes.iou import check_true_boxes, pairwise_iou
+from keras_wsol.cam.by_class import check_class_ids
 from keras_wsol.cam.score_map import resize_to_input
 from keras_wsol.data import ImageDataset
 from keras_wsol.data.images import boxes_in_view, view_geometry
@@ -199,16 +200,6 @@ def check_has_boxes(dataset: Any) -> None:
         raise ValueError(
             f"The split {dataset.split!r} of {dataset.name!r} has no boxes, so "
             "localization cannot be measured on it."
-        )
-
-
-def check_class_ids(class_ids: np.ndarray, num_classes: int) -> None:
-    """Raises for classes that a model does not have."""
-    wrong = class_ids[(class_ids < 0) | (class_ids >= num_classes)]
-    if len(wrong):
-        raise ValueError(
-            f"`class_ids` must be in [0, {num_classes}), the classes of the model. "
-            f"Received: {np.unique(wrong)[:8]}."
         )
 
 

@@ -47,14 +47,14 @@ def as_data_set(images, ids):
 
 
 def assert_foregrounds(found, features, ids):
-    weights, biases, trusts = score_map_numpy.foreground_by_class(
+    weights, biases, *rest = score_map_numpy.foreground_by_class(
         np.sqrt(features), ids, len(NAMES), 2, 0.1
     )
     for class_id, of_class in enumerate(found.score_maps):
         expected = weights[class_id]
         np.testing.assert_allclose(of_class.weights, expected, rtol=2e-3, atol=1e-5)
         np.testing.assert_allclose(of_class.bias, biases[class_id], rtol=2e-3)
-    return trusts
+    return rest
 
 
 def test_foregrounds_have_one_background_and_each_class_its_object():
@@ -63,9 +63,10 @@ def test_foregrounds_have_one_background_and_each_class_its_object():
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         found = cam.ByClass.fit(model, as_data_set(images, ids))
-    trusts = assert_foregrounds(found, features_of(images), ids)
+    trusts, share = assert_foregrounds(found, features_of(images), ids)
     assert 0 < trusts[1] < trusts[0] < trusts[2] < 1
-    assert trusts[3] == 0  # the map of all images
+    assert trusts[3] == 0  # drawn all the way
+    assert found.score_maps[0].share == pytest.approx(share)
     batches = [(images[:10], ids[:10]), {"images": images[10:], "class_ids": ids[10:]}]
     again = cam.ByClass.fit(model, batches)
     for one, other in zip(found.score_maps, again.score_maps, strict=True):
@@ -83,28 +84,51 @@ def test_where_classes_tell_nothing_all_have_the_same_foreground(kinds):
         images, ids = np.repeat(images[:6], 4, axis=0), np.tile(np.arange(4), 6)
     model = painted_classifier(SIZE, 4)
     found = cam.ByClass.fit(model, [(images, ids.astype("int32"))])
-    first, *others = found.score_maps
-    for other in others:
-        np.testing.assert_array_equal(other.weights, first.weights)
-        assert other.bias == first.bias
+    # Four rounds, of which the last two are by class.
+    expected = cam.Foreground.fit(model, [images], rounds=4)
+    for each in found.score_maps:
+        np.testing.assert_allclose(each.weights, expected.weights, rtol=1e-4)
+        assert each.bias == pytest.approx(expected.bias, rel=1e-4)
 
 
+def test_classes_whose_images_are_all_the_same():
+    """Nothing varies within them, so they are trusted; the empty ones are not."""
+    images, _ = images_of_kinds((1, 1))
+    images = np.repeat(images, 3, axis=0)
+    ids = np.repeat(np.array([0, 1], "uint8"), 3)
+    model = painted_classifier(SIZE, 4)
+    batches = [(images, ids), (images[:0], ids[:0])]
+    first, second, *empty = cam.ByClass.fit(model, batches).score_maps
+    assert not np.allclose(first.weights, second.weights)
+    assert np.isfinite(empty[0].weights).all()
+    assert empty[0].weights == empty[1].weights
+
+
+def test_classes_without_an_object_are_named():
+    images, ids = images_of_kinds((6, 6, 6))
+    images[ids == 2] = 0
+    model = painted_classifier(SIZE, 4)
+    with pytest.warns(UserWarning, match=r"images of 1 classes.*\[2\]") as warned:
+        found = cam.ByClass.fit(model, [(images, ids)])
+    assert warned[0].filename == __file__
+    assert found.score_maps[2].weights == found.score_maps[3].weights
+
+
+@pytest.mark.filterwarnings("ignore:No object was found")
 def test_options_are_those_of_foreground():
     images, ids = images_of_kinds((6, 5, 8, 6))
     model = painted_classifier(SIZE, 4)
     options = {"rounds": 1, "shrinkage": 0.3, "relu": False, "root": False}
     found = cam.ByClass.fit(model, [(images, ids)], "features", **options)
-    weights, biases, _ = score_map_numpy.foreground_by_class(
+    weights, biases, *_ = score_map_numpy.foreground_by_class(
         features_of(images), ids, 4, 1, 0.3
     )
     for class_id, of_class in enumerate(found.score_maps):
         np.testing.assert_allclose(of_class.weights, weights[class_id], rtol=2e-3)
         np.testing.assert_allclose(of_class.bias, biases[class_id], rtol=2e-3)
-    share = found.score_maps[0].share
     assert repr(found) == (
         "ByClass(4 x Foreground(layer='features', relu=False, root=False, share=None))"
     )
-    assert 0 < share < 1
 
 
 def test_foregrounds_along_the_edge_are_said():
@@ -168,8 +192,13 @@ def test_what_is_refused():
     for batch in (images, (images, ids[:3]), (images, ids.astype("float32"))):
         with pytest.raises(ValueError, match="must come with integer class ids"):
             fit(model, [batch])
-    with pytest.raises(ValueError, match=r"in \[0, 3\), the classes.*Received: 3"):
-        fit(painted_classifier(SIZE, 3), [(images, ids)])
+    for bad in ([(images, ids)], as_data_set(images, ids)):
+        with pytest.raises(ValueError, match=r"in \[0, 3\), the classes.*\[3\]"):
+            fit(painted_classifier(SIZE, 3), bad)
+    with pytest.raises(ValueError, match=r"the classes.*\[-1\]"):
+        fit(model, [(images, ids - 1)])
+    with pytest.raises(ValueError, match="`shrinkage` must be"):
+        fit(model, [(images, ids)], shrinkage=0)
     with pytest.raises(TypeError, match="can be read several times"):
         fit(model, iter([(images, ids)]))
     with pytest.raises(ValueError, match="`rounds` must be an integer"):

@@ -76,8 +76,12 @@ def test_a_tuned_threshold_is_saved_into_the_model(evaluated, model):
 
 def test_saving_needs_what_a_threshold_is_chosen_on(evaluated, pets, tmp_path):
     words = ("evaluate", "--model", evaluated.model, "--data", pets.images, "--save")
-    shown = call(*words, "--boxes", pets.root / "test.csv", "--out", tmp_path)
+    words += ("--boxes", pets.root / "test.csv", "--out", tmp_path / "out")
+    shown = call(*words)
     assert "error: --save needs --tune-on" in shown.err
+    shown = call(*words, "--tune-on", pets.root / "tune.csv", "--view", "center_crop")
+    assert "error: --save needs --view whole" in shown.err
+    assert not (tmp_path / "out").exists()
 
 
 def test_images_that_were_trained_on_are_said(evaluated):

@@ -47,12 +47,14 @@ def chosen(model, images):
 def assert_same(one, other):
     """Two localizers have the same map and threshold, rounding apart."""
     assert one.cam_threshold == other.cam_threshold
-    assert repr(type(one.score_map)) == repr(type(other.score_map))
-    first, second = (x.score_map.score_maps[0] for x in (one, other))
-    assert type(first) is type(second)
-    if isinstance(first, cam.ByClass):
-        first, second = (each.score_maps[0] for each in (first, second))
-    np.testing.assert_allclose(first.weights, second.weights, rtol=1e-4, atol=1e-6)
+    members = zip(one.score_map.score_maps, other.score_map.score_maps, strict=True)
+    for first, second in members:
+        assert type(first) is type(second)
+        if isinstance(first, cam.ByClass):
+            first, second = (each.score_maps[0] for each in (first, second))
+        if not isinstance(first, cam.CAM):
+            options = {"rtol": 1e-4, "atol": 1e-6}
+            np.testing.assert_allclose(first.weights, second.weights, **options)
 
 
 def test_the_whole_object_is_found_without_boxes(chosen):
@@ -123,12 +125,22 @@ def test_what_is_no_form_of_images(model, images):
 
 
 def test_images_come_in_many_forms(model, images, chosen):
+    without = fit(model, images.images)  # class ids
+    members = without.score_map.score_maps
+    assert not any(isinstance(each, cam.ByClass) for each in members)
     for name, form in forms(images):
+        labelled = name not in ("array", "one batch", "images one by one")
         found = fit(model, form)
-        assert_same(found, chosen)
+        assert_same(found, chosen if labelled else without)
         assert ("'patches'" in found.notes["chosen on"]) == (
             name in ("nonsense", "none")
         )
+
+
+def test_few_images_of_many_classes_have_no_map_by_class(model):
+    for count, expected in ((14, False), (15, True)):
+        found, _ = candidates.candidates(model, drawn(count))
+        assert any(map(is_by_class, found)) == expected
 
 
 @pytest.mark.filterwarnings("ignore:The localizer may be wrong")  # twins
@@ -151,6 +163,14 @@ def endless_images(dataset):
 
 
 # With a few boxes
+
+
+def test_boxes_do_not_change_the_mean(model, images):
+    few = drawn(9, seed=2, split="held out")
+    one, other = (candidates.candidates(model, images, x)[0][-1] for x in (None, few))
+    members = (each.score_map.score_maps for each in (one, other))
+    for first, second in zip(*members, strict=True):
+        assert repr(first) == repr(second)
 
 
 def test_boxes_choose_map_and_threshold(model, images, chosen, monkeypatch):
@@ -290,6 +310,9 @@ def test_the_mean_is_of_two_layers_and_kinds():
         third,
     ]
     assert candidates.members_of_mean(general[:1]) == [first]
+    best = fake(0.95, "b", True)
+    expected = [best.score_map, first, fourth]
+    assert candidates.members_of_mean([best, *general]) == expected
 
 
 # What one may choose among

@@ -67,7 +67,7 @@ def test_images_that_a_choice_cannot_rest_on(model, given, reason):
 
 
 def test_a_class_of_two_images(model, images):
-    """It has the maps of all images."""
+    """It has a map by class all the same, drawn to that of all."""
     few = images.take((images.class_ids != 2) | (np.arange(24) < 6), "train")
     assert (few.class_ids == 2).sum() == 2
     with pytest.warns(UserWarning, match="there are only 18 images"):

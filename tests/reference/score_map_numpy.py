@@ -175,7 +175,7 @@ def foreground_by_class(features, class_ids, num_classes, rounds, shrinkage):
 
     The mean of the objects of a class, over its images, is drawn towards that of all
     object cells by the random effects of a one-way analysis of variance, where the
-    common covariance is the identity. Returns weights, biases and the trusts.
+    common covariance is the identity. Returns weights, biases, trusts and share.
     """
     general, bias, _ = foreground(features, rounds, shrinkage)
     weights, biases = np.tile(general, (num_classes, 1)), np.full(num_classes, bias)
@@ -212,4 +212,4 @@ def foreground_by_class(features, class_ids, num_classes, rounds, shrinkage):
             weights[class_id] = np.linalg.inv(covariance) @ apart
             middle = (shifted + outside.mean(axis=0)) / 2
             biases[class_id] = np.log(share / (1 - share)) - weights[class_id] @ middle
-    return weights, biases, trusts
+    return weights, biases, trusts, share

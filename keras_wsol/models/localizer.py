@@ -303,6 +303,13 @@ class Localizer(keras.Model):
         self.notes = {**self.notes, "threshold": tuned_on(held_out, tuned)}
         return tuned
 
+    def export(self, *args: Any, **kwargs: Any) -> None:
+        """Refuses Keras' export, whose files are broken or give other boxes."""
+        raise NotImplementedError(
+            "Export by `keras_wsol.export_saved_model`, or by `export_litert` or "
+            "`export_onnx` of `keras_wsol.export`."
+        )
+
     def compile(
         self, metrics: Sequence[keras.metrics.Metric] = (), **kwargs: Any
     ) -> None:

@@ -354,3 +354,10 @@ def test_a_class_that_does_not_exist_is_empty(class_id):
         assert not found[name][0, 0].any()
         np.testing.assert_array_equal(found[name][0, 1], alone[name][0, 1])
         np.testing.assert_array_equal(found[name][1], alone[name][1])
+
+
+@pytest.mark.parametrize("form", ["tf_saved_model", "onnx", "litert", "openvino"])
+def test_keras_export_does_not_write_a_broken_file(form, tmp_path):
+    with pytest.raises(NotImplementedError, match="Export by `keras_wsol.export_saved"):
+        Localizer(painted_classifier(SIZE)).export(tmp_path / "x", format=form)
+    assert not any(tmp_path.iterdir())

@@ -3,7 +3,7 @@
 import csv
 import json
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -102,7 +102,7 @@ def boxes_from_coco(dataset: ImageDataset, path: str | Path) -> ImageDataset:
     path = Path(path)
     try:
         annotated = _read_coco(json.loads(path.read_text("utf-8-sig")), path)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(
             f"{path} must be JSON of COCO's detection task. Received: "
             f"{type(error).__name__}: {error}."
@@ -111,15 +111,22 @@ def boxes_from_coco(dataset: ImageDataset, path: str | Path) -> ImageDataset:
 
 
 def _read_coco(content: Mapping[str, Any], path: Path) -> list[_Annotated]:
-    names = {category["id"]: category["name"] for category in content["categories"]}
+    categories = _by_id(content["categories"], "categories")
+    images = _by_id(content["images"], "images")
     objects: dict[Any, list[tuple[str, Box]]] = defaultdict(list)
-    for entry in content["annotations"]:
-        x, y, width, height = map(float, entry["bbox"])
-        name = names[entry["category_id"]]
-        found = objects[entry["image_id"]]  # also of a crowd: its image must be listed
-        if not entry.get("iscrowd"):
-            found.append((name, (x, y, x + width, y + height)))
-    images = {image["id"]: image for image in content["images"]}
+    for number, entry in enumerate(content["annotations"]):
+        # Also of a crowd: its image must be listed.
+        found = objects[entry["image_id"]]
+        if entry.get("iscrowd"):
+            continue
+        try:
+            x, y, width, height = map(float, entry["bbox"])
+            name = categories[entry["category_id"]]["name"]
+        except (KeyError, TypeError, ValueError) as error:
+            which = f"annotation {entry.get('id', f'number {number}')}"
+            said = f"no {error}" if isinstance(error, KeyError) else error
+            raise ValueError(f"{which}: {said}") from error
+        found.append((name, (x, y, x + width, y + height)))
     unknown = sorted(objects.keys() - images.keys(), key=str)
     if unknown:
         raise ValueError(f"annotations of images that are not listed: {unknown[:8]}")
@@ -132,6 +139,16 @@ def _read_coco(content: Mapping[str, Any], path: Path) -> list[_Annotated]:
         )
         for key, image in images.items()
     ]
+
+
+def _by_id(entries: Sequence[Mapping[str, Any]], what: str) -> dict[Any, Any]:
+    """Entries by their id, of which there must be one each: joined files have two."""
+    found = {each["id"]: each for each in entries}
+    if len(found) < len(entries):
+        count = Counter(each["id"] for each in entries)
+        twice = [key for key, number in count.items() if number > 1]
+        raise ValueError(f"several {what} have one id: {twice[:8]}")
+    return found
 
 
 def boxes_from_voc(dataset: ImageDataset, root: str | Path) -> ImageDataset:

@@ -18,6 +18,9 @@ IMAGES = [
 ]
 
 
+SEEN = {"id": 9, "file_name": "cat/1.jpg"}
+
+
 @pytest.fixture
 def pets(tmp_path):
     for path, size, *_ in IMAGES:
@@ -48,7 +51,7 @@ def coco(tmp_path, **changes):
         ],
     }
     content["annotations"] += [
-        {"image_id": 9, "category_id": 17, "bbox": [1, 1, 2, 2], "iscrowd": 1},
+        {"image_id": 9, "category_id": 17, "iscrowd": 1},  # without a box
         {"image_id": 9, "category_id": 18, "bbox": [1, 1, 2, 2]},
     ]
     path = tmp_path / "instances.json"
@@ -176,9 +179,23 @@ def test_image_without_an_object_of_its_class(pets, tmp_path):
     ("changes", "message"),
     [
         ({"annotations": []}, "must have at least one box"),
-        ({"categories": []}, "KeyError: 17"),
+        ({"categories": []}, "annotation number 0: no 17"),
+        ({"categories": [{"id": 17, "name": x} for x in "ab"]}, r"categories.*\[17\]"),
+        ({"images": [SEEN, SEEN]}, r"several images have one id: \[9\]"),
+        (
+            {"images": [{**SEEN, "height": float("inf")}], "annotations": []},
+            "Received: OverflowError",
+        ),
+        (
+            {"annotations": [{"id": 5, "image_id": 9, "category_id": 17}]},
+            "annotation 5: no 'bbox'",
+        ),
+        (
+            {"annotations": [{"image_id": 9, "category_id": 17, "bbox": [1, 2]}]},
+            "annotation number 0: not enough values",
+        ),
         ({"images": []}, r"images that are not listed: \[7, 9\]"),
-        ({"annotations": [{"bbox": [1, 2]}]}, "detection task. Received: ValueError"),
+        ({"annotations": [{"bbox": [1, 2]}]}, "detection task. Received: KeyError"),
         ({"annotations": 7}, "detection task. Received: TypeError"),
     ],
 )

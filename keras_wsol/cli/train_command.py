@@ -112,9 +112,7 @@ def train(options: argparse.Namespace) -> None:
     own = {name: getattr(options, name) for name in names} | {"freeze": freeze}
     own["class_names"] = list(images.class_names)
     _claim(out, {**recipe.settings(), **own})
-    with replaced(out / shared.TRAINED_ON) as temporary:
-        lines = [f"{os.path.realpath(path)}\n" for path in images.paths]
-        temporary.write_text("".join(lines), "utf-8")
+    _keep_list(out / shared.TRAINED_ON, list(map(os.path.realpath, images.paths)))
     if options.deterministic:
         import tensorflow as tf
 
@@ -215,6 +213,26 @@ def _localizer(
     else:
         score_map = cam.SCORE_MAPS[name](**layer)
     return models.Localizer(model, score_map=score_map, notes=notes)
+
+
+def _keep_list(path: Path, images: list[str]) -> None:
+    """Writes which images are learned from, the same as before if a run goes on."""
+    begun = path.is_file() and (path.parent / "checkpoint.npz").is_file()
+    before = path.read_text("utf-8").splitlines() if begun else images
+    # The whole folder may have been moved.
+    old, new = (
+        {os.path.relpath(each, os.path.commonpath(paths)) for each in paths}
+        for paths in (before, images)
+    )
+    if old != new:
+        raise ValueError(
+            f"{path.parent} must go on with the images that it began with. Since then "
+            f"{len(new - old)} were added to the training split and {len(old - new)} "
+            f"left it, such as {sorted(old ^ new)[:3]}. Put them back, or choose "
+            "another --out."
+        )
+    with replaced(path) as temporary:
+        temporary.write_text("".join(f"{each}\n" for each in images), "utf-8")
 
 
 def _splits(options: argparse.Namespace) -> list[data.ImageDataset]:

@@ -4,7 +4,7 @@ import argparse
 import json
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,13 @@ def evaluate(options: argparse.Namespace) -> None:
     make_folder(out)
     test, tune_on = _splits(options, class_names_of(localizer.model))
     shared.say_left_out(out / shared.VERIFIED, *filter(None, [test, tune_on]))
-    _say_trained_on(options.model.parent / shared.TRAINED_ON, test)
+    count = _trained_on(options.model, test.paths).sum()
+    if count:
+        shared.say(
+            f"Warning: {count} of the {len(test)} images were trained on (see "
+            f"{options.model.parent / shared.TRAINED_ON}), so the figures are too "
+            "good. With --only-val they are left out."
+        )
     shared.say(f"Measuring {len(test)} images ...")
     report = evaluation.evaluate(
         localizer,
@@ -105,15 +111,11 @@ def _save_threshold(
     print(f"Wrote {path}: a localizer with the threshold {threshold:.3f}, {how}.")
 
 
-def _say_trained_on(listed: Path, test: data.ImageDataset) -> None:
-    """Warns of images that the run of a model learned from."""
+def _trained_on(model: Path, paths: Iterable[str]) -> np.ndarray:
+    """Which of the images the run of a model learned from, as far as it says."""
+    listed = model.parent / shared.TRAINED_ON
     known = set(listed.read_text("utf-8").splitlines()) if listed.is_file() else set()
-    count = sum(os.path.realpath(path) in known for path in test.paths)
-    if count:
-        shared.say(
-            f"Warning: {count} of the {len(test)} images were trained on (see {listed})"
-            ", so the figures are too good. With --only-val they are left out."
-        )
+    return np.array([os.path.realpath(path) in known for path in paths], bool)
 
 
 def _splits(
@@ -130,7 +132,13 @@ def _splits(
     images = data.image_folder(root, class_names=names, verify=verify)
     test = data.boxes_from_csv(images, options.boxes)
     if options.only_val:
-        val = data.image_folder(root, "val", class_names=names, verify=verify)
+        # The split is made from the images that are there, so that another one would
+        # be made where some have been added since.
+        learned = _trained_on(options.model, images.paths)
+        if learned.any():
+            val = images.take(~learned, "val")
+        else:
+            val = data.image_folder(root, "val", class_names=names, verify=verify)
         test = test.take(np.isin(test.paths, val.paths), "val")
         if not len(test):
             raise ValueError(

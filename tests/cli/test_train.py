@@ -107,6 +107,19 @@ def test_train_refuses_the_folder_of_another_run(trained, train):
     assert {path: path.read_bytes() for path in trained.folder.iterdir()} == before
 
 
+def test_a_run_does_not_go_on_with_other_images(tmp_path):
+    path, keep = tmp_path / "trained_on.txt", train_command._keep_list
+    keep(path, ["/a/cat/1.png", "/a/dog/1.png", "/a/dog/2.png"])
+    keep(path, ["/a/cat/1.png", "/a/dog/2.png"])  # nothing was saved
+    (tmp_path / "checkpoint.npz").touch()
+    message = r"1 were added .* and 1 left it, such as \['dog/2.png', 'dog/3.png'\]"
+    with pytest.raises(ValueError, match=message):
+        keep(path, ["/a/cat/1.png", "/a/dog/3.png"])
+    assert path.read_text("utf-8") == "/a/cat/1.png\n/a/dog/2.png\n"
+    keep(path, ["/moved/b/cat/1.png", "/moved/b/dog/2.png"])
+    assert path.read_text("utf-8").startswith("/moved/b/cat/1.png\n")
+
+
 def test_a_folder_without_a_checkpoint_may_be_taken(tmp_path):
     claim = train_command._claim
     claim(tmp_path, {"seed": 1, "class_names": ["a", "b"]})

@@ -25,7 +25,7 @@ def evaluated(model, pets):
     folder = pets.root / "saved"
     folder.mkdir()
     shutil.copy(model, folder / "localizer.keras")
-    seen = [os.path.realpath(path) for path in pets.val.paths[:4]]
+    seen = [os.path.realpath(path) for path in pets.train.paths]
     (folder / "trained_on.txt").write_text("\n".join(["/else.png", *seen]) + "\n")
     words = ("evaluate", "--model", folder / "localizer.keras", "--data", pets.images)
     shown = call(
@@ -40,7 +40,6 @@ def evaluated(model, pets):
     of_val = [path for path in pets.val.paths if Path(path).name in boxed]
     shown.measured = set(of_val) - set(pets.broken)
     assert len(shown.measured) == len(of_val) - 1 > 0
-    shown.seen = len({os.path.realpath(path) for path in shown.measured} & set(seen))
     return shown
 
 
@@ -84,12 +83,17 @@ def test_saving_needs_what_a_threshold_is_chosen_on(evaluated, pets, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_images_that_were_trained_on_are_said(evaluated):
-    assert evaluated.seen > 0
-    said = f"Warning: {evaluated.seen} of the {len(evaluated.measured)} images were "
-    assert f"{said}trained on (see {evaluated.model.parent / 'trained_on.txt'})" in (
-        evaluated.err
-    )
+def test_images_that_were_trained_on_are_said(evaluated, pets, tmp_path):
+    words = ("evaluate", "--model", evaluated.model, "--data", pets.images)
+    shown = call(*words, "--boxes", pets.root / "test.csv", "--out", tmp_path)
+    boxed = {row["path"] for row in rows(pets.root / "test.csv")}
+    good = {*pets.train.paths, *pets.val.paths} - {*pets.broken}
+    measured = {path for path in good if Path(path).name in boxed}
+    count = len(measured & {*pets.train.paths})
+    assert 0 < count < len(measured)
+    listed = evaluated.model.parent / "trained_on.txt"
+    said = f"Warning: {count} of the {len(measured)} images were trained on"
+    assert f"{said} (see {listed})" in shown.err
 
 
 def test_compare(evaluated, tmp_path):
@@ -143,6 +147,7 @@ def test_evaluate_refuses_to_tune_on_what_it_measures(model, pets):
 def splits(out, **given):
     """What is measured, and what the threshold is chosen on."""
     given = {"out": out, "tune_on": None, "dataset": "folder", **given}
+    given = {"model": out / "model.keras", **given}
     return trained_model._splits(argparse.Namespace(**given), None)
 
 
@@ -167,6 +172,24 @@ def test_only_val_needs_a_box_in_it(pets, tmp_path):
         splits(tmp_path, only_val=True, **given)
     test, tune_on = splits(tmp_path, only_val=False, **given)
     assert (len(test), tune_on) == (1, None)
+
+
+def test_only_val_leaves_out_what_was_learned_from(pets, tmp_path):
+    """Also where images were added since, so that the split would be another."""
+    root = tmp_path / "images"
+    shutil.copytree(pets.images, root)
+    whole = data.image_folder(root)
+    learned = whole.paths[3:7].tolist()
+    listed = "\n".join(map(os.path.realpath, learned))
+    (tmp_path / "trained_on.txt").write_text(listed, "utf-8")
+    boxes = tmp_path / "all.csv"
+    lines = (f"{Path(path).relative_to(root)},1,2,3,4" for path in whole.paths)
+    boxes.write_text("path,x0,y0,x1,y1\n" + "\n".join(lines), "utf-8")
+    given = {"data": root, "boxes": boxes, "tune_on": "none"}
+    test, _ = splits(tmp_path, only_val=True, **given)
+    assert sorted({*whole.paths} - {*test.paths}) == sorted(
+        str(root / x) for x in learned
+    )
 
 
 def test_given_images(pets, tmp_path):

@@ -49,6 +49,14 @@ THRESHOLDS = np.linspace(0, 1, 100, endpoint=False, dtype="float32")
 DEFAULT = 20  # the threshold of CAM's paper, 0.2, among them
 DATA = ("cub40", "imagenette10", "stanford_cars40", "oxford_pets3")
 HEAD_IMAGES = 1000
+# Of score maps, in the table.
+SHORT = {
+    "mean of ": "",
+    "Foreground of ": "F ",
+    "DDT of ": "D ",
+    " by class": "*",
+    " and CAM without negative weights": ", P",
+}
 
 
 def main() -> None:
@@ -163,8 +171,11 @@ def table(path: Path) -> str:
         ]
         shown = " | ".join(f"{float(x):.1f}" for x in figures)
         name = f"{key[1]}, {key[2]}"
-        threshold = f"{one['score_map']}, {float(one['threshold_without_boxes']):.2f}"
-        lines.append(f"| {key[0]} | {name} | {shown} | {threshold} |")
+        taken = one["score_map"]
+        for long, short in SHORT.items():
+            taken = taken.replace(long, short)
+        threshold = float(one["threshold_without_boxes"])
+        lines.append(f"| {key[0]} | {name} | {shown} | {taken}, {threshold:.2f} |")
     return "\n".join(lines)
 
 

@@ -367,8 +367,11 @@ def _drawn(class_ids: np.ndarray, number: Any, seed: int) -> np.ndarray:
     """Draws `number(members)` images of each class, never all; -1 stands for none."""
     random = np.random.default_rng(seed)
     drawn = np.zeros(len(class_ids), bool)
-    for class_id in np.unique(class_ids[class_ids >= 0]):
-        members = np.flatnonzero(class_ids == class_id)
+    order = np.argsort(class_ids, kind="stable")
+    steps = np.flatnonzero(np.diff(class_ids[order])) + 1
+    for members in np.split(order, steps):
+        if not len(members) or class_ids[members[0]] < 0:
+            continue
         most = min(number(len(members)), len(members) - 1)
         drawn[random.permutation(members)[:most]] = True
     return drawn

@@ -1,5 +1,6 @@
 """Folders of images."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -48,7 +49,8 @@ def image_folder(
 
     Args:
         root: Path of the folder. `root/cat/1.jpg` and what lies deeper is of class
-            `cat`. JPEG, PNG, BMP, GIF and WebP files count; hidden ones do not.
+            `cat`, also in linked folders. JPEG, PNG, BMP, GIF and WebP files count;
+            hidden ones do not.
         split: String. `"all"`, or `"train"` and `"val"`: a split of each class by seed.
         val_share: Float in [0, 1). Share of each class in `"val"`. Default 0.2.
         seed: Integer. Fixes the split. Default 0.
@@ -83,8 +85,10 @@ def image_folder(
             f"Missing: {sorted(set(folders) - set(names))}. Received: {names[:20]}."
         )
     paths = [path for name in folders for path in files[name]]
-    ids = [names.index(name) for name in folders for _ in files[name]]
-    whole = _dataset(root, paths, np.array(ids, "int32"), names)
+    places = {name: place for place, name in enumerate(names)}
+    counts = [len(files[name]) for name in folders]
+    ids = np.repeat(np.array([places[name] for name in folders], "int32"), counts)
+    whole = _dataset(root, paths, ids, names)
     if split != "all":
         val = share_a_class(whole.class_ids, val_share, seed)
         whole = whole.take(val if split == "val" else ~val, split)
@@ -104,12 +108,21 @@ def _dataset(
     )
 
 
-def images_below(folder: Path) -> list[str]:
-    """Lists the image files in a folder and the folders below it."""
-    return sorted(
-        str(path)
-        for path in folder.rglob("*")
-        if path.suffix.lower() in EXTENSIONS
-        and path.is_file()
-        and not any(part[0] == "." for part in path.relative_to(folder).parts)
-    )
+def images_below(folder: str | Path) -> list[str]:
+    """Lists the image files in a folder, the folders below it, and linked ones."""
+    found, seen = [], set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        # A link may lead to where the walk has been.
+        where = Path(parent).stat()
+        if (where.st_dev, where.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((where.st_dev, where.st_ino))
+        folders[:] = [name for name in folders if name[0] != "."]
+        paths = (
+            f"{parent}{os.sep}{name}"
+            for name in names
+            if name[0] != "." and name.lower().endswith(EXTENSIONS)
+        )
+        found += filter(os.path.isfile, paths)
+    return sorted(found)

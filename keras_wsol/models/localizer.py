@@ -234,13 +234,8 @@ class Localizer(keras.Model):
         several: dict[str, Any] = {}
         if self.max_boxes > 1:
             each = (-1, count, self.max_boxes)
-            top = top_boxes(
-                flat,
-                cam_threshold,
-                self.max_boxes,
-                min_share=self.min_share,
-                static_shapes=static_shapes,
-            )
+            options = {"min_share": self.min_share, "static_shapes": static_shapes}
+            top = top_boxes(flat, cam_threshold, self.max_boxes, **options)
             boxes, areas = top["boxes"][:, 0], ops.cast(top["areas"], "float32")
             shares = ops.reshape(areas / ops.maximum(areas[:, :1], 1.0), each)
             several = {
@@ -303,12 +298,9 @@ class Localizer(keras.Model):
         self.notes = {**self.notes, "threshold": tuned_on(held_out, tuned)}
         return tuned
 
-    def export(self, *args: Any, **kwargs: Any) -> None:
+    def export(self, *_: Any, **__: Any) -> None:
         """Refuses Keras' export, whose files are broken or give other boxes."""
-        raise NotImplementedError(
-            "Export by `keras_wsol.export_saved_model`, or by `export_litert` or "
-            "`export_onnx` of `keras_wsol.export`."
-        )
+        raise NotImplementedError("Export by `export_saved_model` of keras_wsol.export")
 
     def compile(
         self, metrics: Sequence[keras.metrics.Metric] = (), **kwargs: Any

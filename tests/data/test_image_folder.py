@@ -1,5 +1,6 @@
 import functools
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -181,3 +182,20 @@ def _seed(root):
         if str(root / "cat" / "1.png") in val.paths:
             return seed
     raise AssertionError
+
+
+def test_linked_folders_count_once(tmp_path):
+    """In a class, and where a link leads back."""
+    root = tmp_path / "birds"
+    for name in ("crow/1.png", "jay/2.png", "../more/3.png", "../more/deep/4.png"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    (root / "jay" / "linked").symlink_to(tmp_path / "more")
+    (root / "jay" / "circle").symlink_to(root / "jay")
+    (root / "jay" / "gone.png").symlink_to(tmp_path / "nothing.png")
+    (root / "owl").symlink_to(tmp_path / "more" / "deep")
+    found = image_folder(root)
+    names = [Path(path).relative_to(root).as_posix() for path in found.paths]
+    expected = ["crow/1.png", "jay/2.png", "jay/linked/3.png", "jay/linked/deep/4.png"]
+    assert names == [*expected, "owl/4.png"]
+    assert found.class_ids.tolist() == [0, 1, 1, 1, 2]

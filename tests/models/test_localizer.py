@@ -358,6 +358,6 @@ def test_a_class_that_does_not_exist_is_empty(class_id):
 
 @pytest.mark.parametrize("form", ["tf_saved_model", "onnx", "litert", "openvino"])
 def test_keras_export_does_not_write_a_broken_file(form, tmp_path):
-    with pytest.raises(NotImplementedError, match="Export by `keras"):
+    with pytest.raises(NotImplementedError, match="Export by `export_saved_model`"):
         Localizer(painted_classifier(SIZE)).export(tmp_path / "x", format=form)
     assert not any(tmp_path.iterdir())

@@ -43,6 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0; 2 where a file or an argument is wrong, or memory is out;
         130 if interrupted.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a code page may lack a letter of a name
+            stream.reconfigure(errors="backslashreplace")
     options = build_parser().parse_args(arguments)
     run, _ = COMMANDS[options.command]
     if not options.debug:

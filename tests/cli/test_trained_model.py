@@ -1,9 +1,11 @@
 """`keras-wsol evaluate | export` with a model that `train` wrote."""
 
 import argparse
+import io
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import keras
@@ -12,7 +14,7 @@ import pytest
 from PIL import Image
 
 from keras_wsol import data, labels
-from keras_wsol.cli import trained_model
+from keras_wsol.cli import command_line, trained_model
 from tests.cli.calling import call, rows
 from tests.data.cub_layout import write_cub
 
@@ -94,6 +96,19 @@ def test_images_that_were_trained_on_are_said(evaluated, pets, tmp_path):
     listed = evaluated.model.parent / "trained_on.txt"
     said = f"Warning: {count} of the {len(measured)} images were trained on"
     assert f"{said} (see {listed})" in shown.err
+
+
+def test_a_terminal_that_lacks_a_letter_shows_the_table(evaluated, monkeypatch):
+    folder, written = evaluated.out_folder, io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, "ascii"))
+    assert (
+        command_line.main(
+            ["compare", "--reports", f"M\u00f6we={folder}", f"x={folder}"]
+        )
+        == 0
+    )
+    sys.stdout.flush()
+    assert b"\n| M\\xf6we | 1 | " in written.getvalue()
 
 
 def test_compare(evaluated, tmp_path):

@@ -43,9 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0; 2 where a file or an argument is wrong, or memory is out;
         130 if interrupted.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a code page may lack a letter of a name
-            stream.reconfigure(errors="backslashreplace")
+    _show_every_letter()
     options = build_parser().parse_args(arguments)
     run, _ = COMMANDS[options.command]
     if not options.debug:
@@ -68,6 +66,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"keras-wsol: error: {_message(error)}", file=sys.stderr)
         return 2
     return 0
+
+
+def _show_every_letter() -> None:
+    """Escapes what the code page of a terminal lacks, such as a letter of a name."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -101,12 +101,8 @@ def test_images_that_were_trained_on_are_said(evaluated, pets, tmp_path):
 def test_a_terminal_that_lacks_a_letter_shows_the_table(evaluated, monkeypatch):
     folder, written = evaluated.out_folder, io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, "ascii"))
-    assert (
-        command_line.main(
-            ["compare", "--reports", f"M\u00f6we={folder}", f"x={folder}"]
-        )
-        == 0
-    )
+    words = ["compare", "--reports", f"M\u00f6we={folder}", f"x={folder}"]
+    assert command_line.main(words) == 0
     sys.stdout.flush()
     assert b"\n| M\\xf6we | 1 | " in written.getvalue()
 

@@ -64,6 +64,12 @@ class ImageDataset:
                 "`class_ids`, `paths`, `images`, `boxes` and `sizes` must have one "
                 f"entry for each image. Received lengths: {sorted(counts)}."
             )
+        images = self.images
+        if images is not None and (images.dtype != "uint8" or images.shape[3:] != (3,)):
+            raise ValueError(
+                "`images` must be uint8 (N, H, W, 3) in [0, 255]. Received: "
+                f"{images.dtype} {images.shape}."
+            )
         if self.boxes is not None and np.shape(self.boxes)[2:] != (4,):
             raise ValueError(
                 "`boxes` must have shape (N, M, 4). Received: "

@@ -16,6 +16,7 @@ from keras_wsol.data.dataset import (
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 _FOLDER_SPLITS = ("all", "train", "val")
+_SPLIT_NAMES = {"train", "training", "val", "valid", "validation", "test", "testing"}
 
 
 def image_files(root: str | Path, *, verify: bool | str | Path = True) -> ImageDataset:
@@ -71,6 +72,11 @@ def image_folder(
         raise ValueError(f"`val_share` must be in [0, 1). Received: {val_share!r}.")
     root = existing_folder(root)
     folders = sorted(p.name for p in root.iterdir() if p.is_dir() and p.name[0] != ".")
+    if len(folders) > 1 and {name.lower() for name in folders} <= _SPLIT_NAMES:
+        raise ValueError(
+            f"{root} must hold a folder of images for each class. Received what looks "
+            f"like splits: {folders}. Pass one of them, such as {root / folders[0]}."
+        )
     files = {name: images_below(root / name) for name in folders}
     empty = [name for name in folders if not files[name]]
     if empty or not folders:

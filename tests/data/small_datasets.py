@@ -49,7 +49,9 @@ def as_files(folder, images, **changes):
     for path, image in zip(paths, images, strict=True):
         Image.fromarray(image).save(path)
     changes = {"paths": np.array([str(path) for path in paths]), **changes}
-    return replace(in_memory(images, **changes), images=None)
+    return replace(
+        in_memory(np.zeros((len(images), 1, 1, 3), "uint8"), **changes), images=None
+    )
 
 
 def renamed(dataset, index, name):

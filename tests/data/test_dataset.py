@@ -184,3 +184,23 @@ def test_hold_out_parts_each_class():
     assert held_out.paths.tolist() == whole.paths[chosen].tolist()
     assert rest.paths.tolist() == whole.paths[~chosen].tolist()
     assert (rest.split, held_out.split) == ("train", "held out")
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        np.zeros((2, 4, 5, 3)),
+        np.zeros((2, 4, 5, 3), "uint16"),
+        np.zeros((2, 4, 5), "uint8"),
+    ],
+)
+def test_images_in_memory_are_bytes_of_colours(images):
+    with pytest.raises(ValueError, match=r"must be uint8 \(N, H, W, 3\) in \[0, 255\]"):
+        ImageDataset(
+            name="x",
+            split="train",
+            class_names=("a",),
+            class_ids=np.zeros(2, "int32"),
+            paths=np.array(["1", "2"]),
+            images=images,
+        )

@@ -199,3 +199,17 @@ def test_linked_folders_count_once(tmp_path):
     expected = ["crow/1.png", "jay/2.png", "jay/linked/3.png", "jay/linked/deep/4.png"]
     assert names == [*expected, "owl/4.png"]
     assert found.class_ids.tolist() == [0, 1, 1, 1, 2]
+
+
+def test_splits_are_no_classes(tmp_path):
+    for name in ("train/cat/1.png", "train/dog/2.png", "Val/cat/3.png", "test/4.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    with pytest.raises(
+        ValueError, match=r"looks like splits: \['Val', 'test', 'train'\]"
+    ):
+        image_folder(tmp_path)
+    assert image_folder(tmp_path / "train").class_names == ("cat", "dog")
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat" / "5.png").touch()
+    assert len(image_folder(tmp_path).class_names) == 4

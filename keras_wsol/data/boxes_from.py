@@ -56,16 +56,24 @@ def boxes_from_csv(dataset: ImageDataset, path: str | Path) -> ImageDataset:
         localizer.tune(data.boxes_from_csv(pets, "thirty_boxes.csv"))
     """
     path = Path(path)
+    try:
+        lines = _read_csv(path)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} must be CSV in UTF-8. It is not: {error}.") from error
+    return _join(dataset, lines, path.name)
+
+
+def _read_csv(path: Path) -> list[_Annotated]:
     with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.DictReader(file, skipinitialspace=True)
+        # Else a quote that is not closed would take all that follows into one field.
+        rows = csv.DictReader(file, skipinitialspace=True, strict=True)
         missing = [name for name in _CSV_COLUMNS if name not in (rows.fieldnames or ())]
         if missing:
             raise ValueError(
                 f"{path} must have the columns {','.join(_CSV_COLUMNS)} in its first "
                 f"line. Missing: {missing}. Received: {rows.fieldnames}."
             )
-        lines = [_csv_line(row, f"{path}, line {rows.line_num}") for row in rows]
-    return _join(dataset, lines, path.name)
+        return [_csv_line(row, f"{path}, line {rows.line_num}") for row in rows]
 
 
 def _csv_line(row: Mapping[str, str | None], where: str) -> _Annotated:
@@ -176,7 +184,7 @@ def boxes_from_voc(dataset: ImageDataset, root: str | Path) -> ImageDataset:
     if (root / "Annotations").is_dir():
         root = root / "Annotations"
     annotated = []
-    for path in sorted(root.rglob("*.xml")):
+    for path in sorted(root.rglob("[!.]*.xml")):
         size, found = read_voc_file(path)
         objects = [(name, (x0 - 1, y0 - 1, x1, y1)) for name, (x0, y0, x1, y1) in found]
         name = path.relative_to(root).as_posix()

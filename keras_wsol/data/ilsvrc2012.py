@@ -95,7 +95,7 @@ def ilsvrc2012(
 
 def with_annotations(whole: ImageDataset, folder: str | Path) -> ImageDataset:
     """Gives images the boxes of their own class in the XML files of their names."""
-    files = {path.stem: path for path in existing_folder(folder).rglob("*.xml")}
+    files = {path.stem: path for path in existing_folder(folder).rglob("[!.]*.xml")}
     stems = [Path(path).stem for path in whole.paths.tolist()]
     if not files.keys() & set(stems):
         raise ValueError(

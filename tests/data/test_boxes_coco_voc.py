@@ -221,6 +221,12 @@ def test_box_that_is_none(bbox, pets, tmp_path):
         data.boxes_from_coco(pets, path)
 
 
+def test_hidden_xml_is_not_read(pets, tmp_path):
+    root = voc(tmp_path)
+    (root / "Annotations" / "cat" / "._1.xml").write_bytes(b"\0")
+    assert len(data.boxes_from_voc(pets, root)) == 2
+
+
 def test_broken_xml_is_named(pets, tmp_path):
     message = r"Cannot read the annotation: .*cat/1.xml"
     with pytest.raises(ValueError, match=message):

@@ -160,3 +160,18 @@ def test_lines_of_files_that_cannot_be_read_are_passed_over(pets, tmp_path):
     path.write_text("path,x0,y0,x1,y1\ncat/9.jpg,1,2,3,4\n")
     with pytest.raises(ValueError, match="must have at least one box"):
         boxes_from_csv(some, path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'path,x0,y0,x1,y1\n"cat/1.jpg,5,6,70,80\ncat/2.jpg,5,6,70,80\n',
+        "path,x0,y0,x1,y1\ncat/1.jpg,5,6,70,80\n".encode("utf-16"),
+        "path,x0,y0,x1,y1\nzo\u00eb.jpg,5,6,70,80\n".encode("latin-1"),
+    ],
+    ids=["stray quote", "UTF-16", "Latin-1"],
+)
+def test_what_is_no_csv_in_utf_8_is_named(content, pets, tmp_path):
+    (tmp_path / "x.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=r"x\.csv must be CSV in UTF-8\. It is not: "):
+        boxes_from_csv(pets, tmp_path / "x.csv")

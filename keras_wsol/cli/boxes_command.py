@@ -63,6 +63,7 @@ def boxes(options: argparse.Namespace) -> None:
     )
     size = options.image_size
     sizes = {"input_sizes": [(size, size)]} if size else {}
+    shared.say("Choosing what boxes are read from ...")
     localizer = models.fit_localizer(model, images, **sizes)
     localizer.max_boxes = options.max_boxes
     done = write_pseudo_labels(

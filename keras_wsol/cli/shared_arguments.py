@@ -39,6 +39,11 @@ def add_model(add: Callable[..., None]) -> None:
 def load_localizer(options: argparse.Namespace) -> keras.Model:
     """Loads the localizer, or makes one of a classifier."""
     path = options.model
+    if path.is_dir():
+        raise ValueError(
+            f"{path} must be a .keras file, not a folder. Did you mean "
+            f"{path / 'localizer.keras'}?"
+        )
     try:
         model = keras.saving.load_model(path, compile=False)
     except (KeyError, zipfile.BadZipFile) as error:

@@ -127,6 +127,12 @@ def train(options: argparse.Namespace) -> None:
     if done:
         steps = f" and {done.steps} steps of the next" if done.steps else ""
         shared.say(f"{done} of {recipe.epochs} epochs{steps} are done.")
+    path = out / "localizer.keras"
+    other = options.score_map or options.input_size
+    if done >= recipe.epochs and path.is_file() and not other:
+        # Its threshold may have been tuned.
+        print(f"Kept {path}: the run is finished.")
+        return
     held_out = val.batches(**recipe.evaluation_options()) if len(val) else None
     weights = images.class_weights() if options.dataset == "folder" else None
     bar = sys.stdout.isatty()
@@ -149,7 +155,7 @@ def train(options: argparse.Namespace) -> None:
         raise RuntimeError(f"{error} {way_out}") from error
     if recipe.keep == "lowest_error" and held_out is not None:
         model.load_weights(out / "best.keras")
-    path = out / "localizer.keras"
+    shared.say("Choosing what boxes are read from ...")
     localizer = _localizer(model, images, options)
     with replaced(path) as temporary:
         localizer.save(temporary)
@@ -227,9 +233,9 @@ def _keep_list(path: Path, images: list[str]) -> None:
     if old != new:
         raise ValueError(
             f"{path.parent} must go on with the images that it began with. Since then "
-            f"{len(new - old)} were added to the training split and {len(old - new)} "
-            f"left it, such as {sorted(old ^ new)[:3]}. Put them back, or choose "
-            "another --out."
+            f"{len(new - old)} came into the training split and {len(old - new)} left "
+            f"it, such as {sorted(old ^ new)[:3]}: it is drawn anew where images are "
+            "added or deleted. Leave the folder as it was, or choose another --out."
         )
     with replaced(path) as temporary:
         temporary.write_text("".join(f"{each}\n" for each in images), "utf-8")

@@ -82,7 +82,8 @@ def image_folder(
     if empty or not folders:
         raise ValueError(
             f"{root} must hold a folder of images ({', '.join(EXTENSIONS)}) for each "
-            f"class. Folders found: {folders[:20]}; without an image: {empty[:20]}."
+            f"class. Folders found: {folders[:20]}; without an image: {empty[:20]}; "
+            f"images in {root} itself, without a class: {_count_images(root)}."
         )
     names = tuple(folders if class_names is None else class_names)
     if len(set(names)) < len(names) or not set(folders) <= set(names):
@@ -99,6 +100,10 @@ def image_folder(
         val = share_a_class(whole.class_ids, val_share, seed)
         whole = whole.take(val if split == "val" else ~val, split)
     return verified(whole, verify)
+
+
+def _count_images(folder: Path) -> int:
+    return sum(path.suffix.lower() in EXTENSIONS for path in folder.iterdir())
 
 
 def _dataset(

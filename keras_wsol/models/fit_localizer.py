@@ -59,10 +59,11 @@ def fit_localizer(
     highest mean IoU, also among `DDT` fitted to each class.
 
     Args:
-        model: A classifier, as in `Localizer`. Without training: the name of a row of
-            `models.BACKBONES`, whose ImageNet weights are downloaded, or a functional
-            model whose output is a map, such as one of `keras.applications` with
-            `include_top=False` for images in [0, 255]. All images must then show one
+        model: A classifier, as in `Localizer`, or a `Localizer`, whose classifier is
+            taken. Without training: the name of a row of `models.BACKBONES`, whose
+            ImageNet weights are downloaded, or a functional model whose output is a
+            map, such as one of `keras.applications` with `include_top=False` for
+            images in [0, 255]. All images must then show one
             kind of object; its class is called "object".
         images: An `ImageDataset`, whose labels are used and whose boxes are not; or
             batches, or one batch: images `(B, H, W, 3)` in [0, 255], tuples of images
@@ -96,7 +97,7 @@ def fit_localizer(
     """
     check_bool("verbose", verbose)
     check_integer("seed", seed, low=0)
-    model = _with_head(model)
+    model = _with_head(model.model if isinstance(model, Localizer) else model)
     boxed = _boxed(images, boxes, seed)
     maps = None if score_maps is None else _checked(score_maps)
     own = (maps[0].split(model) if maps else split_at(model)).input_size
@@ -170,7 +171,7 @@ def _notes(
     second = max(others, key=lambda each: each.contrast, default=None)
     why = f"contrast {best.contrast:.3f}"
     if second is not None:
-        why += f" (best other {second.contrast:.3f}: {in_words(second.score_map)})"
+        why += f" (of one alone at most {second.contrast:.3f})"
     how = "where colour and texture inside and outside differ most"
     where = f"{len(sample)} images{of}{labels}, without boxes"
     if boxed is not None:
@@ -178,7 +179,7 @@ def _notes(
         how = "where the mean IoU is highest"
         where = f"{len(boxed)} images with boxes; fitted to {len(sample)}{of}"
     return {
-        "score map": f"{in_words(best.score_map)}, of {len(found)}: {why}",
+        "score map": f"{in_words(best.score_map)}, of {len(found)} candidates: {why}",
         "read at": f"{height}x{width} pixels",
         "threshold": f"{best.cam_threshold:.2f}, {how}",
         "chosen on": where,

@@ -90,8 +90,8 @@ def _built(
         width = "".join(f" of alpha={options[x]}" for x in ("alpha",) if x in options)
         raise ValueError(
             f"{weights} must hold weights of {name!r}{width} without top. If they are "
-            "of another width, pass it as `alpha` (`--alpha 0.75`); if of another "
-            f"backbone, pass that. Keras says: {said}"
+            "of another width, pass it: `backbone_options={'alpha': 0.75}`, or --alpha "
+            f"0.75; if of another backbone, pass that. Keras says: {said}"
         ) from error
 
 

@@ -33,6 +33,7 @@ def test_boxes_without_training(fitted, pets, tmp_path):
     assert shown.err == (
         f"Taken for granted: all {IMAGES - 2} images show one kind of object, which "
         "mobilenet with random weights tells from what is around it.\n"
+        "Choosing what boxes are read from ...\n"
         "keras-wsol: warning: Look at them.\n"
     )
     [(model, images, options)] = fitted

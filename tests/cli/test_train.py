@@ -72,6 +72,12 @@ def test_train_again_does_no_epoch_twice(trained, train, pets, monkeypatch):
         given.update(options, model=self, batches=batches)
 
     monkeypatch.setattr(keras.Model, "fit", fit)
+    path = trained.folder / "localizer.keras"
+    before = path.read_bytes()
+    shown = train(trained.folder)
+    assert shown.out == f"Kept {path}: the run is finished.\n"
+    assert (path.read_bytes(), given) == (before, {})
+    path.unlink()  # as if it had been killed before
     shown = train(trained.folder)
     assert shown.status == 0, shown.err
     assert "2 of 2 epochs are done." in shown.err
@@ -112,7 +118,7 @@ def test_a_run_does_not_go_on_with_other_images(tmp_path):
     keep(path, ["/a/cat/1.png", "/a/dog/1.png", "/a/dog/2.png"])
     keep(path, ["/a/cat/1.png", "/a/dog/2.png"])  # nothing was saved
     (tmp_path / "checkpoint.npz").touch()
-    message = r"1 were added .* and 1 left it, such as \['dog/2.png', 'dog/3.png'\]"
+    message = r"1 came into .* and 1 left it, such as \['dog/2.png', 'dog/3.png'\]"
     with pytest.raises(ValueError, match=message):
         keep(path, ["/a/cat/1.png", "/a/dog/3.png"])
     assert path.read_text("utf-8") == "/a/cat/1.png\n/a/dog/2.png\n"

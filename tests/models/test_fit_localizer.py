@@ -76,7 +76,7 @@ def test_says_in_four_lines_what_and_why(model, images, chosen, capsys):
     assert printed.splitlines() == [f"{k.capitalize()}: {v}" for k, v in notes.items()]
     assert list(notes) == ["score map", "read at", "threshold", "chosen on"]
     score_map = r"mean of (\w+ of features( by class)?,? ){2}and CAM without \w+ \w+"
-    contrast = r", of 8: contrast 0\.\d{3} \(best other 0\.\d{3}: .+\)"
+    contrast = r", of 8 candidates: contrast 0\.\d{3} \(of one alone at most 0\.\d{3}\)"
     assert re.fullmatch(score_map + contrast, notes["score map"])
     assert notes["read at"] == "24x36 pixels"
     threshold = f"{chosen.cam_threshold:.2f}, where colour and texture"
@@ -85,6 +85,10 @@ def test_says_in_four_lines_what_and_why(model, images, chosen, capsys):
     assert notes["chosen on"] == where
     fit(model, images)
     assert capsys.readouterr().out == ""
+
+
+def test_a_localizer_gives_its_model(model, images, chosen):
+    assert fit(Localizer(model), images).notes == chosen.notes
 
 
 def test_saves_and_loads(chosen, images, tmp_path):
@@ -193,7 +197,7 @@ def test_boxes_choose_map_and_threshold(model, images, chosen, monkeypatch):
     assert type(found.score_map) is type(best.score_map)
     assert found.cam_threshold == best.tuned.cam_threshold
     score = f"mean IoU {best.tuned.mean_iou:.3f} on the images with boxes"
-    assert found.notes["score map"].endswith(f", of 9: {score}")
+    assert found.notes["score map"].endswith(f", of 9 candidates: {score}")
     where = "9 images with boxes; fitted to 24 of 'patches' (train)"
     assert found.notes["chosen on"] == where
 
@@ -327,7 +331,7 @@ def test_chooses_among_given_maps(model, images):
         contrast = float(re.search(r"contrast (\S+)", alone.notes["score map"])[1])
         contrasts[type(alone.score_map)] = contrast
     assert type(found.score_map) is max(contrasts, key=contrasts.get)
-    assert ", of 3: " in found.notes["score map"]
+    assert ", of 3 candidates: " in found.notes["score map"]
 
 
 @pytest.mark.filterwarnings("ignore:The localizer may be wrong")  # by chance

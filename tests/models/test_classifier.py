@@ -165,7 +165,9 @@ def test_weights_of_another_width_from_keras_applications(tmp_path):
         include_top=False, weights=None, input_shape=(*SIZE, 3), alpha=1.0
     )
     source.save_weights(tmp_path / "backbone.weights.h5")
-    with pytest.raises(ValueError, match="pass it as `alpha`"):
+    with pytest.raises(
+        ValueError, match="of another width, pass it: `backbone_options"
+    ):
         tiny_classifier(
             weights=tmp_path / "backbone.weights.h5", backbone_options={"alpha": 0.5}
         )

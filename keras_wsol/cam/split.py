@@ -19,6 +19,7 @@ class Node(NamedTuple):
     tensor: Any
     operation: Any
     parents: list[Any]
+    arguments: tuple[Any, ...]  # the call's, numbers among them
 
 
 def node_of(tensor: Any) -> Node:
@@ -27,7 +28,7 @@ def node_of(tensor: Any) -> Node:
     # layer that a second model shares is called again.
     history = tensor._keras_history
     node = history.operation._inbound_nodes[history.node_index]
-    return Node(tensor, history.operation, node.input_tensors)
+    return Node(tensor, history.operation, node.input_tensors, node.arguments.args)
 
 
 def graph_of(tensor: Any) -> list[Node]:
@@ -81,11 +82,10 @@ def split_at(
     With `more` layers, the features of these, of the same pass, are what is `around`.
     """
     layers = (layer, *more)
-    pool, dense = _pool_and_dense(model) if None in layers else (None, None)
     if not getattr(model, "inputs", None) or len(model.outputs) != 1:
         raise ValueError(
-            "The model must be functional, with one output. Received: "
-            f"{model.name!r} of type {type(model).__name__}."
+            "The model must be functional, called on a `keras.Input`, with one output. "
+            f"Received: {model.name!r} of type {type(model).__name__}."
         )
     if len(model.inputs) != 1 or None in model.input_shape[1:]:
         raise ValueError(
@@ -98,44 +98,84 @@ def split_at(
         if not _holds(model, each):
             check_layer_names(model, [each], action="read maps from")
     model = _unfolded(model, inside) if inside else model
+    pooled, dense = _head(model) if None in layers else (None, None)
     logits = _logits(model)
     graph = graph_of(logits)
-    every = [_output_of(each, graph, pool) for each in layers]
+    every = [_output_of(each, graph) if each else pooled for each in layers]
     features, around = every[0], tuple(every[1:] or _around(every[0], graph))
     network = keras.Model(model.inputs[0], [features, logits, *around])
     return SplitModel(network, features, logits, around, dense)
 
 
-def _pool_and_dense(model: Any) -> tuple[Any, Any]:
-    """Reads the end of a model backwards, and raises if it is another end."""
-    layers = list(getattr(model, "layers", []))
-    tail = layers[:-1] if layers and _is_softmax(layers[-1]) else layers[:]
-    dense = tail.pop() if tail else None
-    while tail and isinstance(tail[-1], keras.layers.Dropout):
-        tail.pop()
-    pool = tail.pop() if tail else None
-    is_pool = isinstance(pool, keras.layers.GlobalAveragePooling2D)
-    if not (is_pool and isinstance(dense, keras.layers.Dense)):
-        ends = [type(each).__name__ for each in layers[-4:]]
+def _head(model: keras.Model) -> tuple[Any, Any]:
+    """Reads the end of a model backwards: what the pooling averages, and the Dense.
+
+    Operation by operation, so that nothing lies between that the map would not show.
+    """
+    node = node_of(model.outputs[0])
+    while _is_softmax(node.operation) or _is_identity(node) or _is_temperature(node):
+        node = _before(node)
+    dense, node = node.operation, _before(node)
+    while isinstance(node.operation, keras.layers.Dropout):
+        node = _before(node)
+    pool = node.operation
+    if not (
+        _calls_as(keras.layers.Dense, dense)
+        and _calls_as(keras.layers.GlobalAveragePooling2D, pool)
+    ):
+        graph = graph_of(model.outputs[0])
+        ends = [type(each.operation).__name__ for each in graph[-4:]]
         raise ValueError(f"{_HEAD}. Received a model that ends in: {ends}.")
     if pool.keepdims:
         raise ValueError(
             f"{_HEAD}, the pooling with keepdims=False. Received: {pool.name!r} with "
             "keepdims=True."
         )
-    # Only what has been called on a symbolic tensor has an input.
-    if not (hasattr(pool, "input") and hasattr(dense, "input")):
-        raise ValueError(
-            f"{_HEAD}, called on a `keras.Input`. Received: {model.name!r} of type "
-            f"{type(model).__name__}, which is subclassed or not built."
-        )
-    return pool, dense
+    return node.parents[0], dense
+
+
+def _before(node: Node) -> Node:
+    return node_of(node.parents[0]) if node.parents else node
+
+
+def _calls_as(layer: type[keras.layers.Layer], operation: Any) -> bool:
+    """Whether an operation is a layer of this class, called as the class itself."""
+    return isinstance(operation, layer) and type(operation).call is layer.call
+
+
+def _activation(operation: Any) -> str:
+    """Name of the function that an operation ends in, `"linear"` if there is none."""
+    function = getattr(operation, "activation", None)
+    if function is not None:  # a function, or a layer that is used as one
+        return getattr(function, "__name__", type(function).__name__)
+    name = type(operation).__name__.lower()  # the operation, or layer, of a function
+    known = {each.replace("_", "") for each in dir(keras.activations)}
+    return name if name in known else "linear"
 
 
 def _is_softmax(operation: Any) -> bool:
+    is_dense = isinstance(operation, keras.layers.Dense)
+    return not is_dense and _activation(operation) == "softmax"
+
+
+def _is_identity(node: Node) -> bool:
+    operation = node.operation
     if isinstance(operation, keras.layers.Activation):
-        return operation.activation is keras.activations.softmax
-    return type(operation).__name__ == "Softmax"  # the layer or the operation
+        return _activation(operation) == "linear"
+    return isinstance(operation, keras.layers.Identity)
+
+
+def _is_temperature(node: Node) -> bool:
+    """Whether an operation multiplies by, or divides by, one number above 0."""
+    name, factors = type(node.operation).__name__, node.arguments[1:]
+    if name == "Multiply":  # the number may come first
+        factors = [each for each in node.arguments if each is not node.parents[0]]
+    elif name == "Rescaling":
+        factors = [node.operation.scale]
+    elif name not in ("Divide", "TrueDivide"):
+        return False
+    above_0 = [isinstance(each, int | float) and each > 0 for each in factors]
+    return bool(above_0) and all(above_0)
 
 
 def _holds(model: Any, layer: str) -> bool:
@@ -167,18 +207,18 @@ def _unfolded(model: keras.Model, layers: list[str]) -> keras.Model:
 def _logits(model: keras.Model) -> Any:
     """The symbolic logits, before a softmax if the model ends in one."""
     (output,) = model.outputs
-    _, operation, parents = node_of(output)
-    if _is_softmax(operation):
-        (output,) = parents
-        _, operation, parents = node_of(output)
-    activation = getattr(operation, "activation", keras.activations.linear)
-    is_dense = isinstance(operation, keras.layers.Dense)
-    if is_dense and activation is keras.activations.softmax:
-        output = keras.ops.matmul(parents[0], operation.kernel)
+    while _is_identity(node_of(output)):
+        output = _before(node_of(output)).tensor
+    if _is_softmax(node_of(output).operation):
+        output = _before(node_of(output)).tensor
+    end = node_of(output)
+    while _is_identity(end) or _is_temperature(end):
+        end = _before(end)
+    operation, name = end.operation, _activation(end.operation)
+    if name == "softmax" and end.tensor is output and hasattr(operation, "kernel"):
+        output = keras.ops.matmul(end.parents[0], operation.kernel)
         output = output if operation.bias is None else output + operation.bias
-    elif activation is not keras.activations.linear:
-        # A function, or a layer used as one.
-        name = getattr(activation, "__name__", type(activation).__name__)
+    elif name != "linear":
         raise ValueError(
             "The model must end in logits or in their softmax. Received a model that "
             f"ends in {operation.name!r} with activation={name!r}."
@@ -191,11 +231,8 @@ def _logits(model: keras.Model) -> Any:
     return output
 
 
-def _output_of(layer: str | None, graph: list[Node], pool: Any) -> Any:
+def _output_of(layer: str, graph: list[Node]) -> Any:
     """The output of the layer in this graph, if there is one and it is 4D."""
-    if layer is None:
-        (features,) = next(each for each in graph if each.operation is pool).parents
-        return features
     outputs = [node.tensor for node in graph if node.operation.name == layer]
     if len(outputs) != 1:
         raise ValueError(
@@ -214,7 +251,7 @@ def _around(features: Any, graph: list[Node]) -> list[Any]:
     """Tensors that meet the features, or what comes of them, further on."""
     reached = {id(features)}
     around = {}
-    for tensor, _, parents in graph:
+    for tensor, _, parents, _ in graph:
         if tensor is not features and any(id(each) in reached for each in parents):
             reached.add(id(tensor))
             around |= {id(each): each for each in parents if id(each) not in reached}

@@ -25,8 +25,10 @@ class ImageNetNormalization(keras.layers.Layer):
         self.mode = check_choice("mode", mode, MODES)
 
     def call(self, inputs: Any) -> Any:
+        # A copy: on PyTorch, Keras' function writes into what it is given.
+        images = ops.copy(ops.cast(inputs, "float32"))
         return keras.applications.imagenet_utils.preprocess_input(
-            ops.cast(inputs, "float32"), data_format="channels_last", mode=self.mode
+            images, data_format="channels_last", mode=self.mode
         )
 
     def compute_output_spec(self, inputs: Any) -> Any:

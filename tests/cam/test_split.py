@@ -150,6 +150,9 @@ def test_by_default_what_the_pooling_reads():
 
 ENDS = {
     "Dense with softmax": lambda x: dense(activation="softmax")(x),
+    "linear after a softmax": lambda x: keras.layers.Activation("linear")(
+        dense(activation="softmax")(x)
+    ),
     "softmax without bias": lambda x: dense(activation="softmax", use_bias=False)(x),
     "Softmax": lambda x: keras.layers.Softmax()(dense()(x)),
     "Activation": lambda x: keras.layers.Activation("softmax")(dense()(x)),
@@ -221,6 +224,11 @@ def leaky():
     return activated(keras.layers.LeakyReLU())
 
 
+def of_sigmoid():
+    images, x = scaled()
+    return keras.Model(images, ops.sigmoid(dense()(keras.layers.Flatten()(x))))
+
+
 def activated(activation):
     images, x = scaled()
     x = keras.layers.Flatten()(conv(4, "first")(x))
@@ -237,9 +245,10 @@ def activated(activation):
         (flattened, None, "Without a `layer`.*Received a model that ends in"),
         (shared, "twice", "must be called once .* layer='twice', called 2 times"),
         (maps_out, "last", r"output of shape \(batch, num_classes\).*\(None, 12, 18"),
-        (of_two, "scaled", "must be functional, with one output"),
+        (of_two, "scaled", "must be functional.*with one output"),
         (of_any_size, "first", r"fixed height and width.*\(None, None, None, 3\)"),
         (sigmoid, "first", "logits or in their softmax.*activation='sigmoid'"),
+        (of_sigmoid, "scaled", "logits or in their softmax.*activation='sigmoid'"),
         (leaky, "first", "logits or in their softmax.*activation='LeakyReLU'"),
     ],
 )
@@ -281,7 +290,7 @@ def pool():
     return keras.layers.GlobalAveragePooling2D()
 
 
-def check(model):
+def check(model, factor=1.0):
     """Features and logits are those of the last map and of the Dense layer."""
     images = ops.convert_to_tensor(random_images(2, SIZE))
     features, logits = split_at(model).network(images, training=False)
@@ -290,7 +299,7 @@ def check(model):
     np.testing.assert_array_equal(features, last_map)
     last_dense = [x for x in model.layers if isinstance(x, keras.layers.Dense)][-1]
     kernel, *bias = last_dense.get_weights()
-    expected = last_map.mean(axis=(1, 2)) @ kernel + sum(bias)
+    expected = (last_map.mean(axis=(1, 2)) @ kernel + sum(bias)) * factor
     np.testing.assert_allclose(ops.convert_to_numpy(logits), expected, rtol=1e-4)
     found = ops.convert_to_numpy(split_at(model).dense.kernel)
     np.testing.assert_array_equal(found, kernel)
@@ -316,6 +325,24 @@ def check(model):
 )
 def test_features_and_logits_before_the_softmax(end):
     check(ending_in(*end))
+
+
+@pytest.mark.parametrize("softmax", [False, True])
+@pytest.mark.parametrize(
+    ("step", "factor"),
+    [
+        (lambda logits: logits / 0.05, 20.0),
+        (lambda logits: logits * 3, 3.0),
+        (lambda logits: 0.5 * logits, 0.5),
+        (keras.layers.Rescaling(2.0), 2.0),
+        (keras.layers.Activation("linear", dtype="float32"), 1.0),
+        (keras.layers.Identity(), 1.0),
+    ],
+)
+def test_a_temperature_belongs_to_the_logits(step, factor, softmax):
+    end = [pool(), last(), step]
+    check(ending_in(*end, *[keras.layers.Softmax()] * softmax), factor)
+    check(ending_in(*end, *[keras.layers.Softmax(), step] * (factor == 1)), factor)
 
 
 def test_a_sequential_model():
@@ -366,12 +393,35 @@ def test_a_model_without_such_a_head_is_refused(name):
         Localizer(model)
 
 
+class CosineHead(keras.layers.Dense):
+    def call(self, inputs):
+        return ops.matmul(ops.normalize(inputs), ops.normalize(self.kernel, axis=0))
+
+
 # The map that is read is not what these models decide by.
 MISREAD = {
     "a hidden layer of as many units": [pool(), last(4, activation="relu"), last()],
     "batch norm between": [pool(), keras.layers.BatchNormalization(), last()],
     "an activation between": [pool(), keras.layers.ReLU(), last()],
     "something after": [pool(), last(), keras.layers.Rescaling(-1.0)],
+    "a sign": [pool(), last(), ops.negative],
+    "one by the logits": [pool(), last(), lambda logits: 1.0 / logits],
+    "a factor below 0": [pool(), last(), lambda logits: logits * -2.0],
+    "factors of classes": [pool(), last(), lambda x: x * np.ones(3, "float32")],
+    "logits twice": [pool(), last(), lambda logits: logits * logits],
+    "a bias": [pool(), last(), lambda x: x + np.ones(3, "float32")],
+    "features and their maxima": [
+        lambda x: pool()(x) + keras.layers.GlobalMaxPooling2D()(x),
+        last(),
+    ],
+    "two maps": [lambda x: pool()(x) + pool()(ops.square(x)), last()],
+    "maps side by side": [
+        lambda x: ops.concatenate([pool()(x), pool()(ops.square(x))], -1),
+        last(),
+    ],
+    "logits of two": [lambda x: last()(pool()(x)) + last()(pool()(ops.square(x)))],
+    "features of length 1": [pool(), keras.layers.UnitNormalization(), last()],
+    "a Dense of one's own": [pool(), CosineHead(3)],
     "kept dimensions": [
         keras.layers.GlobalAveragePooling2D(keepdims=True),
         last(),
@@ -406,6 +456,10 @@ def kept():
         (
             [pool(), last(activation="relu", name="d"), keras.layers.Softmax()],
             "ends in 'd' with activation='relu'.",
+        ),
+        (
+            [pool(), last(activation="softmax", name="d"), lambda x: x * 2.0],
+            "ends in 'd' with activation='softmax'.",
         ),
         (
             [kept(), last(name="d")],
@@ -473,15 +527,16 @@ class Subclassed(keras.Model):
 
 
 def test_a_head_that_is_not_functional_is_refused():
-    message = "functional model that ends in GlobalAveragePooling2D and one Dense"
-    not_symbolic = "called on a `keras.Input`.* of type (Subclassed|Sequential), which"
     called = Subclassed()
     called(random_images(1, SIZE))
     unbuilt = keras.Sequential([keras.layers.Conv2D(4, 3), pool(), last()])
     for model in (called, unbuilt):
-        with pytest.raises(ValueError, match=f"{message}.*{not_symbolic}"):
+        name = type(model).__name__
+        message = f"functional, called on a `keras.Input`, .*of type {name}"
+        with pytest.raises(ValueError, match=message):
             Localizer(model)
-    with pytest.raises(ValueError, match=rf"{message}.*ends in: \['Subclassed'\]"):
+    message = r"functional model that ends in .*'Subclassed'\]"
+    with pytest.raises(ValueError, match=message):
         Localizer(keras.Sequential([keras.Input((*SIZE, 3)), called]))
 
 

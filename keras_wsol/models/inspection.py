@@ -46,7 +46,7 @@ def inserted_layers(model: keras.Model) -> tuple[keras.layers.Layer, ...]:
     model = _functional(model)
     followed = {}
     for output in keras.tree.flatten(model.outputs):
-        for tensor, operation, parents in graph_of(output):
+        for tensor, operation, parents, _ in graph_of(output):
             if len(parents) == 1 and parents[0].shape == tensor.shape:
                 followed[operation.name] = node_of(parents[0]).operation.name
     return tuple(x for x in model.layers if _is_inserted(x, followed.get(x.name)))

@@ -1,9 +1,11 @@
 """What `predict` and `evaluate` of a localizer take: batches and metrics."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 _KEYS = ("images", "class_ids", "boxes")
 
@@ -11,10 +13,30 @@ _KEYS = ("images", "class_ids", "boxes")
 def called_with(batch: Any) -> Any:
     """Returns what the call needs of a batch, which may be no dictionary."""
     if not isinstance(batch, Mapping):
+        _check_pixels(batch)
         return batch
     if "images" not in batch:
         raise ValueError(f"A batch must hold 'images'. Received: {sorted(batch)}.")
+    _check_pixels(batch["images"])
     return {key: batch[key] for key in _KEYS[:2] if key in batch}
+
+
+def _check_pixels(images: Any) -> None:
+    """Raises for a dtype that pixels in [0, 255] do not have, warns of other ranges."""
+    dtype = keras.backend.standardize_dtype(getattr(images, "dtype", "float32"))
+    if dtype != "uint8" and "float" not in dtype:
+        raise TypeError(
+            "Images must be uint8, or floats in [0, 255]. Received: images of dtype "
+            f"{dtype}."
+        )
+    if isinstance(images, np.ndarray) and images.size and images.max() <= 1:
+        low, high = images.min(), images.max()
+        if low < high:  # not merely black
+            warnings.warn(
+                "Images must have pixels in [0, 255], and are normalized by the model. "
+                f"Received: pixels in [{low:g}, {high:g}].",
+                stacklevel=4,
+            )
 
 
 def measured_with(batch: Any) -> dict[str, Any]:

@@ -189,7 +189,7 @@ def calls_of(model: keras.Model) -> list[tuple[Any, tuple, tuple]]:
     """
     calls: dict[tuple[int, ...], tuple[Any, tuple, tuple]] = {}
     for output in keras.tree.flatten(model.outputs):
-        for tensor, operation, parents in graph_of(output):
+        for tensor, operation, parents, _ in graph_of(output):
             if parents:  # not an input
                 call = (id(operation), *(id(each) for each in parents))
                 shapes = tuple(parents[0].shape), tuple(tensor.shape)

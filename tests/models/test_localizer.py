@@ -95,6 +95,26 @@ def test_equals_numpy_and_opencv_on_images_of_any_size(size, dtype):
     }
 
 
+@pytest.mark.parametrize("dtype", ["uint16", "int64", "bool"])
+@pytest.mark.parametrize("way", ["__call__", "predict", "predict_on_batch"])
+def test_images_of_a_dtype_that_pixels_do_not_have_are_refused(way, dtype):
+    images = blob_images(2, SIZE).astype(dtype)
+    localize = getattr(Localizer(painted_classifier()), way)
+    for batch in (images, {"images": images, "class_ids": np.zeros(2, int)}):
+        with pytest.raises(TypeError, match=rf"floats in \[0, 255\].*dtype {dtype}"):
+            localize(batch)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (-1, 1)])
+@pytest.mark.parametrize("way", ["__call__", "predict", "predict_on_batch"])
+def test_of_images_that_are_normalized_already_it_warns(way, low, high):
+    images = blob_images(2, SIZE) / 255 * (high - low) + low
+    images[0, 0, 0], images[0, 0, 1] = low, high
+    message = rf"in \[0, 255\], .*Received: pixels in \[{low}, {high}\]"
+    with pytest.warns(UserWarning, match=message):
+        getattr(Localizer(painted_classifier()), way)(images.astype("float32"))
+
+
 def test_boxes_are_in_pixels_of_the_given_images():
     # A bright rectangle whose box one knows, in an image of twice the height.
     kernel = np.eye(3, 7)

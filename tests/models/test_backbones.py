@@ -156,7 +156,7 @@ def shape_with(backbone, map_size, input_shape):
         return copy.compute_output_shape(given if len(given) > 1 else given[0])
 
     shapes = {}
-    for tensor, layer, parents in graph_of(last.output):
+    for tensor, layer, parents, _ in graph_of(last.output):
         given = [shapes[id(each)] for each in parents]
         shapes[id(tensor)] = made_by(layer, given) if given else input_shape
     return shapes[id(last.output)]

@@ -92,7 +92,7 @@ def test_what_cannot_be_fitted(model, images):
         fit(model, np.full((24, *SIZE, 3), 90.0))
     with pytest.raises(ValueError, match="at least one score map"):
         fit(model, images, score_maps=[])
-    with pytest.raises(ValueError, match="functional, called on a `keras.Input`"):
+    with pytest.raises(ValueError, match="functional, called on a"):
         fit(keras.Sequential([keras.layers.Dense(3)]), images)
 
 

@@ -4,6 +4,7 @@ from keras_wsol.cam.by_class import ByClass
 from keras_wsol.cam.class_activation import (
     CAM,
     ChannelMean,
+    ClassMaps,
     class_activation_maps,
     score_maps,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "SCORE_MAPS",
     "ByClass",
     "ChannelMean",
+    "ClassMaps",
     "Foreground",
     "GradCAM",
     "GradCAMPlusPlus",

@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
+import keras
 from keras import ops
 
-from keras_wsol.arguments import check_bool
+from keras_wsol.arguments import check_bool, check_integer
 from keras_wsol.cam.score_map import Evidence, ScoreMap, named, resized
+from keras_wsol.cam.split import SplitModel
 from keras_wsol.masks import spatial_attention
 
 
@@ -86,8 +88,8 @@ def class_activation_maps(
 class CAM(ScoreMap):
     """Class activation map: the features, weighed by the head's class weights.
 
-    The head must be global average pooling and one `Dense` layer; `GradCAM` does the
-    same for any layer.
+    The head must be global average pooling and one `Dense` layer, or the pooling of
+    class maps, which are then the score maps; `GradCAM` does the same for any layer.
 
     Args:
         negative_weights: Boolean. Whether class weights below 0 count; without them the
@@ -105,11 +107,69 @@ class CAM(ScoreMap):
     def __post_init__(self) -> None:
         check_bool("negative_weights", self.negative_weights)
 
+    def check(self, split: SplitModel) -> None:
+        if split.dense is None and not self.negative_weights:
+            raise ValueError(
+                "`negative_weights` must be True where the model pools class maps, "
+                "which have no weights. Received: negative_weights=False."
+            )
+
     def maps(self, evidence: Evidence) -> Any:
-        kernel, class_ids = evidence.split.dense.kernel, evidence.class_ids
+        class_ids, dense = evidence.class_ids, evidence.split.dense
+        if dense is None:
+            return _channels(evidence.features, class_ids)
         return class_activation_maps(
-            evidence.features, kernel, class_ids, self.negative_weights
+            evidence.features, dense.kernel, class_ids, self.negative_weights
         )
+
+
+def _channels(features: Any, class_ids: Any) -> Any:
+    """The channels `(B, K, h, w)` of these classes."""
+    maps = ops.transpose(ops.cast(features, "float32"), (0, 3, 1, 2))
+    return ops.take_along_axis(maps, class_ids[:, :, None, None], axis=1)
+
+
+@keras.saving.register_keras_serializable(package="keras_wsol")
+@dataclass(frozen=True, eq=False)
+class ClassMaps(ScoreMap):
+    """Maps that a layer of the model makes itself, a channel for each class.
+
+    Args:
+        layer: String. Layer whose output has a channel for each class.
+        top_k: Integer or None. The map is the mean of the channels of so many classes,
+            those of the largest logits, whatever class is asked for; more than there
+            are means all. Default None, the channel of the class.
+
+    Reference:
+        - [Wu et al., 2022](https://arxiv.org/abs/2112.00580) (BAS)
+    """
+
+    layer: str
+    top_k: int | None = None
+    default_threshold = 0.15  # [paper] of BAS
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.top_k is not None:
+            check_integer("top_k", self.top_k)
+
+    @property
+    def needs_class(self) -> bool:
+        return self.top_k is None
+
+    def check(self, split: SplitModel) -> None:
+        if split.features.shape[-1] != split.num_classes:
+            raise ValueError(
+                f"`layer` must have a channel for each of {split.num_classes} classes. "
+                f"Received: {self.layer!r} with {split.features.shape[-1]} channels."
+            )
+
+    def maps(self, evidence: Evidence) -> Any:
+        if self.top_k is None:
+            return _channels(evidence.features, evidence.class_ids)
+        count = min(self.top_k, evidence.split.num_classes)
+        best = ops.top_k(evidence.logits, count)[1]
+        return ops.mean(_channels(evidence.features, best), axis=1, keepdims=True)
 
 
 @named("channel_mean")

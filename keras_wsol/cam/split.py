@@ -9,7 +9,7 @@ import keras
 
 _HEAD = (
     "Without a `layer`, score maps are read from a functional model that ends in "
-    "GlobalAveragePooling2D and one Dense layer"
+    "GlobalAveragePooling2D and one Dense layer, or in the pooling of class maps"
 )
 
 
@@ -54,7 +54,8 @@ class SplitModel:
     logits: Any  # before a softmax
     # Other branches of skip connections around the layer; or features of more layers.
     around: tuple[Any, ...]
-    # The head's, if the features are what its pooling reads.
+    # The head's, if the features are what its pooling reads; None, too, where they are
+    # class maps, whose means are the logits.
     dense: keras.layers.Dense | None
 
     @cached_property
@@ -100,8 +101,8 @@ def split_at(
     model = _unfolded(model, inside) if inside else model
     pooled, dense = _head(model) if None in layers else (None, None)
     logits = _logits(model)
-    graph = graph_of(logits)
-    every = [_output_of(each, graph) if each else pooled for each in layers]
+    graph, whole = graph_of(logits), graph_of(model.outputs[0])
+    every = [_output_of(each, whole) if each else pooled for each in layers]
     features, around = every[0], tuple(every[1:] or _around(every[0], graph))
     network = keras.Model(model.inputs[0], [features, logits, *around])
     return SplitModel(network, features, logits, around, dense)
@@ -115,14 +116,13 @@ def _head(model: keras.Model) -> tuple[Any, Any]:
     node = node_of(model.outputs[0])
     while _is_softmax(node.operation) or _is_identity(node) or _is_temperature(node):
         node = _before(node)
-    dense, node = node.operation, _before(node)
-    while isinstance(node.operation, keras.layers.Dropout):
-        node = _before(node)
+    dense = None
+    if _calls_as(keras.layers.Dense, node.operation):
+        dense, node = node.operation, _before(node)
+        while isinstance(node.operation, keras.layers.Dropout):
+            node = _before(node)
     pool = node.operation
-    if not (
-        _calls_as(keras.layers.Dense, dense)
-        and _calls_as(keras.layers.GlobalAveragePooling2D, pool)
-    ):
+    if not _calls_as(keras.layers.GlobalAveragePooling2D, pool):
         graph = graph_of(model.outputs[0])
         ends = [type(each.operation).__name__ for each in graph[-4:]]
         raise ValueError(f"{_HEAD}. Received a model that ends in: {ends}.")
@@ -162,7 +162,8 @@ def _is_identity(node: Node) -> bool:
     operation = node.operation
     if isinstance(operation, keras.layers.Activation):
         return _activation(operation) == "linear"
-    return isinstance(operation, keras.layers.Identity)
+    passes = getattr(operation, "passes_logits", False)  # the first of its inputs
+    return passes or isinstance(operation, keras.layers.Identity)
 
 
 def _is_temperature(node: Node) -> bool:

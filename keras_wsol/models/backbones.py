@@ -9,13 +9,15 @@ from typing import Any
 import keras
 
 from keras_wsol import layers
+from keras_wsol.models.methods import BAS
+from keras_wsol.models.methods.method import Method
 
 # The layer that images go through first; a place for layers that hide image parts.
 NORMALIZATION = "normalization"
 
 # Method to the class of its layer; `None` is the plain classifier. After the first
 # six, what the papers compare their modules with.
-METHODS: Mapping[str, type[keras.layers.Layer] | None] = {
+METHODS: Mapping[str, type[keras.layers.Layer] | type[Method] | None] = {
     "cam": None,
     "adl": layers.ADL,
     "dfm": layers.DFM,
@@ -29,6 +31,7 @@ METHODS: Mapping[str, type[keras.layers.Layer] | None] = {
     "maxdrop": layers.MaxDrop,
     "targeted_dropout": layers.TargetedDropout,
     "cutout": layers.Cutout,
+    "bas": BAS,
 }
 
 Options = Mapping[str, Any]

@@ -12,7 +12,8 @@ import keras
 
 from keras_wsol.arguments import check_integer
 from keras_wsol.models.backbones import METHODS, NORMALIZATION
-from keras_wsol.models.parts import ImageNetNormalization, Logits
+from keras_wsol.models.methods.method import Method, MethodModel, Sides, Trunk
+from keras_wsol.models.parts import ImageNetNormalization
 from keras_wsol.models.splice import CallAndInsert, check_names, copy_graph, derive_seed
 from keras_wsol.models.weights import (
     Base,
@@ -120,25 +121,33 @@ def build_classifier(
     make_base = base_of_model if isinstance(backbone, keras.Model) else base_of_row
     base = make_base(backbone, features, weights, input_shape, backbone_options or {})
     places = _places(base, method, drop_after)
-    call = CallAndInsert(_following(base, method, places, seed))
+    call = CallAndInsert({})
+    trunk = Trunk(
+        outputs=call.outputs,
+        places=places,
+        num_classes=num_classes,
+        class_names=class_names,
+        seed=seed,
+    )
+    own = _method_object(base, method)
+    call.following.update(_following(base, method, trunk, own))
     images = keras.Input(base.input_shape, name="images")
     normalization = keras.layers.Identity(name=NORMALIZATION, dtype="float32")
     if mode := base.spec.normalization:
         normalization = ImageNetNormalization(mode, name=NORMALIZATION)
-    normalized = call(normalization, images)
+    normalized = own.images(trunk, call(normalization, images))
     copy_graph(base.source, images, normalized, call, base.changes, seed)
     maps = call.outputs[base.spec.features]
-    for number in range(1, base.head_convolutions + 1):
-        maps = call(_head_convolution(f"head_conv{number}", seed), maps)
-    pool = keras.layers.GlobalAveragePooling2D(name="head_pool", dtype="float32")
-    logits = Logits(
-        num_classes,
-        class_names=class_names,
-        kernel_initializer=keras.initializers.GlorotUniform(derive_seed(seed, "head")),
-        dtype="float32",
-        name="head_logits",
-    )(pool(maps))
-    model = keras.Model(images, logits, name=f"{base.name}_{method_name}")
+    count = own.head_convolutions
+    for number in range(1, 1 + (base.head_convolutions if count is None else count)):
+        name = f"head_conv{number}"
+        maps = call(trunk.conv(name, 1024, activation="relu"), maps)
+    logits = own.head(trunk, maps)
+    kind = keras.Model
+    if trunk.sides:
+        kind, sides = MethodModel, Sides(trunk.sides, own)
+        logits = sides([logits, *trunk.sides.values()])
+    model = kind(images, logits, name=f"{base.name}_{method_name}")
     used = {x.name for x in model.operations}
     present = [name for name in call.outputs if name in used]
     check_names("drop_after", places, f"`{base.name}`", present)
@@ -155,6 +164,8 @@ def build_classifier(
 
 def _method_name(method: Any) -> str:
     """Name of a method for models and layers, or an error with what there is."""
+    if isinstance(method, Method):
+        return _row_of(method) or type(method).__name__.lower()
     if isinstance(method, keras.layers.Layer):
         kind = type(method).__name__.lower()
         # Keras names a layer after its class, and counts.
@@ -165,7 +176,7 @@ def _method_name(method: Any) -> str:
         return method
     kind = ValueError if isinstance(method, str) else TypeError
     raise kind(
-        f"`method` must be one of {list(METHODS)}, or a layer, such as "
+        f"`method` must be one of {list(METHODS)}, a `Method`, or a layer, such as "
         f"keras_wsol.layers.ADL(). Received: method={method!r}."
     )
 
@@ -216,29 +227,31 @@ def _method_layer(
     return type(method).from_config(config)
 
 
+def _method_object(base: Base, method: Any) -> Method:
+    """The method, with the presets of the backbone if it goes by its name."""
+    if isinstance(method, Method):
+        return method
+    kind = METHODS.get(method) if isinstance(method, str) else None
+    if kind is None or not issubclass(kind, Method):
+        return Method()  # it inserts a layer, or nothing
+    return kind(**base.spec.presets.get(method, {}))
+
+
 def _following(
-    base: Base, method: Any, places: Sequence[str], seed: int
+    base: Base, method: Any, trunk: Trunk, own: Method
 ) -> dict[str, list[Any]]:
     """Place to what makes the layers that follow it; the backbone's blocks go first."""
     following: dict[str, list[Any]] = {}
     for name, place in base.spec.inserted_blocks.items():
-        block = partial(base.spec.block, name=name, seed=derive_seed(seed, name))
+        seed = derive_seed(trunk.seed, name)
+        block = partial(base.spec.block, name=name, seed=seed)
         following.setdefault(place, []).append(block)
-    for place in places:
-        layer = partial(_method_layer, base, method, place, seed)
-        following.setdefault(place, []).append(layer)
+    for place in trunk.places:
+        layers = own.following(trunk, place)
+        if type(own) is Method:
+            layers = [partial(_method_layer, base, method, place, trunk.seed)]
+        following.setdefault(place, []).extend(layers)
     return following
-
-
-def _head_convolution(name: str, seed: int) -> keras.layers.Layer:
-    return keras.layers.Conv2D(
-        filters=1024,
-        kernel_size=3,
-        padding="same",
-        activation="relu",
-        kernel_initializer=keras.initializers.HeNormal(derive_seed(seed, name)),
-        name=name,
-    )
 
 
 def check_devices(strategy: Any = None) -> None:

@@ -26,6 +26,7 @@ from keras_wsol.models.localizer_batches import (
     cleaned,
     measured_with,
 )
+from keras_wsol.models.methods.method import MethodModel
 from keras_wsol.models.tune import (
     TunedThreshold,
     best_threshold,
@@ -55,7 +56,7 @@ class Localizer(keras.Model):
             `ValueError` if it has none, such as with `relu=False`.
         top_k: Integer. How many classes to localize when none are given. Default 1.
         score_map: A score map of `keras_wsol.cam`, or its name in `cam.SCORE_MAPS`.
-            Default `"cam"`.
+            Default None, that of the method that the model trains with, or `"cam"`.
         max_boxes: Integer. How many connected components have boxes. Default 1.
         min_share: Float in [0, 1]. Components beside the largest one have boxes from
             this share of its cells on. Default 0.3 [ours].
@@ -109,7 +110,7 @@ class Localizer(keras.Model):
         model: keras.Model,
         cam_threshold: float | None = None,
         top_k: int = 1,
-        score_map: Any = "cam",
+        score_map: Any = None,
         max_boxes: int = 1,
         min_share: float = 0.3,
         notes: Mapping[str, str] | None = None,
@@ -117,7 +118,10 @@ class Localizer(keras.Model):
     ) -> None:
         # Images in [0, 255] do not survive a cast to float16 on the way in.
         super().__init__(**{"name": "localizer", **kwargs, "dtype": "float32"})
-        self.model = model
+        is_own = isinstance(model, MethodModel)
+        if score_map is None:
+            score_map = model.method.score_map() if is_own else "cam"
+        self.model = model.for_inference() if is_own else model
         self.score_map = score_map
         self.cam_threshold = cam_threshold
         self.top_k = top_k

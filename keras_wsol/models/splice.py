@@ -40,7 +40,7 @@ class CallAndInsert:
     """Calls layers, and after each the layers that are to follow it."""
 
     # Layer name to what makes the layers that follow it, which may be followed, too.
-    following: Mapping[str, Sequence[LayerFactory]]
+    following: dict[str, list[LayerFactory]]
     # Layer name to the output of the last layer that follows it.
     outputs: dict[str, Any] = field(default_factory=dict)
 

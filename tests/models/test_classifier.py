@@ -504,7 +504,7 @@ def test_a_place_after_an_inserted_layer_takes_its_output():
         (
             {"method": "drop_block"},
             r"`method` must be one of \['cam', 'adl', 'dfm', 'dgdm', 'cagd', 'sagd', .*"
-            r"'dropblock'.*\], or a layer, such as .*Received: method='drop_block'",
+            r"'dropblock'.*\], a `Method`, or a layer, .*Received: method='drop_block'",
         ),
         (
             {"backbone_options": {"width": 1}},

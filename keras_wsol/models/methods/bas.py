@@ -38,7 +38,7 @@ class BAS(Method):
         return self.convolutions
 
     def head(self, trunk: Trunk, features: Any) -> Any:
-        (place,) = trunk.places
+        place = trunk.only_place()
         early = trunk.outputs[place]
         generator = trunk.conv(
             "head_generator", trunk.num_classes, activation="sigmoid", dtype="float32"

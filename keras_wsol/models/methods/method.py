@@ -33,6 +33,15 @@ class Trunk:
     seed: int
     sides: dict[str, Any] = field(default_factory=dict)
 
+    def only_place(self) -> str:
+        """The place of a method that acts after one layer."""
+        if len(self.places) != 1:
+            raise ValueError(
+                "`drop_after` must name one layer for this method. Received: "
+                f"drop_after={list(self.places)}."
+            )
+        return self.places[0]
+
     def conv(
         self, name: str, filters: int, size: int = 3, **arguments: Any
     ) -> keras.layers.Layer:
@@ -261,6 +270,14 @@ class _Inner:
             part = keras.Model(self.tensors[start], self.tensors[end])
             self._parts[start, end] = part
         return self._parts[start, end]
+
+
+def as_read(model: Any, score_map: Any) -> tuple[Any, Any]:
+    """A classifier as it is read, and the score map, by default that of its method."""
+    if isinstance(model, MethodModel):
+        score_map = model.method.score_map() if score_map is None else score_map
+        model = model.for_inference()
+    return model, "cam" if score_map is None else score_map
 
 
 class _AsItIs(keras.losses.Loss):

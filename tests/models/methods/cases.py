@@ -1,0 +1,43 @@
+"""A small classifier of each method that is more than a layer."""
+
+import keras
+import numpy as np
+
+from keras_wsol.models.methods import BAS
+from tests.models.small import TINY_SIZE, draw_weights, tiny_classifier
+
+CLASSES = 5
+
+# Name to the method, and the place after which it acts.
+METHODS = {
+    "bas": (BAS(convolutions=0, top_k=2), ["conv2_relu"]),
+}
+
+
+def built(name, **arguments):
+    """A classifier with weights that hide nothing."""
+    method, places = METHODS[name]
+    model = tiny_classifier(method=method, drop_after=places, **arguments)
+    draw_weights(model)
+    return model
+
+
+def batch(count=6, seed=0):
+    rng = np.random.default_rng(seed)
+    images = rng.uniform(0, 255, (count, *TINY_SIZE, 3)).astype("float32")
+    return images, rng.integers(0, CLASSES, count)
+
+
+def compiled(model, rate=0.01, **arguments):
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    arguments = {"loss": loss, "metrics": ["accuracy"], **arguments}
+    model.compile(keras.optimizers.SGD(rate), **arguments)
+    return model
+
+
+def added_loss(model, images, class_ids):
+    """What the method adds, a number for each image, and what it was given."""
+    sides = model(images, training=True)
+    truth = model._truth(class_ids, CLASSES)
+    loss = keras.ops.convert_to_numpy(model.method.loss(model, sides, truth))
+    return loss, {k: keras.ops.convert_to_numpy(v) for k, v in sides.items()}

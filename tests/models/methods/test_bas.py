@@ -1,0 +1,47 @@
+"""BAS beside its loss written in NumPy, and what its gradients may reach."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_wsol.models.methods import BAS
+from tests.models.methods.cases import added_loss, batch, compiled
+from tests.models.small import draw_weights, outputs, tiny_classifier
+
+
+def built_bas(**arguments):
+    method = BAS(**{"convolutions": 0, "top_k": 2, **arguments})
+    model = compiled(tiny_classifier(method=method, drop_after=["conv2_relu"]))
+    draw_weights(model)
+    head = model.get_layer("head_logits")  # hiding then takes from the score
+    head.kernel.assign(ops.abs(head.kernel))
+    return model
+
+
+def cross_entropy(logits, class_ids):
+    logits = logits - logits.max(axis=1, keepdims=True)
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    return -np.log(shares[np.arange(len(class_ids)), class_ids])
+
+
+@pytest.mark.parametrize(("area", "weight"), [(1.2, 0.5), (0.7, 0.0), (2.0, 1.0)])
+def test_the_loss_is_that_of_the_paper(area, weight):
+    model = built_bas(area_weight=area, foreground_weight=weight)
+    for layer in model.layers:  # so that the pass behind can be made by hand
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False
+    images, class_ids = batch()
+    added, sides = added_loss(model, images, class_ids)
+    rows = np.arange(len(images))
+    foreground = sides["foreground"][rows, :, :, class_ids]
+    hidden = sides["features"] * (1 - foreground)[..., None]
+    behind = outputs(model.part("features", "logits"), hidden)[rows, class_ids]
+    score = sides["logits"][rows, class_ids]
+    share = np.where(behind >= score, 0, behind / (score + 1e-8))
+    seen = (sides["class_maps"] * foreground[..., None]).mean(axis=(1, 2))
+    expected = share + area * foreground.mean(axis=(1, 2))
+    expected = expected + weight * cross_entropy(seen, class_ids)
+    np.testing.assert_allclose(added, expected, rtol=1e-4)
+    assert (share > 0).any()
+    assert (share < 1).all()

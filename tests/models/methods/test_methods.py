@@ -1,0 +1,164 @@
+"""What every method promises: plain `compile` and `fit`, and nothing at inference."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_wsol.models import Localizer, build_classifier
+from keras_wsol.models.methods import Method
+from tests.models.methods.cases import (
+    CLASSES,
+    METHODS,
+    added_loss,
+    batch,
+    built,
+    compiled,
+)
+from tests.models.small import TINY_SIZE, dtype_policy, outputs, tiny_classifier
+
+EVERY = pytest.mark.parametrize("name", list(METHODS))
+
+
+@EVERY
+def test_it_trains_by_compile_and_fit(name):
+    model = compiled(built(name))
+    images, class_ids = batch()
+    before = model.get_weights()
+    history = model.fit(images, class_ids, batch_size=3, epochs=2, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+    assert set(history) == {"loss", "accuracy"}
+    moved = [
+        np.abs(a - b).max() > 0
+        for a, b in zip(before, model.get_weights(), strict=True)
+    ]
+    names = [each.path for each in model.weights]
+    trained = {each.path for each in model.trainable_weights}
+    assert [
+        n for n, m in zip(names, moved, strict=True) if n in trained and not m
+    ] == []
+
+
+@EVERY
+def test_the_loss_is_the_compiled_one_and_what_the_method_adds(name):
+    model = compiled(built(name), rate=0.0)
+    images, class_ids = batch()
+    added, sides = added_loss(model, images, class_ids)
+    assert added.shape == (len(images),)
+    plain = model.loss(class_ids, sides["logits"])
+    expected = float(ops.convert_to_numpy(plain)) + added.mean()
+    model.layers[-1].trainable = model.trainable  # nothing changes it
+    found = model.train_on_batch(images, class_ids)[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+@EVERY
+def test_labels_may_be_one_hot(name):
+    images, class_ids = batch()
+    model = compiled(built(name))
+    by_id = added_loss(model, images, class_ids)[0]
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+    model = compiled(built(name), loss=loss)
+    one_hot = added_loss(model, images, np.eye(CLASSES, dtype="float32")[class_ids])[0]
+    np.testing.assert_allclose(one_hot, by_id, rtol=1e-4, atol=1e-5)
+
+
+@EVERY
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_it_trains_in_mixed_precision(name, policy):
+    with dtype_policy(policy):
+        model = compiled(built(name))
+        images, class_ids = batch()
+        history = model.fit(images, class_ids, batch_size=3, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+    assert outputs(model, images).dtype == "float32"
+
+
+@EVERY
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="torch.compile is slow")
+def test_it_trains_compiled(name):
+    images, class_ids = batch()
+    losses = []
+    for jit in (False, True):
+        model = compiled(built(name), jit_compile=jit)
+        history = model.fit(images, class_ids, batch_size=6, verbose=0, shuffle=False)
+        losses.append(history.history["loss"])
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-3)
+
+
+@EVERY
+def test_saved_and_loaded_it_goes_on(name, tmp_path):
+    model = compiled(built(name))
+    images, class_ids = batch()
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.method.get_config() == model.method.get_config()
+    np.testing.assert_array_equal(outputs(loaded, images), outputs(model, images))
+    first = [each.train_on_batch(images, class_ids)[0] for each in (model, loaded)]
+    np.testing.assert_allclose(first[0], first[1], rtol=1e-5)
+
+
+@EVERY
+def test_at_inference_only_what_the_map_reads_is_left(name, tmp_path):
+    model = built(name)
+    images, _ = batch()
+    localizer = Localizer(model, cam_threshold=0.3)
+    assert type(localizer.model) is type(keras.Model(model.input, model.output))
+    assert len(localizer.model.weights) <= len(model.weights)
+    np.testing.assert_allclose(
+        outputs(localizer.model, images), outputs(model, images), rtol=1e-6
+    )
+    found = localizer.predict_on_batch(images)
+    assert found["score_maps"].shape == (len(images), 1, *TINY_SIZE)
+    localizer.save(tmp_path / "localizer.keras")
+    again = keras.saving.load_model(tmp_path / "localizer.keras")
+    np.testing.assert_array_equal(
+        again.predict_on_batch(images)["boxes"], found["boxes"]
+    )
+
+
+@EVERY
+def test_a_copy_keeps_the_method(name):
+    model = built(name)
+    copy = keras.models.clone_model(model)
+    assert type(copy) is type(model)
+    assert copy.method.get_config() == model.method.get_config()
+
+
+class Own(Method):
+    """Wants the mean of the features to be 1."""
+
+    reads = ("features",)
+
+    def head(self, trunk, features):
+        trunk.sides["features"] = features
+        return super().head(trunk, features)
+
+    def loss(self, model, sides, truth):
+        return ops.square(ops.mean(sides["features"], axis=(1, 2, 3)) - 1)
+
+    def get_config(self):
+        return {}
+
+
+def test_a_method_of_ones_own():
+    model = compiled(tiny_classifier(method=Own()))
+    assert model.name == "tiny_own"
+    images, class_ids = batch()
+    added, sides = added_loss(model, images, class_ids)
+    expected = (sides["features"].mean(axis=(1, 2, 3)) - 1) ** 2
+    np.testing.assert_allclose(added, expected, rtol=1e-5)
+    # Its localizer reads the plain head.
+    assert Localizer(model).score_map.get_config() == {"negative_weights": True}
+
+
+def test_a_row_has_its_presets():
+    model = build_classifier(
+        "mobilenet",
+        "bas",
+        5,
+        weights=None,
+        input_shape=(64, 96, 3),
+        backbone_options={"alpha": 0.25},
+    )
+    assert model.name == "mobilenet_bas"

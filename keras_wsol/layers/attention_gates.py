@@ -72,6 +72,11 @@ class AttentionGate(keras.layers.Layer):
             **kwargs,
         )
 
+    def open_gates(self) -> None:
+        """Lets all channels start with gates near 1, so that they keep their scale."""
+        bias = self.excite.bias
+        bias.assign(ops.full_like(bias, 4.0))  # whose sigmoid is 0.98
+
     def attend(self, features: Any) -> tuple[Any, dict[str, Any]]:
         """The output in float32, and the gates that led to it."""
         raise NotImplementedError
@@ -163,6 +168,11 @@ class SqueezeExcite(AttentionGate):
     def build_parts(self, channels: int) -> None:
         self.build_bottleneck(channels)
 
+    def open_gates(self) -> None:
+        """Lets all channels start with gates near 1, so that they keep their scale."""
+        bias = self.excite.bias
+        bias.assign(ops.full_like(bias, 4.0))  # whose sigmoid is 0.98
+
     def attend(self, features: Any) -> tuple[Any, dict[str, Any]]:
         middle = self.squeeze(masks.channel_attention(features))
         gate = self.gate_activation(self.excite(middle))
@@ -253,6 +263,11 @@ class CBAM(AttentionGate):
                 name="convolution",
             )
             self.convolution.build((None, None, None, 2))
+
+    def open_gates(self) -> None:
+        """Lets all channels start with gates near 1, so that they keep their scale."""
+        bias = self.excite.bias
+        bias.assign(ops.full_like(bias, 4.0))  # whose sigmoid is 0.98
 
     def attend(self, features: Any) -> tuple[Any, dict[str, Any]]:
         gates = {}

@@ -35,8 +35,8 @@ class DFM(AttentionMask):
         channel_weight: Float >= 0, \(\gamma\). Default 0.4 [paper].
         position_rate: Float in [0, 1], \(\tau\), of \(P_{ME}\). Default 0.7 [paper].
         feedback: `"residual"`: `F + F * M` [ours: reading of Eq. 16]. `"scale"`: `F *
-            M`. `"add"`: `F + M`, the letter, which hides nothing and needs
-            `inference="expected"`. Default `"residual"`.
+            M`. `"add"`: `F + M`, the letter, which hides nothing and shifts the
+            features: it implies `inference="expected"`. Default `"residual"`.
         rescale: Boolean. Halves `"residual"`, to keep its scale [ours]. Default true.
         inference: `"identity"`: acts only if `training` is true [ours: the paper does
             not say]. `"expected"`: at inference the same feedback with the mean map
@@ -95,12 +95,8 @@ class DFM(AttentionMask):
         self.accumulate_focus = check_bool("accumulate_focus", accumulate_focus)
         self.branches = check_choice("branches", branches, BRANCHES)
         self.draw = check_choice("draw", draw, DRAWS)
-        if feedback == "add" and inference != "expected":
-            raise ValueError(
-                '`feedback="add"` shifts the features by about 1, so a network '
-                'trained with it needs `inference="expected"`. Received: '
-                f"inference={inference!r}."
-            )
+        if feedback == "add":  # it shifts the features by about 1
+            self.inference = "expected"
 
     def maps(self, inputs: Any) -> dict[str, Any]:
         """Returns the key maps and the two candidates of the draw, all float32.

@@ -116,8 +116,9 @@ class SAGD(MaskOrImportance):
             7)` cells. For an even size `b` the cell `(i, j)` drops `i - b/2 .. i + b/2
             - 1`; blocks are cut at the border. 1 makes the first stage ADL's mask.
             Default 3 [paper: best with both stages; 2 with the first alone].
-        grow_background: Boolean. Whether background cells drop a block, too. Default
-            true [ours: the paper does not say].
+        grow_background: Boolean. Whether background cells drop a block, too: then
+            half of all cells and more are dropped. Default False [ours:
+            the paper does not say].
         draw: `"batch"`, one draw a call [paper], or `"sample"`, one an image.
             Default `"batch"`.
         use_importance_map: Boolean. If false, a call without the mask returns its
@@ -146,7 +147,7 @@ class SAGD(MaskOrImportance):
         high_threshold: float = 0.95,
         low_threshold: float | None = 0.1,
         block_size: int | str = 3,
-        grow_background: bool = True,
+        grow_background: bool = False,
         draw: str = "batch",
         use_importance_map: bool = True,
         use_drop_mask: bool = True,
@@ -209,7 +210,7 @@ class DGDM(AttentionMask):
         high_threshold: Float in [0, 1]. Default 0.95 [ours], as in `SAGD`.
         low_threshold: Float in [0, 1] or `None`. Default 0.1 [ours], as in `SAGD`.
         block_size: Integer >= 1 or `"adaptive"`. Default 3 [paper], as in `SAGD`.
-        grow_background: Boolean. Default true [ours], as in `SAGD`.
+        grow_background: Boolean. Default False, as in `SAGD`.
         draw: `"batch"` or `"sample"`, as in `SAGD`. Channels are drawn for each image
             in either case. Default `"batch"`.
         use_importance_map: Boolean. Default true, as in `SAGD`.
@@ -243,7 +244,7 @@ class DGDM(AttentionMask):
         high_threshold: float = 0.95,
         low_threshold: float | None = 0.1,
         block_size: int | str = 3,
-        grow_background: bool = True,
+        grow_background: bool = False,
         draw: str = "batch",
         use_importance_map: bool = True,
         use_drop_mask: bool = True,

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -142,6 +143,8 @@ def keras_cv_resnet(
 _BAS_RESNET = {"area_weight": 1.2, "foreground_weight": 0.5}
 _BAS_VGG = {"area_weight": 0.7, "foreground_weight": 0.0, "top_k": 80}
 _BAS_NARROW = {**_BAS_RESNET, "convolutions": 0}
+# What a study of the MobileNets chose.
+_GROWN = {name: {"grow_background": True} for name in ("sagd", "dgdm")}
 _STRIDE_1 = {"strides": (1, 1)}
 _SAME = {"padding": "same"}
 _SAME_STRIDE_1 = {**_SAME, **_STRIDE_1}
@@ -150,13 +153,17 @@ _SAME_SIZE_PAD = {"padding": ((1, 1), (1, 1))}
 
 
 def _row(
-    adl: float, drop_after: tuple[str, ...], bas: Options = _BAS_RESNET, **entries: Any
+    adl: float,
+    drop_after: tuple[str, ...],
+    bas: Options = _BAS_RESNET,
+    presets: Mapping[str, Options] = MappingProxyType({}),
+    **entries: Any,
 ) -> BackboneSpec:
     """A row with ADL's threshold, SAGD's background share in the middle, and BAS."""
     background = {place: {"low_threshold": 0.2} for place in drop_after[:-1]}
     return BackboneSpec(
         drop_after=drop_after,
-        presets={"adl": {"drop_threshold": adl}, "bas": bas},
+        presets={"adl": {"drop_threshold": adl}, "bas": bas, **presets},
         place_presets={"sagd": background, "dgdm": background},
         **entries,
     )
@@ -228,6 +235,7 @@ BACKBONES: Mapping[str, BackboneSpec] = {
             "bas": ("conv_pw_11_relu",),
         },
         bas=_BAS_NARROW,
+        presets=_GROWN,
         normalization="tf",
         features="conv_pw_13_relu",
         map_sizes=_map_sizes(
@@ -243,6 +251,7 @@ BACKBONES: Mapping[str, BackboneSpec] = {
         drop_after=("block_13_depthwise_relu", "out_relu"),
         method_drop_after={"bas": ("block_13_expand_relu",)},
         bas=_BAS_NARROW,
+        presets=_GROWN,
         normalization="tf",
         features="out_relu",
         map_sizes=_map_sizes(

@@ -47,7 +47,7 @@ def build_classifier(
     weights: str | Path | None = "imagenet",
     input_shape: tuple[int, int, int] | None = None,
     features: str | None = None,
-    drop_after: Sequence[str] | None = None,
+    drop_after: Sequence[str] | Mapping[str, keras.layers.Layer] | None = None,
     backbone_options: Mapping[str, Any] | None = None,
     class_names: Sequence[str] | None = None,
     freeze: str | Sequence[str] | None = None,
@@ -82,8 +82,9 @@ def build_classifier(
         features: Only for your model: name of the layer whose output, a map, is
             pooled. Default: the last map on the way to its output.
         drop_after: Names of the layers after which the method's layers go;
-            `"normalization"` is the normalized image. Default: the places of the row,
-            or after the features of your model.
+            `"normalization"` is the normalized image. Or a dictionary of these names
+            and the layer of the method that goes there, without presets. Default: the
+            places of the row, or after the features of your model.
         backbone_options: `{"alpha": 0.75}` for the MobileNets,
             `{"head_convolutions": 2}` for `"vgg16"` and `"inception_v3"`,
             `{"map_size": 28}` for the side of the last map at 224 pixels. For your
@@ -130,7 +131,10 @@ def build_classifier(
         seed=seed,
     )
     own = _method_object(base, method)
-    call.following.update(_following(base, method, trunk, own))
+    given = {}
+    if isinstance(drop_after, Mapping):
+        given = dict(zip(places, drop_after.values(), strict=True))
+    call.following.update(_following(base, method, trunk, own, given))
     images = keras.Input(base.input_shape, name="images")
     normalization = keras.layers.Identity(name=NORMALIZATION, dtype="float32")
     if mode := base.spec.normalization:
@@ -156,6 +160,8 @@ def build_classifier(
         names = {f"{method_name}_{place}" for place in places}
         source = base.source if base.trained is None else base.trained
         new = carry_over(source, model, {*base.spec.inserted_blocks, *names})
+    for name in new & set(base.spec.inserted_blocks):
+        model.get_layer(name).open_gates()  # pretrained branches keep their scale
     freeze_layers(model, freeze, base, new)
     if batch_norm_momentum is not None:
         set_batch_norm_momentum(model, batch_norm_momentum)
@@ -201,6 +207,8 @@ def _places(base: Base, method: Any, drop_after: Any) -> tuple[str, ...]:
         places = base.spec.places(row) if row else base.spec.drop_after
         last = f"head_conv{base.head_convolutions}"
         return tuple(last if x.startswith("head_conv") else x for x in places)
+    if isinstance(drop_after, Mapping):
+        _check_layers(method, drop_after)
     if isinstance(drop_after, str) or not drop_after:
         raise ValueError(
             "`drop_after` must be a sequence of layer names, at least one. "
@@ -211,11 +219,23 @@ def _places(base: Base, method: Any, drop_after: Any) -> tuple[str, ...]:
     return tuple(drop_after)
 
 
+def _check_layers(method: Any, layers: Mapping[str, Any]) -> None:
+    """Raises unless all are layers of the method, which has a name of the table."""
+    kind = METHODS.get(method) if isinstance(method, str) else None
+    wrong = [x for x in layers.values() if kind is None or type(x) is not kind]
+    if wrong:
+        raise TypeError(
+            "With a dictionary as `drop_after`, `method` must be a name, and the "
+            f"layers its own. Received: method={method!r} and {wrong[0]!r}."
+        )
+
+
 def _method_layer(
-    base: Base, method: str | keras.layers.Layer, place: str, seed: int
+    base: Base, method: Any, given: Mapping[str, Any], place: str, seed: int
 ) -> keras.layers.Layer:
     """Makes the layer that a method inserts after a place."""
     name = f"{_method_name(method)}_{place}"
+    method = given.get(place, method)
     if isinstance(method, str):
         options = base.spec.preset(method, place, base.input_shape)
         options = {"seed": derive_seed(seed, place), **options}
@@ -238,7 +258,7 @@ def _method_object(base: Base, method: Any) -> Method:
 
 
 def _following(
-    base: Base, method: Any, trunk: Trunk, own: Method
+    base: Base, method: Any, trunk: Trunk, own: Method, given: Mapping[str, Any]
 ) -> dict[str, list[Any]]:
     """Place to what makes the layers that follow it; the backbone's blocks go first."""
     following: dict[str, list[Any]] = {}
@@ -249,7 +269,7 @@ def _following(
     for place in trunk.places:
         layers = own.following(trunk, place)
         if type(own) is Method:
-            layers = [partial(_method_layer, base, method, place, trunk.seed)]
+            layers = [partial(_method_layer, base, method, given, place, trunk.seed)]
         following.setdefault(place, []).extend(layers)
     return following
 

@@ -17,18 +17,87 @@ def _target(figures: Sequence[float]) -> dict[str, float]:
     return dict(zip(names, figures, strict=False))
 
 
+# Every argument of the layers, so that a default that changes changes no recipe.
+_ADL_LAYER = {
+    "drop_rate": 0.75,
+    "draw": "batch",
+    "use_importance_map": True,
+    "use_drop_mask": True,
+}
+_DFM_LAYER = {
+    "channel_threshold": 0.85,
+    "position_threshold": 0.95,
+    "focus": 0.15,
+    "position_weight": 0.6,
+    "channel_weight": 0.4,
+    "position_rate": 0.7,
+    "feedback": "residual",
+    "rescale": True,
+    "inference": "identity",
+    "accumulate_focus": False,
+    "branches": "fused",
+    "draw": "batch",
+}
+_DGDM_LAYER = {
+    **_ADL_LAYER,
+    "drop_probability": 0.5,
+    "selection": "min_multiple",
+    "min_multiple": 3.0,
+    "keep_fraction": 0.75,
+    "high_threshold": 0.95,
+    "block_size": 3,
+    "grow_background": False,
+}
+_PLACES = {
+    "vgg16": ("block3_pool", "block4_pool", "block5_conv3"),
+    "resnet50": ("conv4_block1_out", "conv5_block1_out", "conv5_block3_out"),
+    "mobilenet": ("conv_pw_12_relu", "conv_pw_13_relu"),
+    "inception_v3": ("mixed2", "mixed7", "head_conv2"),
+    "resnet18": ("v2_stack_2_block1_out", "v2_stack_3_block1_out"),
+}
+_PLACES |= {
+    "resnet50_se": _PLACES["resnet50"],
+    "resnet101": _PLACES["resnet50"],
+    "resnet34": (*_PLACES["resnet18"], "v2_stack_3_block3_out"),
+    "resnet18": (*_PLACES["resnet18"], "v2_stack_3_block2_out"),
+}
+
+
+def _everywhere(places: Sequence[str], **layer: Any) -> dict[str, dict[str, Any]]:
+    return {place: dict(layer) for place in places}
+
+
+def _dgdm_layers(places: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """DGDM's, whose background is a larger share in front of the last map."""
+    shares = [0.2] * (len(places) - 1) + [0.1]
+    return {
+        place: {**_DGDM_LAYER, "low_threshold": share}
+        for place, share in zip(places, shares, strict=True)
+    }
+
+
 _CUB = {"dataset": "CUB-200-2011", "num_classes": 200, "images_per_epoch": 32_000}
 _ILSVRC = {"dataset": "ILSVRC 2012", "num_classes": 1000, "images_per_epoch": 256_000}
+_CARS = {"dataset": "Stanford Cars", "num_classes": 196, "images_per_epoch": 32_000}
+_DATA = {"cub": _CUB, "ilsvrc": _ILSVRC, "cars": _CARS}
 _VGG = {
     "backbone_options": {"head_convolutions": 1},
     "l2_decay": 5e-4,
     "multipliers": {"block*": 0.1},
 }
 _RESNET = {"l2_decay": 1e-4, "multipliers": {"conv[1-4]_*": 0.1}}
+_BASIC_RESNET = {"l2_decay": 1e-4, "weights": None}
+_SETTINGS = {
+    "vgg16": _VGG,
+    **dict.fromkeys(("resnet50", "resnet50_se", "resnet101"), _RESNET),
+    **dict.fromkeys(("resnet18", "resnet34"), _BASIC_RESNET),
+    # What is new learns at the full rate [ours: no settings were published].
+    "mobilenet": {"l2_decay": 1e-4, "multipliers": {"conv*": 0.1}},
+    "inception_v3": {"l2_decay": 5e-4, "multipliers": {"[bcm]*": 0.1}},
+}
 _ADLS_CODE = {
     "image_size": (224, 224),
     "view": "center_crop",
-    "batch_size": 32,
     "epochs": 105,
     "schedule": "step",
     "drop_epochs": (30, 60, 90, 100),
@@ -37,12 +106,19 @@ _ADLS_CODE = {
     "rate_free_velocity": True,
     "keep": "lowest_error",
 }
+_ADL_THRESHOLDS = {
+    **dict.fromkeys(("vgg16", "inception_v3"), 0.8),
+    "resnet50_se": 0.9,
+    "mobilenet": 0.95,
+}
 _NORMALIZED = "Images are normalized by the mean and deviation of ImageNet."
 
 _ADL_NOTES = {
     "backbone": "[code] github.com/junsukchoe/ADL, commit 1779e55",
-    "method": "[paper] drop rate 75 %; threshold 80 % for VGG, 90 % for ResNet",
-    "drop_after": "[paper] Table 2; ResNet: [code] run_train.sh, positions 31, 41, 5",
+    "method": "[paper] drop rate 75 %; threshold 80 % (VGG, InceptionV3), 90 % "
+    "(ResNet), 95 % (MobileNetV1)",
+    "drop_after": "[paper] Table 2; ResNet: [code] run_train.sh, positions 31, 41, 5; "
+    "InceptionV3: [ours] by the authors' later code",
     "backbone_options": "[code] backbone/vgg.py: one 3x3x1024 convolution (VGG)",
     "weights": "[paper] pretrained on ImageNet",
     "image_size view": "[code] data_loader.py: resized to 256x256, CenterCrop 224x224",
@@ -73,85 +149,127 @@ _ADL_BACKBONE_LACKS = {
 }
 
 
-def _adl(backbone: str, data: str, rate: float, table: str, *figures: float) -> Recipe:
+# What ADL's code, which has two backbones, does not say.
+_BACKBONE_NOTES = {
+    "mobilenet": "[ours] not published: as ResNet50-SE",
+    "inception_v3": "[ours] not published: as VGG-GAP",
+}
+
+
+def _adl(
+    backbone: str, data: str, *figures: float, table: str = "", method: str = "adl"
+) -> Recipe:
+    """A row of ADL's Table 3, of ADL or of CAM beside it."""
+    ours = _BACKBONE_NOTES.get(backbone)
     notes = {
-        "batch_size": "[ours] no command was published; as ResNet50-SE on CUB",
         "rate": "[code] config.py: the default of --base_lr",
+        "batch_size": "[code] 32 on CUB: run_train.sh; 256 on ILSVRC: config.py and "
+        "the authors' command for VGG",
     }
-    if (backbone, data) == ("resnet50_se", "cub"):
-        notes = dict.fromkeys(notes, "[code] run_train.sh")
+    rate = 0.1 if (backbone, data) == ("resnet50_se", "cub") else 0.01
+    if rate == 0.1:
+        notes["rate"] = "[code] run_train.sh"
+    if ours:
+        notes |= dict.fromkeys(("l2_decay", "multipliers", "rate", "batch_size"), ours)
+    if backbone == "mobilenet":
+        notes["drop_after"] = "[ours] never published"
+    layer = {**_ADL_LAYER, "drop_threshold": _ADL_THRESHOLDS[backbone]}
+    if method == "cam":
+        notes["method"] = "[paper] CAM"
     return Recipe(
-        name=f"adl-{backbone}-{data}",
+        name=f"{method}-{backbone}-{data}",
         backbone=backbone,
-        method="adl",
+        method=method,
+        drop_after=_everywhere(_PLACES[backbone], **layer) if method == "adl" else None,
         rate=rate,
+        batch_size=32 if data == "cub" else 256,
         target=_target(figures),
-        target_source=f"Choe and Shim, 2019 (arXiv:1908.10028), {table}",
+        target_source="Choe and Shim, 2019 (arXiv:1908.10028), Table 3" + table,
         notes=_spread(_ADL_NOTES | notes),
-        lacks=(*_ADL_LACKS, *_ADL_BACKBONE_LACKS[backbone]),
+        lacks=(*_ADL_LACKS, *_ADL_BACKBONE_LACKS.get(backbone, ())),
         **_ADLS_CODE,
-        **(_VGG if backbone == "vgg16" else _RESNET),
-        **(_CUB if data == "cub" else _ILSVRC),
+        **_SETTINGS[backbone],
+        **_DATA[data],
     )
 
 
 _UNSTATED_NOTES = dict.fromkeys(
     [*_ADLS_CODE, "images_per_epoch", "l2_decay", "l2_weights", "multipliers"],
     "[ours] not stated; as ADL's code, whose settings the paper builds on",
-) | {"rate": "[ours] not stated; the default of ADL's code"}
+) | {
+    "rate": "[ours] not stated; the default of ADL's code",
+    "batch_size": "[ours] not stated; 32, and 256 on ILSVRC, as ADL's code",
+    "backbone_options": "[ours] VGG: one convolution, as ADL's code",
+}
 
 
-def _dfm(data: str, column: str, *figures: float) -> Recipe:
+def _dfm(backbone: str, data: str, *figures: float) -> Recipe:
+    """A row of DFM's Table 3."""
+    places = _PLACES[backbone]
+    is_resnet = backbone.startswith("resnet")
     notes = {
-        "backbone": "[paper] ResNet50",
+        "backbone": "[paper] Table 3",
         "method": "[paper] alpha 0.85, beta 0.95, omega 0.15, delta 0.6, gamma 0.4, "
-        "tau 0.70; else [ours]: the layer's defaults",
-        "drop_after": "[paper] following conv4_1 and conv5_3",
+        "tau 0.70 (ResNet50); else [ours]",
+        "drop_after": "[paper] following conv4_1 and conv5_3; rescale: [ours]"
+        if is_resnet
+        else "[paper] the bottlenecks between stages, read as ADL's places [ours]",
         "weights": "[paper] ILSVRC pretrained, fine-tuned",
     }
     return Recipe(
-        name=f"dfm-resnet50-{data}",
-        backbone="resnet50",
+        name=f"dfm-{backbone}-{data}",
+        backbone=backbone,
         method="dfm",
-        drop_after=("conv4_block1_out", "conv5_block3_out"),
+        drop_after=_everywhere(places[::2] if is_resnet else places, **_DFM_LAYER),
         rate=0.01,
+        batch_size=32 if data == "cub" else 256,
         target=_target(figures),
-        target_source=f"Zhou et al. (arXiv:1909.04813), Table 3, {column}",
+        target_source="Zhou et al. (arXiv:1909.04813), Table 3",
         notes=_UNSTATED_NOTES | notes,
         lacks=(
             "PyTorch on one TITAN V; no optimizer, rate, batch or length is named.",
             "Images of ILSVRC 2016, which are those of 2012.",
         ),
         **_ADLS_CODE,
-        **_RESNET,
-        **(_CUB if data == "cub" else _ILSVRC),
+        **_SETTINGS[backbone],
+        **_DATA[data],
     )
 
 
-def _dgdm(backbone: str, settings: Mapping[str, Any], *figures: float) -> Recipe:
+def _dgdm(backbone: str, data: str, table: str, *figures: float) -> Recipe:
+    """A row of DGDM's tables."""
+    places, settings = _PLACES[backbone], _SETTINGS[backbone]
+    if backbone == "vgg16":
+        places = ("block1_pool", "block2_pool", *places)
+        settings = settings | {"backbone_options": {"head_convolutions": 2}}
     notes = {
         "backbone": f"[paper] {backbone}",
         "method": "[paper] drop rate 75 %, block size 3, beta 3 (Table 1), alpha 0.5; "
-        "thresholds of the spatial mask [ours]: the layer's defaults",
-        "drop_after": "[paper] higher-level and intermediate layers, as ADL",
+        "thresholds of the spatial mask [ours]",
+        "drop_after": "[paper] VGG: all pooling layers and conv5_3; else higher-level "
+        "and intermediate layers, as ADL",
         "backbone_options": "[paper] VGG: the 29.08 M parameters of Table 3",
-        "weights": "[paper] ImageNet pretrained",
+        "weights": "[paper] ImageNet pretrained; None where there are none to be had",
     }
+    lacks = ["SGD; no rate, batch, decay or length is named."]
+    if backbone == "resnet50":
+        lacks += ["Table 3 has 62.32 G multiply-adds, at an unstated image size."]
+    if settings.get("weights", "imagenet") is None:
+        lacks += ["It starts at random: there are no ImageNet weights in Keras."]
     return Recipe(
-        name=f"dgdm-{backbone}-cub",
+        name=f"dgdm-{backbone}-{data}",
         backbone=backbone,
         method="dgdm",
+        drop_after=_dgdm_layers(places),
         rate=0.01,
+        batch_size=256 if data == "ilsvrc" else 32,
         target=_target(figures),
-        target_source="Yin et al. (arXiv:2003.04719), Table 3; GT-known Loc: Table 1",
+        target_source=f"Yin et al. (arXiv:2003.04719), {table}",
         notes=_UNSTATED_NOTES | notes,
-        lacks=(
-            "SGD; no rate, batch, decay or length is named.",
-            "ResNet50 has 62.32 G multiply-adds, at an unstated image size; here 6.05.",
-        ),
+        lacks=tuple(lacks),
         **_ADLS_CODE,
         **settings,
-        **_CUB,
+        **_DATA[data],
     )
 
 
@@ -233,16 +351,34 @@ _OURS = Recipe(
     notes=_spread(_OURS_NOTES),
 )
 
-_TWO_CONVOLUTIONS = {"backbone_options": {"head_convolutions": 2}}
 _TABLE = (
-    _adl("vgg16", "cub", 0.01, "Tables 2 and 3, VGG-GAP", 52.36, 65.27, 75.41),
-    _adl("resnet50_se", "cub", 0.1, "Table 3, ResNet50-SE", 62.29, 80.34),
-    _adl("vgg16", "ilsvrc", 0.01, "Table 3, VGG-GAP", 44.92, 69.48),
-    _adl("resnet50_se", "ilsvrc", 0.01, "Table 3, ResNet50-SE", 48.53, 75.85),
-    _dfm("cub", "CUB-200-2011", 56.14, 81.06),
-    _dfm("ilsvrc", "ILSVRC 2016", 49.61, 77.76),
-    _dgdm("vgg16", _VGG | _TWO_CONVOLUTIONS, 54.34, 69.85, 75.02),
-    _dgdm("resnet50", _RESNET, 59.40, 76.20),
+    _adl("vgg16", "cub", 52.36, 65.27, 75.41, table=" (GT-known Loc: Table 2)"),
+    _adl("resnet50_se", "cub", 62.29, 80.34),
+    _adl("mobilenet", "cub", 47.74, 70.43),
+    _adl("inception_v3", "cub", 53.04, 74.55),
+    _adl("vgg16", "ilsvrc", 44.92, 69.48),
+    _adl("resnet50_se", "ilsvrc", 48.53, 75.85),
+    _adl("mobilenet", "ilsvrc", 43.01, 67.77),
+    _adl("inception_v3", "ilsvrc", 48.71, 72.83),
+    _adl("vgg16", "cub", 34.41, 67.55, method="cam"),
+    _adl("resnet50_se", "cub", 42.72, 80.65, method="cam"),
+    _adl("mobilenet", "cub", 43.70, 71.94, method="cam"),
+    _adl("inception_v3", "cub", 43.67, method="cam"),
+    _dfm("resnet50", "cub", 56.14, 81.06),
+    _dfm("resnet101", "cub", 54.68, 81.52),
+    _dfm("vgg16", "cub", 55.84, 72.52),
+    _dfm("mobilenet", "cub", 49.13, 72.37),
+    _dfm("resnet50", "ilsvrc", 49.61, 77.76),
+    _dfm("resnet101", "ilsvrc", 50.65, 77.52),
+    _dfm("vgg16", "ilsvrc", 47.41, 68.60),
+    _dfm("mobilenet", "ilsvrc", 44.19, 68.63),
+    _dgdm("vgg16", "cub", "Table 3; GT-known Loc: Table 1", 54.34, 69.85, 75.02),
+    _dgdm("resnet50", "cub", "Table 3", 59.40, 76.20),
+    _dgdm("inception_v3", "cub", "Table 3", 52.62, 72.23),
+    _dgdm("resnet50_se", "ilsvrc", "Table 4", 48.81, 73.50),
+    _dgdm("resnet18", "cars", "Table 2", 87.38, 88.91),
+    _dgdm("resnet34", "cars", "Table 2", 88.44, 89.91),
+    _dgdm("resnet50", "cars", "Table 2", 90.25, 91.85),
     _wsolevaluation(
         "openimages",
         "[code] README, 'Run train+eval'",

@@ -12,7 +12,7 @@ import keras
 from keras_wsol.arguments import check_choice, check_integer, check_number
 from keras_wsol.data import ImageDataset
 from keras_wsol.data.images import check_view
-from keras_wsol.models import build_classifier
+from keras_wsol.models import METHODS, build_classifier
 from keras_wsol.training.checkpoint import Checkpoint, Progress
 from keras_wsol.training.epoch_callbacks import EpochLog, WholeCheckpoint
 from keras_wsol.training.sgd import (
@@ -38,8 +38,9 @@ class Recipe:
     Attributes:
         name: Key in `training.RECIPES`.
         dataset, num_classes: What it was made for.
-        backbone, method, drop_after, backbone_options, weights: As in
-            `models.build_classifier`, with the presets of the backbone's row.
+        backbone, method, backbone_options, weights: As in `models.build_classifier`.
+        drop_after: Layers after which the method's go, to every argument of the layer
+            there; or only their names, or `None`, with the presets of the row.
         image_size: Height and width of the images.
         view: `"whole"` or `"center_crop"`, used in evaluation only. Training takes a
             random crop of 224/256 of each side, and flips half of the images.
@@ -74,7 +75,7 @@ class Recipe:
     num_classes: int
     backbone: str
     method: str
-    drop_after: Sequence[str] | None = None
+    drop_after: Mapping[str, Mapping[str, Any]] | Sequence[str] | None = None
     backbone_options: Mapping[str, Any] = field(default_factory=dict)
     weights: str | None = "imagenet"
     image_size: Sequence[int] = (224, 224)
@@ -146,10 +147,19 @@ class Recipe:
             "num_classes": self.num_classes if names is None else len(names),
             "weights": self.weights,
             "input_shape": (*self.image_size, 3),
-            "drop_after": self.drop_after,
+            "drop_after": self._places(),
             "backbone_options": dict(self.backbone_options),
         }
+        if {"method", "backbone"} & set(changes):  # its places are of these
+            arguments["drop_after"] = None
         return build_classifier(**(arguments | changes))
+
+    def _places(self) -> Any:
+        """`drop_after` as `build_classifier` takes it."""
+        if not isinstance(self.drop_after, Mapping):
+            return self.drop_after
+        make = METHODS[self.method]
+        return {place: make(**options) for place, options in self.drop_after.items()}
 
     def optimizer(self, num_images: int) -> LayerwiseSGD:
         """Makes the optimizer, with its schedule for a number of training images."""
@@ -258,6 +268,8 @@ class Recipe:
         target = ", ".join(f"{name} {value}" for name, value in self.target.items())
         lines = [self.name, f"  aims at {target or 'no figure'} ({self.target_source})"]
         for name, value in self._values().items():
+            if isinstance(self.drop_after, Mapping) and name == "drop_after":
+                value = "".join(f"\n    {x}: {dict(v)}" for x, v in value.items())
             if name not in _DESCRIPTION:
                 lines.append(f"  {name} = {value}  {self.notes.get(name, '')}".rstrip())
         if self.images_per_epoch is not None:

@@ -79,12 +79,6 @@ def test_unknown_activation(layer, name):
         layer(**{name: "reluu"})
 
 
-def test_dfm_that_adds_needs_its_map_at_inference():
-    message = r"`feedback=\"add\"`.*`inference=\"expected\"`.*inference='identity'\.$"
-    with pytest.raises(ValueError, match=message):
-        layers.DFM(feedback="add")
-
-
 def test_cbam_without_attention():
     message = (
         r"^One of `channel` and `spatial` must be true\. Received: channel=False, "

@@ -73,6 +73,11 @@ def test_feedbacks(branches, feedback):
         assert_equal(train(layer, features), expected)
 
 
+def test_what_adds_needs_its_map_at_inference():
+    assert DFM(feedback="add").get_config()["inference"] == "expected"
+    assert DFM(feedback="scale").inference == "identity"
+
+
 @pytest.mark.parametrize("feedback", ["scale", "add"])
 def test_rescale_is_ignored_by_other_feedbacks(feedback):
     features = batch(6, 4, 3, seed=1)

@@ -483,6 +483,18 @@ def test_every_residual_block_has_a_squeeze_and_excitation(resnet50_se):
 
 
 @pytest.mark.slow
+def test_new_blocks_keep_the_scale_of_pretrained_branches(resnet50_se):
+    model, plain = resnet50_se
+    for block in squeeze_excites(model)[:4]:
+        gates = block.maps(
+            random_images(2, (6, 6))[..., :1] / 255
+            + np.zeros(block.input.shape[-1], "float32")
+        )["channel_gate"]
+        assert ops.convert_to_numpy(gates).mean() > 0.9
+    assert plain.name == "resnet50_cam"
+
+
+@pytest.mark.slow
 def test_the_block_weighs_what_is_added(resnet50_se):
     model, _ = resnet50_se
     names = ["conv3_block2_3_bn", "conv3_block1_out", "conv3_block2_add"]

@@ -78,7 +78,7 @@ def spatial_mask(
     high_threshold=0.95,
     low_threshold=0.1,
     block_size=3,
-    grow_background=True,
+    grow_background=False,
 ):
     """1 keeps, 0 drops, (B, H, W, C) -> (B, H, W). No low threshold: stage 1."""
     dropped = grow(most_discriminative(features, high_threshold), block_size)

@@ -52,10 +52,14 @@ FROZEN = Path(__file__).parents[1] / "reference" / "recipes.json"
 def layer_configs(chosen):
     """Place to the configuration of the layer that the method inserts there."""
     kind, spec = METHODS[chosen.method], BACKBONES[chosen.backbone]
-    places = () if kind is None else chosen.drop_after or spec.places(chosen.method)
+    places = chosen.drop_after
+    if places is None:  # a recipe of ours, that goes with its row
+        row = () if kind is None else spec.places(chosen.method)
+        size = (224, 224, 3)
+        places = {place: spec.preset(chosen.method, place, size) for place in row}
     configs = {}
-    for place in places:
-        layer = kind(**spec.preset(chosen.method, place, (224, 224, 3)))
+    for place, options in places.items():
+        layer = kind(**options)
         names = set(layer.get_config()) - {"name", "dtype", "trainable", "seed"}
         configs[place] = {name: layer.get_config()[name] for name in sorted(names)}
     return configs
@@ -90,14 +94,8 @@ def test_names_are_those_of_the_table():
     assert all(name == each.name for name, each in RECIPES.items())
     # Method or protocol, backbone, data set.
     assert set(RECIPES) == {
-        "adl-vgg16-cub",
-        "adl-resnet50_se-cub",
-        "adl-vgg16-ilsvrc",
-        "adl-resnet50_se-ilsvrc",
-        "dfm-resnet50-cub",
-        "dfm-resnet50-ilsvrc",
-        "dgdm-vgg16-cub",
-        "dgdm-resnet50-cub",
+        *FIGURES,
+        "cam-inception_v3-cub",
         "wsolevaluation-vgg16-openimages",
         "wsolevaluation-vgg16-cub",
         "ours-mobilenet-small",
@@ -105,12 +103,12 @@ def test_names_are_those_of_the_table():
 
 
 # By hand from train.py, config.py and run_train.sh of github.com/junsukchoe/ADL:
-# int(25 * (256 / 32) * 5) and int(5000 * (256 / 32) * 0.2) steps in an epoch.
+# int(25 * (256 / 32) * 5) and int(5000 * (256 / 256) * 0.2) steps in an epoch.
 ADL = {
     "adl-vgg16-cub": (1000, 0.01, 5e-4, 0.8, 200),
     "adl-resnet50_se-cub": (1000, 0.1, 1e-4, 0.9, 200),
-    "adl-vgg16-ilsvrc": (8000, 0.01, 5e-4, 0.8, 1000),
-    "adl-resnet50_se-ilsvrc": (8000, 0.01, 1e-4, 0.9, 1000),
+    "adl-vgg16-ilsvrc": (1000, 0.01, 5e-4, 0.8, 1000),
+    "adl-resnet50_se-ilsvrc": (1000, 0.01, 1e-4, 0.9, 1000),
 }
 
 
@@ -120,7 +118,8 @@ def test_adls_code_to_the_letter(name):
     chosen = RECIPES[name]
     images = 5994 if name.endswith("cub") else 1_281_167
     assert chosen.steps_per_epoch(images) == steps
-    assert (chosen.epochs, chosen.batch_size) == (105, 32)
+    batch = 32 if name.endswith("cub") else 256
+    assert (chosen.epochs, chosen.batch_size) == (105, batch)
     assert (chosen.num_classes, chosen.keep) == (classes, "lowest_error")
     for config in layer_configs(chosen).values():
         assert (config["drop_rate"], config["drop_threshold"]) == (0.75, threshold)
@@ -154,10 +153,28 @@ FIGURES = {
     "adl-resnet50_se-cub": (62.29, 80.34),
     "adl-vgg16-ilsvrc": (44.92, 69.48),
     "adl-resnet50_se-ilsvrc": (48.53, 75.85),
+    "adl-mobilenet-cub": (47.74, 70.43),
+    "adl-mobilenet-ilsvrc": (43.01, 67.77),
+    "adl-inception_v3-cub": (53.04, 74.55),
+    "adl-inception_v3-ilsvrc": (48.71, 72.83),
+    "cam-vgg16-cub": (34.41, 67.55),
+    "cam-resnet50_se-cub": (42.72, 80.65),
+    "cam-mobilenet-cub": (43.70, 71.94),
     "dfm-resnet50-cub": (56.14, 81.06),
+    "dfm-resnet101-cub": (54.68, 81.52),
+    "dfm-vgg16-cub": (55.84, 72.52),
+    "dfm-mobilenet-cub": (49.13, 72.37),
     "dfm-resnet50-ilsvrc": (49.61, 77.76),
+    "dfm-resnet101-ilsvrc": (50.65, 77.52),
+    "dfm-vgg16-ilsvrc": (47.41, 68.60),
+    "dfm-mobilenet-ilsvrc": (44.19, 68.63),
     "dgdm-vgg16-cub": (54.34, 69.85),
     "dgdm-resnet50-cub": (59.40, 76.20),
+    "dgdm-inception_v3-cub": (52.62, 72.23),
+    "dgdm-resnet50_se-ilsvrc": (48.81, 73.50),
+    "dgdm-resnet18-cars": (87.38, 88.91),
+    "dgdm-resnet34-cars": (88.44, 89.91),
+    "dgdm-resnet50-cars": (90.25, 91.85),
 }
 
 
@@ -293,13 +310,18 @@ def test_a_build_takes_changes(monkeypatch):
         chosen.build(weights=None, seed=3)
         assert given["input_shape"] == (224, 224, 3)
         assert given["num_classes"] == chosen.num_classes
-        assert (given["method"], given["drop_after"]) == (
-            chosen.method,
-            chosen.drop_after,
-        )
+        assert given["method"] == chosen.method
+        assert {*(given["drop_after"] or ())} == {*(chosen.drop_after or ())}
+        for place, layer in (given["drop_after"] or {}).items():
+            config = layer.get_config()
+            assert {**config, **chosen.drop_after[place]} == config
+            free = {"name", "dtype", "trainable", "seed"}  # all else is pinned
+            assert set(config) - free == set(chosen.drop_after[place])
         assert (given["weights"], given["seed"]) == (None, 3)
         chosen.build(class_names=("a", "b"))
-        assert (given["num_classes"], given["weights"]) == (2, "imagenet")
+        assert (given["num_classes"], given["weights"]) == (2, chosen.weights)
+        chosen.build(method="cam")
+        assert (given["method"], given["drop_after"]) == ("cam", None)
 
 
 BUILT = [

@@ -5,7 +5,8 @@ Each returns the value, or raises with what was expected and what came.
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -82,6 +83,22 @@ def check_texts(name: str, value: Any) -> dict[str, str]:
             f"{_received(name, value)}"
         )
     return dict(value)
+
+
+def composed(name: str) -> str:
+    """Returns a name as names are compared: macOS takes letters apart from accents."""
+    return unicodedata.normalize("NFC", name)
+
+
+def once(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
+    """Returns pairs as a dictionary, or says which key is there twice."""
+    found: dict[Any, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            both = f"{found[key]!s:.200} and {value!s:.200}"
+            raise ValueError(f"{key!r:.200} must be there once. Received: {both}")
+        found[key] = value
+    return found
 
 
 def plain(value: Any) -> Any:

@@ -13,9 +13,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TextIO
 from xml.sax.saxutils import escape
 
-# Control characters, which XML cannot hold or which end a line; halves of characters,
-# which Python makes of file names that are not UTF-8; and what Unicode never assigns.
-UNWRITABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
+from keras_wsol.data.image_folder import UNWRITABLE
+
 # `img2label_paths` of Ultralytics puts `labels` in place of the last `/images/` of a
 # path, and the folder of the list in place of each `./`.
 LOST_BY_ULTRALYTICS = re.compile(r"(^|/)images/|\./")

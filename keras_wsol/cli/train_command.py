@@ -234,8 +234,8 @@ def _keep_list(path: Path, images: list[str]) -> None:
         raise ValueError(
             f"{path.parent} must go on with the images that it began with. Since then "
             f"{len(new - old)} came into the training split and {len(old - new)} left "
-            f"it, such as {sorted(old ^ new)[:3]}: it is drawn anew where images are "
-            "added or deleted. Leave the folder as it was, or choose another --out."
+            f"it, such as {sorted(old ^ new)[:3]}. Leave the folder as it was, or "
+            "choose another --out."
         )
     with replaced(path) as temporary:
         temporary.write_text("".join(f"{each}\n" for each in images), "utf-8")

@@ -132,8 +132,7 @@ def _splits(
     images = data.image_folder(root, class_names=names, verify=verify)
     test = data.boxes_from_csv(images, options.boxes)
     if options.only_val:
-        # The split is made from the images that are there, so that another one would
-        # be made where some have been added since.
+        # Images that were moved or renamed since may have changed sides.
         learned = _trained_on(options.model, images.paths)
         if learned.any():
             val = images.take(~learned, "val")

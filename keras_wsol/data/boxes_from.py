@@ -2,8 +2,7 @@
 
 import csv
 import json
-import unicodedata
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -12,7 +11,15 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from keras_wsol.data.dataset import ImageDataset, existing_folder, padded_boxes
+from keras_wsol.arguments import composed, once
+from keras_wsol.data.cub200 import LARGEST, as_kind
+from keras_wsol.data.dataset import (
+    ImageDataset,
+    existing_file,
+    existing_folder,
+    padded_boxes,
+    reading,
+)
 from keras_wsol.data.images import read_size
 
 Box = tuple[float, float, float, float]
@@ -60,18 +67,19 @@ def boxes_from_csv(dataset: ImageDataset, path: str | Path) -> ImageDataset:
         lines = _read_csv(path)
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} must be CSV in UTF-8. It is not: {error}.") from error
-    return _join(dataset, lines, path.name)
+    return _join(dataset, lines, path.name, several=True)
 
 
 def _read_csv(path: Path) -> list[_Annotated]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with existing_file(path).open(encoding="utf-8-sig", newline="") as file:
         # Else a quote that is not closed would take all that follows into one field.
         rows = csv.DictReader(file, skipinitialspace=True, strict=True)
         missing = [name for name in _CSV_COLUMNS if name not in (rows.fieldnames or ())]
-        if missing:
+        known = [name for name in rows.fieldnames or () if name in _CSV_COLUMNS]
+        if missing or len(known) > len(_CSV_COLUMNS):
             raise ValueError(
                 f"{path} must have the columns {','.join(_CSV_COLUMNS)} in its first "
-                f"line. Missing: {missing}. Received: {rows.fieldnames}."
+                f"line, once. Missing: {missing}. Received: {rows.fieldnames}."
             )
         return [_csv_line(row, f"{path}, line {rows.line_num}") for row in rows]
 
@@ -109,8 +117,9 @@ def boxes_from_coco(dataset: ImageDataset, path: str | Path) -> ImageDataset:
     """
     path = Path(path)
     try:
-        annotated = _read_coco(json.loads(path.read_text("utf-8-sig")), path)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        text = existing_file(path).read_text("utf-8-sig")
+        annotated = _read_coco(json.loads(text, object_pairs_hook=once), path)
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(
             f"{path} must be JSON of COCO's detection task. Received: "
             f"{type(error).__name__}: {error}."
@@ -119,8 +128,9 @@ def boxes_from_coco(dataset: ImageDataset, path: str | Path) -> ImageDataset:
 
 
 def _read_coco(content: Mapping[str, Any], path: Path) -> list[_Annotated]:
-    categories = _by_id(content["categories"], "categories")
-    images = _by_id(content["images"], "images")
+    # Files that were joined may have an id twice.
+    categories = once((each["id"], each) for each in content["categories"])
+    images = once((each["id"], each) for each in content["images"])
     objects: dict[Any, list[tuple[str, Box]]] = defaultdict(list)
     for number, entry in enumerate(content["annotations"]):
         # Also of a crowd: its image must be listed.
@@ -128,8 +138,8 @@ def _read_coco(content: Mapping[str, Any], path: Path) -> list[_Annotated]:
         if entry.get("iscrowd"):
             continue
         try:
-            x, y, width, height = map(float, entry["bbox"])
-            name = categories[entry["category_id"]]["name"]
+            x, y, width, height = map(float, _of(list, entry, "bbox"))
+            name = _of(str, categories[entry["category_id"]], "name")
         except (KeyError, TypeError, ValueError) as error:
             which = f"annotation {entry.get('id', f'number {number}')}"
             said = f"no {error}" if isinstance(error, KeyError) else error
@@ -141,7 +151,7 @@ def _read_coco(content: Mapping[str, Any], path: Path) -> list[_Annotated]:
     return [
         _Annotated(
             f"{path}, image {image['file_name']!r}",
-            image["file_name"],
+            _of(str, image, "file_name"),
             objects.get(key, ()),
             (int(image.get("height", 0)), int(image.get("width", 0))),
         )
@@ -149,14 +159,10 @@ def _read_coco(content: Mapping[str, Any], path: Path) -> list[_Annotated]:
     ]
 
 
-def _by_id(entries: Sequence[Mapping[str, Any]], what: str) -> dict[Any, Any]:
-    """Entries by their id, of which there must be one each: joined files have two."""
-    found = {each["id"]: each for each in entries}
-    if len(found) < len(entries):
-        count = Counter(each["id"] for each in entries)
-        twice = [key for key, number in count.items() if number > 1]
-        raise ValueError(f"several {what} have one id: {twice[:8]}")
-    return found
+def _of(kind: type, entry: Mapping[str, Any], key: str) -> Any:
+    if not isinstance(entry[key], kind):
+        raise TypeError(f"{key!r} must be a {kind.__name__}, not {entry[key]!r:.200}")
+    return entry[key]
 
 
 def boxes_from_voc(dataset: ImageDataset, root: str | Path) -> ImageDataset:
@@ -194,20 +200,16 @@ def boxes_from_voc(dataset: ImageDataset, root: str | Path) -> ImageDataset:
 
 def read_voc_file(path: str | Path) -> tuple[tuple[int, int], list[tuple[str, Box]]]:
     """Reads height and width, (0, 0) if missing, and names with corners as they are."""
-    try:
-        root = ElementTree.parse(path).getroot()
+    with reading("the annotation", path):
+        root = ElementTree.parse(existing_file(path)).getroot()
         sides = [_text(root, f"size/{side}", "0") for side in ("height", "width")]
-        height, width = (int(float(side)) for side in sides)
+        height, width = (int(as_kind(float, side)) for side in sides)
         return (height, width), list(map(_object, root.iter("object")))
-    except (ElementTree.ParseError, OSError, ValueError, OverflowError) as error:
-        raise ValueError(f"Cannot read the annotation: {path} ({error}).") from error
 
 
 def _object(node: ElementTree.Element) -> tuple[str, Box]:
-    box = tuple(float(_text(node, f"bndbox/{corner}")) for corner in _VOC_CORNERS)
-    if not np.isfinite(box).all():
-        raise ValueError(f"a corner must be a number. Received: {box}")
-    return _text(node, "name"), box
+    corners = [_text(node, f"bndbox/{corner}") for corner in _VOC_CORNERS]
+    return _text(node, "name"), tuple(as_kind(float, corner) for corner in corners)
 
 
 def _text(node: ElementTree.Element, path: str, default: str = "") -> str:
@@ -222,17 +224,22 @@ def _join(
     annotated: Sequence[_Annotated],
     source: str,
     by_stem: bool = False,
+    several: bool = False,
 ) -> ImageDataset:
-    """Takes the annotated images, each with the boxes of the one class that it has."""
+    """Takes the images annotated, once or `several` times, with their own boxes."""
     annotated = [image for image in annotated if image.objects]
     wanted = [_parts(image.path, by_stem) for image in annotated]
     places = _places(dataset, {parts[-1:] for parts in wanted}, by_stem)
     boxes: dict[int, list[Box]] = defaultdict(list)
+    before: dict[int, str] = {}
     others = 0
     for image, parts in zip(annotated, wanted, strict=True):
         try:
-            index = _find(image.path, parts, places[parts[-1:]])
+            index = _find(dataset, image.path, parts, places[parts[-1:]])
+            if index in before and not several:
+                raise ValueError(f"its image has boxes already, by {before[index]}.")
             if index is not None:
+                before[index] = image.where
                 own = _own_boxes(image, dataset, index)
                 boxes[index] += own
                 others += len(image.objects) - len(own)
@@ -252,15 +259,17 @@ def _join(
 
 def _own_boxes(image: _Annotated, dataset: ImageDataset, index: int) -> list[Box]:
     own = dataset.class_names[dataset.class_ids[index]].strip()
-    boxes = [box for name, box in image.objects if name is None or name.strip() == own]
+    named = [(name and composed(name).strip(), box) for name, box in image.objects]
+    boxes = [box for name, box in named if name in (None, own)]
     if not boxes:
-        names = sorted({name for name, _ in image.objects})
+        names = sorted({name for name, _ in named})
         raise ValueError(
             f"an object must be of the class of its image, {own!r}. Received: {names}."
         )
-    near, far = np.array(boxes).reshape(-1, 2, 2).transpose(1, 0, 2)
+    stored = np.clip(boxes, -LARGEST, LARGEST).astype("float32")
+    near, far = stored.reshape(-1, 2, 2).transpose(1, 0, 2)
     # Written so that a NaN fails. What crosses the border is clipped by batches.
-    right = np.isfinite(boxes).all(1) & ((near < far) & (far > 0)).all(1)
+    right = (np.abs(boxes) < LARGEST).all(1) & ((near < far) & (far > 0)).all(1)
     right &= np.max(boxes, axis=1) > 1
     if not right.all():
         raise ValueError(
@@ -298,18 +307,21 @@ def _places(
     return places
 
 
-def _find(path: str, wanted: Parts, places: list[tuple[int | None, Parts]]) -> Any:
+def _find(dataset: ImageDataset, path: str, wanted: Parts, places: list) -> Any:
     found = [place for place in places if place[1][-len(wanted) :] == wanted]
     # The whole path of one image may be the end of another's.
     found = [place for place in found if place[1] == wanted] or found
     if len(found) != 1:
         fit = f"{len(found)} images fit" if found else "no image fits"
-        raise ValueError(f"`path` must name one image, but {fit} {path!r}.")
+        raise ValueError(
+            f"`path` must name one image, but {fit} {path!r:.200}. Images of the split "
+            f"{dataset.split!r} have paths such as {dataset.paths[:1].tolist()}."
+        )
     return found[0][0]
 
 
 def _parts(path: str, by_stem: bool) -> Parts:
     # Letters may be composed or not, and Windows has its own separator.
-    plain = unicodedata.normalize("NFC", path.strip()).replace("\\", "/")
+    plain = composed(path.strip()).replace("\\", "/")
     whole = PurePosixPath(plain)
     return whole.with_suffix("").parts if by_stem else whole.parts

@@ -7,16 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from keras_wsol.arguments import check_choice
+from keras_wsol.arguments import check_choice, composed
 from keras_wsol.data.dataset import (
     ImageDataset,
+    existing_file,
     existing_folder,
     images_a_class,
+    reading,
     verified,
 )
 
 WEAK_SPLITS = ("train", "train-weaksup", "train-fullsup", "test")
 FULLSUP_A_CLASS = 5  # images a class whose boxes may choose thresholds [wsolevaluation]
+LARGEST, LONGEST = 2**31, 4096  # beyond what a pixel and a path may be
 
 
 def cub200(
@@ -53,14 +56,16 @@ def cub200(
     ids = sorted(names)
     class_id = {label: position for position, label in enumerate(sorted(classes))}
     x, y, width, height = np.array([corners[i] for i in ids], "float32").T
-    whole = ImageDataset(
-        name="cub200",
-        split="all",
-        class_names=tuple(readable_name(classes[label]) for label in sorted(classes)),
-        class_ids=np.array([class_id[labels[i]] for i in ids], "int32"),
-        paths=np.array([str(root / "images" / names[i]) for i in ids]),
-        boxes=np.stack([x, y, x + width, y + height], axis=-1)[:, None],
-    )
+    readable = tuple(readable_name(classes[label]) for label in sorted(classes))
+    with reading("the classes", root / "classes.txt"):
+        whole = ImageDataset(
+            name="cub200",
+            split="all",
+            class_names=readable,
+            class_ids=np.array([class_id[labels[i]] for i in ids], "int32"),
+            paths=np.array([str(root / "images" / names[i]) for i in ids]),
+            boxes=np.stack([x, y, x + width, y + height], axis=-1)[:, None],
+        )
     train = np.array([is_train[i] == 1 for i in ids])
     listed = root / "train_fullsup.txt"
     fullsup = None
@@ -119,7 +124,7 @@ def _tables(root: Path) -> tuple[dict, ...]:
 
 
 def _listed(file: Path, ids: np.ndarray, train: np.ndarray) -> np.ndarray:
-    given = np.loadtxt(file, dtype=int, ndmin=1)
+    given = [number for (number,) in read_list(file, (int,))]
     others = np.setdiff1d(given, ids[train])
     if others.size:
         raise ValueError(
@@ -134,20 +139,40 @@ def readable_name(name: str) -> str:
 
 
 def read_list(
-    path: Path, kinds: Sequence[type], separator: str | None = None
+    path: Path, kinds: Sequence[type], separator: str | None = None, keyed: bool = True
 ) -> list[tuple[Any, ...]]:
-    """Reads the values of each line of a text file that is not empty."""
-    found = []
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
+    """Reads the values of each line of a text file that is not empty.
+
+    The first value is a key that must be there once, unless the list is not `keyed`.
+    """
+    found, lines = [], {}
+    with reading("the text in UTF-8", path):
+        text = existing_file(path).read_text("utf-8-sig")
+    for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
         try:
             pairs = zip(kinds, line.split(separator), strict=True)
-            found.append(tuple(kind(text.strip()) for kind, text in pairs))
+            found.append(tuple(as_kind(kind, text.strip()) for kind, text in pairs))
         except ValueError as error:
             types = ", ".join(kind.__name__ for kind in kinds)
             raise ValueError(
                 f"{path}, line {number}: must have the values {types}. "
-                f"Received: {line!r}."
+                f"Received: {line[:200]!r}."
             ) from error
+        key = composed(str(found[-1][0]))
+        if keyed and lines.setdefault(key, number) != number:
+            raise ValueError(f"{path} has {key!r} twice: lines {lines[key]}, {number}.")
+    if keyed and not found:
+        raise ValueError(f"{path} must have a line. It is empty.")
+    return found
+
+
+def as_kind(kind: type, value: Any) -> Any:
+    """Turns a text, or what is of the kind, into text or a number for an array."""
+    found = kind(value)
+    # Written so that a NaN fails.
+    fits = len(found) <= LONGEST if kind is str else abs(found) < LARGEST
+    if not fits or (not isinstance(value, str) and found != value):
+        raise ValueError(f"{value!r:.80} is no {kind.__name__}, or too large")
     return found

@@ -4,15 +4,18 @@ import importlib.util
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from keras_wsol import arguments
 from keras_wsol.arguments import check_bool, check_choice, check_integer
 from keras_wsol.data import numpy_pipeline
 from keras_wsol.data.images import (
+    BROKEN,
     check_image_size,
     check_view,
     decode_image,
@@ -28,7 +31,7 @@ class ImageDataset:
     Attributes:
         name: String. Name of the data set.
         split: String. Name of the split.
-        class_names: Tuple of strings by class id.
+        class_names: Tuple of strings by class id, all different, letters composed.
         class_ids: int32 `(N,)`.
         paths: Strings `(N,)`. Image files; for images in memory, names for them.
         images: uint8 `(N, H, W, 3)` for images in memory, `None` for files.
@@ -75,6 +78,9 @@ class ImageDataset:
                 "`boxes` must have shape (N, M, 4). Received: "
                 f"boxes.shape={np.shape(self.boxes)}."
             )
+        names = tuple(map(arguments.composed, self.class_names))
+        arguments.once((name, f"class {n}") for n, name in enumerate(names))
+        object.__setattr__(self, "class_names", names)
         outside = np.setdiff1d(self.class_ids, np.arange(len(self.class_names)))
         if outside.size:
             raise ValueError(
@@ -356,28 +362,36 @@ def existing_folder(root: str | Path) -> Path:
     return root
 
 
+def existing_file(path: str | Path) -> Path:
+    """Returns the path of a regular file: a pipe would be waited for without end."""
+    path = Path(path)
+    if not path.is_file():
+        kind = ValueError if path.exists() else FileNotFoundError
+        raise kind(f"There must be a file, and no pipe, at {path}.")
+    return path
+
+
+@contextmanager
+def reading(what: str, path: Path) -> Iterator[None]:
+    """Names the file in the error where its content cannot be read."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (*BROKEN, TypeError, RecursionError) as error:
+        raise ValueError(f"Cannot read {what}: {path} ({error}).") from error
+
+
 def images_a_class(
     class_ids: np.ndarray, allowed: np.ndarray, count: int, seed: int
 ) -> np.ndarray:
     """Draws the same number of images from each class, never all of them."""
-    ids = np.where(allowed, class_ids, -1)
-    return _drawn(ids, lambda _: count, seed)
-
-
-def share_a_class(class_ids: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """Draws a share of the images of each class, rounded, never all of them."""
-    return _drawn(class_ids, lambda members: round(share * members), seed)
-
-
-def _drawn(class_ids: np.ndarray, number: Any, seed: int) -> np.ndarray:
-    """Draws `number(members)` images of each class, never all; -1 stands for none."""
+    ids = np.where(allowed, class_ids, -1)  # of no class
     random = np.random.default_rng(seed)
-    drawn = np.zeros(len(class_ids), bool)
-    order = np.argsort(class_ids, kind="stable")
-    steps = np.flatnonzero(np.diff(class_ids[order])) + 1
-    for members in np.split(order, steps):
-        if not len(members) or class_ids[members[0]] < 0:
-            continue
-        most = min(number(len(members)), len(members) - 1)
-        drawn[random.permutation(members)[:most]] = True
+    drawn = np.zeros(len(ids), bool)
+    order = np.argsort(ids, kind="stable")
+    for members in np.split(order, np.flatnonzero(np.diff(ids[order])) + 1):
+        if len(members) and ids[members[0]] >= 0:
+            most = min(count, len(members) - 1)
+            drawn[random.permutation(members)[:most]] = True
     return drawn

@@ -1,5 +1,6 @@
 """ILSVRC 2012 (ImageNet)."""
 
+import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -10,17 +11,21 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_wsol.arguments import check_choice
+from keras_wsol.arguments import check_choice, composed, once
 from keras_wsol.data.boxes_from import read_voc_file, size_of
+from keras_wsol.data.cub200 import read_list
 from keras_wsol.data.dataset import (
     ImageDataset,
     existing_folder,
     padded_boxes,
+    reading,
     verified,
 )
+from keras_wsol.data.image_folder import below, images_below
 from keras_wsol.data.images import default_threads
 from keras_wsol.data.stanford_cars import struct_fields
 
+_WNID = re.compile("n[0-9]{8}")
 _ILSVRC_SPLITS = ("train-weaksup", "test")
 _SHAPE_TOLERANCE = 0.02  # a whole pixel where a large image was scaled down
 
@@ -48,7 +53,8 @@ def ilsvrc2012(
 
     Args:
         root: Path of the folder that holds `train/<wnid>/` and `val/`, or `ILSVRC` of
-            Kaggle's copy. Validation images lie in `val/` or in `val/<wnid>/`.
+            Kaggle's copy. Validation images lie in `val/` or in `val/<wnid>/`. Images
+            are what `data.image_folder` takes for some, also in folders below.
         split: String. `"train-weaksup"`: all training images, without boxes. `"test"`:
             the validation images, as in the papers. For `"train-fullsup"` see
             ImageNetV2 in `data.wsolevaluation`.
@@ -78,10 +84,12 @@ def ilsvrc2012(
     wnid_of = _synsets(kit) if devkit is not None or kit.is_dir() else {}
     folder = existing_folder(images / ("val" if split == "test" else "train"))
     # Path and WordNet id of each.
-    found = [(str(path), path.parent.name) for path in folder.glob("*/*.JPEG")]
-    if split == "test" and not found:
-        found = _by_ground_truth(folder, kit, wnid_of)
-    whole = _dataset(split, sorted(found), _classes(images, wnid_of, found))
+    found = [(p, below(folder, p).split("/")[0]) for p in images_below(folder)]
+    if not found:
+        raise ValueError(f"{folder} must hold images in {folder / 'n01440764'}, ...")
+    if split == "test" and not any("/" in below(folder, path) for path, _ in found):
+        found = _by_ground_truth([path for path, _ in found], kit, wnid_of)
+    whole = _dataset(split, found, _classes(images, wnid_of, found))
     if split == "train-weaksup":
         return verified(whole, verify)
     if blacklist is not None:
@@ -95,8 +103,11 @@ def ilsvrc2012(
 
 def with_annotations(whole: ImageDataset, folder: str | Path) -> ImageDataset:
     """Gives images the boxes of their own class in the XML files of their names."""
-    files = {path.stem: path for path in existing_folder(folder).rglob("[!.]*.xml")}
-    stems = [Path(path).stem for path in whole.paths.tolist()]
+    found = sorted(existing_folder(folder).rglob("[!.]*.xml"))
+    stems = [composed(Path(path).stem) for path in whole.paths.tolist()]
+    with reading("annotations", folder):
+        once(zip(stems, whole.paths, strict=True))
+        files = once((composed(path.stem), path) for path in found)
     if not files.keys() & set(stems):
         raise ValueError(
             f"{folder} must hold XML files named like the images. Received: "
@@ -146,8 +157,9 @@ def _dataset(
     unknown = sorted({wnid for _, wnid in found} - class_id.keys())
     if unknown:
         raise ValueError(
-            "Images must be of the classes of the development kit, or of the folders "
-            f"in `train/`. Received others: {unknown[:8]}."
+            "Images must be in folders of WordNet ids, such as n01440764, of the "
+            "classes of the development kit or the folders in `train/`. Received "
+            f"others: {unknown[:8]}."
         )
     return ImageDataset(
         name="ilsvrc2012",
@@ -164,26 +176,26 @@ def _classes(
     """The sorted WordNet ids, from the list that is most likely whole."""
     train = images / "train"
     folders = [p.name for p in train.iterdir() if p.is_dir()] if train.is_dir() else []
+    folders = list(filter(_WNID.fullmatch, folders))  # not .cache
     wnids = wnid_of.values() or folders or {wnid for _, wnid in found}
-    return tuple(sorted(wnids))
+    return tuple(sorted(filter(_WNID.fullmatch, wnids)))
 
 
 def _by_ground_truth(
-    folder: Path, kit: Path, wnid_of: Mapping[int, str]
+    paths: list[str], kit: Path, wnid_of: Mapping[int, str]
 ) -> list[tuple[str, str]]:
     """The same of images in one folder, which have a line each, by their names."""
-    paths = sorted(map(str, folder.glob("*.JPEG")))
     truth = kit / "data" / "ILSVRC2012_validation_ground_truth.txt"
     if not truth.is_file():
         raise FileNotFoundError(
             f"The classes of the validation images are missing: {truth}. Pass the "
             "development kit of 2012 as `devkit`, or sort the images into val/<wnid>/."
         )
-    numbers = [int(number) for number in truth.read_text().split()]
+    numbers = [number for (number,) in read_list(truth, (int,), keyed=False)]
     if len(numbers) != len(paths):
         raise ValueError(
-            f"{truth} must have a line for each image in {folder}. Received: "
-            f"{len(numbers)} lines for {len(paths)} images."
+            f"{truth} must have a line for each image in {Path(paths[0]).parent}. "
+            f"Received: {len(numbers)} lines for {len(paths)} images."
         )
     wnids = [wnid_of.get(number, str(number)) for number in numbers]
     return list(zip(paths, wnids, strict=True))
@@ -192,15 +204,18 @@ def _by_ground_truth(
 def _synsets(kit: Path) -> dict[int, str]:
     """Number in the kit to WordNet id, of the classes that images have."""
     path = existing_folder(kit) / "data" / "meta.mat"
-    fields = struct_fields(path, "synsets", ("ILSVRC2012_ID", "WNID", "num_children"))
-    # The kit also lists the ancestors of the classes.
-    rows = zip(*fields, strict=True)
-    return {int(number): str(wnid) for number, wnid, children in rows if not children}
+    kinds = {"ILSVRC2012_ID": int, "WNID": str, "num_children": int}
+    rows = list(zip(*struct_fields(path, "synsets", kinds), strict=True))
+    with reading("the classes", path):
+        once((wnid, number) for number, wnid, _ in rows)
+        # The kit also lists the ancestors of the classes.
+        return once((number, wnid) for number, wnid, children in rows if not children)
 
 
 def _without(whole: ImageDataset, blacklist: Path) -> ImageDataset:
-    numbers = set(map(int, blacklist.read_text().split()))
+    numbers = {number for (number,) in read_list(blacklist, (int,))}
     # Folders by class are not in the order of the numbers, so that names decide.
-    listed = [int(Path(p).stem.rpartition("_")[2]) in numbers for p in whole.paths]
+    with reading("numbers in the names of images, as in", blacklist):
+        listed = [int(Path(p).stem.rpartition("_")[2]) in numbers for p in whole.paths]
     notes = {**whole.notes, "left out": f"{sum(listed)} images of {blacklist.name}"}
     return replace(whole.take(~np.array(listed), whole.split), notes=notes)

@@ -1,20 +1,20 @@
 """Folders of images."""
 
+import hashlib
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from keras_wsol.arguments import check_choice
-from keras_wsol.data.dataset import (
-    ImageDataset,
-    existing_folder,
-    share_a_class,
-    verified,
-)
+from keras_wsol.arguments import check_choice, check_integer, composed, once
+from keras_wsol.data.dataset import ImageDataset, existing_folder, reading, verified
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
+# Control characters, which XML cannot hold or which end a line; halves of characters,
+# which Python makes of file names that are not UTF-8; and what Unicode never assigns.
+UNWRITABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
 _FOLDER_SPLITS = ("all", "train", "val")
 _SPLIT_NAMES = {"train", "training", "val", "valid", "validation", "test", "testing"}
 
@@ -52,8 +52,11 @@ def image_folder(
         root: Path of the folder. `root/cat/1.jpg` and what lies deeper is of class
             `cat`, also in linked folders. JPEG, PNG, BMP, GIF and WebP files count;
             hidden ones do not.
-        split: String. `"all"`, or `"train"` and `"val"`: a split of each class by seed.
-        val_share: Float in [0, 1). Share of each class in `"val"`. Default 0.2.
+        split: String. `"all"`, or `"train"` and `"val"`. An image's side is a function
+            of its path below `root` and of `seed` alone, so that images which come or
+            go move no other one. A class whose images would all be in `"val"` keeps one
+            in `"train"`; a class of few images may have none in `"val"`.
+        val_share: Float in [0, 1). Chance of an image to be in `"val"`. Default 0.2.
         seed: Integer. Fixes the split. Default 0.
         class_names: Sequence of strings by class id. Default: the folders, sorted.
         verify: Boolean, or path. Whether to open every file once; those that cannot be
@@ -64,20 +67,29 @@ def image_folder(
         The split, without boxes; JPEG files upright by their EXIF tag.
 
     Raises:
-        ValueError: A folder is no known class or has no image, a name stands twice in
-            `class_names`, or an argument is out of range.
+        ValueError: A folder is no known class or has no image, its name is no UTF-8, a
+            name stands twice, or an argument is out of range.
     """
     check_choice("split", split, _FOLDER_SPLITS)
     if not 0 <= val_share < 1:
         raise ValueError(f"`val_share` must be in [0, 1). Received: {val_share!r}.")
+    check_integer("seed", seed, -(2**63), 2**63 - 1)
     root = existing_folder(root)
     folders = sorted(p.name for p in root.iterdir() if p.is_dir() and p.name[0] != ".")
+    with reading("names of folders", root):
+        once((composed(name), ascii(name)) for name in folders)
     if len(folders) > 1 and {name.lower() for name in folders} <= _SPLIT_NAMES:
         raise ValueError(
             f"{root} must hold a folder of images for each class. Received what looks "
             f"like splits: {folders}. Pass one of them, such as {root / folders[0]}."
         )
     files = {name: images_below(root / name) for name in folders}
+    strange = list(filter(UNWRITABLE.search, folders))
+    if strange:
+        raise ValueError(
+            f"{root} must hold folders whose names are UTF-8 text without control "
+            f"characters, to be written to files. Received: {strange[:20]}."
+        )
     empty = [name for name in folders if not files[name]]
     if empty or not folders:
         raise ValueError(
@@ -85,21 +97,40 @@ def image_folder(
             f"class. Folders found: {folders[:20]}; without an image: {empty[:20]}; "
             f"images in {root} itself, without a class: {_count_images(root)}."
         )
-    names = tuple(folders if class_names is None else class_names)
-    if len(set(names)) < len(names) or not set(folders) <= set(names):
+    own = list(map(composed, folders))
+    names = tuple(own if class_names is None else map(composed, class_names))
+    if len(set(names)) < len(names) or not set(own) <= set(names):
         raise ValueError(
             f"`class_names` must name the class of each folder in {root} once. "
-            f"Missing: {sorted(set(folders) - set(names))}. Received: {names[:20]}."
+            f"Missing: {sorted(set(own) - set(names))}. Received: {names[:20]}."
         )
     paths = [path for name in folders for path in files[name]]
     places = {name: place for place, name in enumerate(names)}
     counts = [len(files[name]) for name in folders]
-    ids = np.repeat(np.array([places[name] for name in folders], "int32"), counts)
+    ids = np.repeat(np.array([places[name] for name in own], "int32"), counts)
     whole = _dataset(root, paths, ids, names)
     if split != "all":
-        val = share_a_class(whole.class_ids, val_share, seed)
+        drawn = (_in_val(root, files[name], val_share, seed) for name in folders)
+        val = np.concatenate([*drawn])
         whole = whole.take(val if split == "val" else ~val, split)
     return verified(whole, verify)
+
+
+def _in_val(root: Path, paths: list[str], share: float, seed: int) -> np.ndarray:
+    """Which images of a class are in the validation split: those of low digests."""
+    names = (f"{seed}/{composed(below(root, path))}" for path in paths)
+    texts = (name.encode(errors="surrogateescape") for name in names)
+    digests = [hashlib.blake2b(text, digest_size=6).hexdigest() for text in texts]
+    drawn = np.array([int(digest, 16) / 2**48 for digest in digests])
+    val = drawn < share
+    if val.all():
+        val[drawn.argmax()] = False
+    return val
+
+
+def below(root: Path, path: str) -> str:
+    """Returns the path of a file below a folder, with slashes."""
+    return path.removeprefix(str(root)).lstrip(os.sep).replace(os.sep, "/")
 
 
 def _count_images(folder: Path) -> int:
@@ -130,10 +161,13 @@ def images_below(folder: str | Path) -> list[str]:
             continue
         seen.add((where.st_dev, where.st_ino))
         folders[:] = [name for name in folders if name[0] != "."]
-        paths = (
-            f"{parent}{os.sep}{name}"
+        images = [
+            name
             for name in names
             if name[0] != "." and name.lower().endswith(EXTENSIONS)
-        )
+        ]
+        with reading("names", Path(parent)):
+            once((composed(name), ascii(name)) for name in folders + images)
+        paths = (f"{parent}{os.sep}{name}" for name in images)
         found += filter(os.path.isfile, paths)
     return sorted(found)

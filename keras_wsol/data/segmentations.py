@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_wsol.data.cub200 import read_list
-from keras_wsol.data.dataset import existing_folder
+from keras_wsol.data.dataset import existing_file, existing_folder
 from keras_wsol.data.images import BROKEN, PILLOW_FORMATS
 
 
@@ -67,7 +67,7 @@ def openimages_segmentations(
     """
     root, lists = existing_folder(root), Path(lists)
     found: dict[str, Segmentation] = {}
-    for image, file, ignore in read_list(lists, (str, str, str), ","):
+    for image, file, ignore in read_list(lists, (str, str, str), ",", keyed=False):
         new = Segmentation((), root / ignore if ignore else None)
         if not image or not file or (ignore and image in found):
             raise ValueError(
@@ -112,7 +112,7 @@ def read_grey(path: str | Path) -> np.ndarray:
     from PIL import Image
 
     try:
-        with Image.open(path, formats=PILLOW_FORMATS) as image:
+        with Image.open(existing_file(path), formats=PILLOW_FORMATS) as image:
             return np.asarray(image.convert("L"))
     except (*BROKEN, Image.DecompressionBombError) as error:
         raise ValueError(f"Cannot read the segmentation: {path} ({error}).") from error

@@ -6,12 +6,14 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from keras_wsol.arguments import check_choice
+from keras_wsol.arguments import check_choice, composed
 from keras_wsol.data.cub200 import read_list, readable_name
 from keras_wsol.data.dataset import (
     ImageDataset,
+    existing_file,
     existing_folder,
     padded_boxes,
+    reading,
     verified,
 )
 
@@ -62,33 +64,39 @@ def wsolevaluation(
     metadata, images = existing_folder(metadata), existing_folder(images)
     lists = existing_folder(metadata / _FOLDERS[split])
     ids = [image for (image,) in read_list(lists / "image_ids.txt", (str,), ",")]
-    labels = dict(read_list(lists / "class_labels.txt", (str, int), ","))
-    missing = [image for image in ids if image not in labels]
-    if missing or not ids:
+    keys = list(map(composed, ids))
+    lines = read_list(lists / "class_labels.txt", (str, int), ",")
+    labels = {composed(image): label for image, label in lines}
+    missing = [image for image in keys if image not in labels]
+    if missing:
         raise ValueError(
             f"{lists / 'class_labels.txt'} must have the images of image_ids.txt. "
             f"Received: {len(ids)} images, of which {len(missing)} lack: {missing[:4]}."
         )
-    names = _class_names(metadata, labels) if class_names is None else class_names
-    whole = ImageDataset(
-        name=metadata.resolve().name,
-        split=split,
-        class_names=tuple(names),
-        class_ids=np.array([labels[image] for image in ids], "int32"),
-        paths=np.array([str(images / image) for image in ids]),
-        boxes=_boxes(lists / "localization.txt", ids),
-    )
+    boxes = _boxes(lists / "localization.txt", keys)
+    with reading("the classes", lists / "class_labels.txt"):
+        names = _class_names(metadata, labels) if class_names is None else class_names
+        whole = ImageDataset(
+            name=metadata.resolve().name,
+            split=split,
+            class_names=tuple(names),
+            class_ids=np.array([labels[image] for image in keys], "int32"),
+            paths=np.array([str(images / image) for image in ids]),
+            boxes=boxes,
+        )
     return verified(whole, verify)
 
 
 def _class_names(metadata: Path, labels: dict[str, int]) -> tuple[str, ...]:
     """Names that are the same for all splits."""
     path = metadata / "test" / "class_labels.txt"
-    of_test = dict(read_list(path, (str, int), ",")) if path.is_file() else labels
+    of_test = dict(read_list(path, (str, int), ",")) if path.exists() else labels
     folders: dict[int, set[str]] = defaultdict(set)
     for image, label in of_test.items():
         folders[label].add(PurePosixPath(image).parent.name)
     count = 1 + max([*of_test.values(), *labels.values()])
+    if count > 10**6:  # a name is made for each
+        raise ValueError(f"{count} classes are too many")
     names = [next(iter(folders[n])) for n in range(count) if len(folders[n]) == 1]
     if len(set(names)) < count:
         return tuple(map(str, range(count)))
@@ -99,11 +107,14 @@ def _class_names(metadata: Path, labels: dict[str, int]) -> tuple[str, ...]:
 def _boxes(path: Path, ids: list[str]) -> np.ndarray | None:
     """Boxes of each image; `None` for segmentations, and where there are none."""
     # Lines of segmentations have two commas.
-    if not path.is_file() or path.read_text("utf-8").partition("\n")[0].count(",") == 2:
+    if not path.exists():
         return None
+    with existing_file(path).open(encoding="utf-8", errors="replace") as file:
+        if file.readline().count(",") == 2:
+            return None
     boxes: dict[str, list[list[int]]] = {image: [] for image in ids}
-    for image, *corners in read_list(path, (str, int, int, int, int), ","):
-        if image not in boxes:
+    for image, *corners in read_list(path, (str, *[int] * 4), ",", keyed=False):
+        if composed(image) not in boxes:
             raise ValueError(f"{path} has boxes of {image!r}, not in image_ids.txt.")
-        boxes[image].append(corners)
+        boxes[composed(image)].append(corners)
     return padded_boxes([boxes[image] for image in ids])

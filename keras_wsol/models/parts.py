@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_wsol.arguments import check_choice
+from keras_wsol.arguments import check_choice, composed
 
 MODES = ("tf", "caffe", "torch")
 
@@ -47,7 +47,7 @@ class Logits(keras.layers.Dense):
     ) -> None:
         super().__init__(units, **kwargs)
         if class_names is not None:
-            class_names = tuple(str(name) for name in class_names)
+            class_names = tuple(composed(str(name)) for name in class_names)
             if len(class_names) != units or len(set(class_names)) != units:
                 raise ValueError(
                     f"`class_names` must be {units} different names. Received "

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from keras_wsol.data import ImageDataset
-from keras_wsol.data.dataset import images_a_class, share_a_class
+from keras_wsol.data.dataset import images_a_class
+from keras_wsol.models.parts import Logits
 from tests.data.small_datasets import in_memory, noise
 
 
@@ -161,20 +162,32 @@ def test_only_allowed_images_are_drawn():
     assert counts(images_a_class(CLASS_IDS, CLASS_IDS != 2, 2, 0)) == [2, 0, 0]
 
 
-def test_share_is_rounded_and_never_all():
-    # 3, 4 and 1 images: 0.9 -> 2.7, 3.6, 0.9; at least one of each class stays.
-    assert counts(share_a_class(CLASS_IDS, 0.9, seed=0)) == [2, 3, 0]
-    # 0.3 -> 0.9, 1.2, 0.3.
-    assert counts(share_a_class(CLASS_IDS, 0.3, seed=0)) == [1, 1, 0]
-    assert counts(share_a_class(CLASS_IDS, 0.0, seed=0)) == [0, 0, 0]
-
-
 def test_the_seed_decides_and_every_image_gets_its_turn():
-    draws = [share_a_class(CLASS_IDS, 0.5, seed) for seed in range(60)]
-    np.testing.assert_array_equal(draws[7], share_a_class(CLASS_IDS, 0.5, 7))
-    # 2 of 3 (1.5, rounded to even), 2 of 4; class 5 keeps its one image.
+    everything = np.ones(8, bool)
+    draws = [images_a_class(CLASS_IDS, everything, 2, seed) for seed in range(60)]
+    np.testing.assert_array_equal(draws[7], images_a_class(CLASS_IDS, everything, 2, 7))
+    # 2 of 3, 2 of 4; class 5 keeps its one image.
     chance = np.where(CLASS_IDS == 0, 2 / 3, np.where(CLASS_IDS == 2, 1 / 2, 0))
     np.testing.assert_allclose(np.mean(draws, axis=0), chance, atol=0.25)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("a", "b", "a"), "'a' must be there once. Received: class 0 and class 2"),
+        (("\u00e9", "b", "e\u0301"), "class 0 and class 2"),
+    ],
+)
+def test_class_names_differ_and_can_be_written(names, message):
+    with pytest.raises(ValueError, match=message):
+        in_memory(noise(3, 2, 3), class_names=names)
+
+
+def test_names_of_classes_are_composed():
+    # As macOS writes the name of a folder, and as keyboards do.
+    apart, whole = "Ba\u0308r", "B\u00e4r"
+    assert in_memory(noise(1, 2, 3), class_names=(apart,)).class_names == (whole,)
+    assert Logits(1, class_names=[apart]).class_names == (whole,)
 
 
 def test_hold_out_parts_each_class():

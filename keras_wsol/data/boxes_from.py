@@ -15,7 +15,6 @@ from keras_wsol.arguments import composed, once
 from keras_wsol.data.cub200 import LARGEST, as_kind
 from keras_wsol.data.dataset import (
     ImageDataset,
-    existing_file,
     existing_folder,
     padded_boxes,
     reading,
@@ -63,15 +62,13 @@ def boxes_from_csv(dataset: ImageDataset, path: str | Path) -> ImageDataset:
         localizer.tune(data.boxes_from_csv(pets, "thirty_boxes.csv"))
     """
     path = Path(path)
-    try:
+    with reading("the CSV file in UTF-8", path):
         lines = _read_csv(path)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path} must be CSV in UTF-8. It is not: {error}.") from error
     return _join(dataset, lines, path.name, several=True)
 
 
 def _read_csv(path: Path) -> list[_Annotated]:
-    with existing_file(path).open(encoding="utf-8-sig", newline="") as file:
+    with path.open(encoding="utf-8-sig", newline="") as file:
         # Else a quote that is not closed would take all that follows into one field.
         rows = csv.DictReader(file, skipinitialspace=True, strict=True)
         missing = [name for name in _CSV_COLUMNS if name not in (rows.fieldnames or ())]
@@ -116,14 +113,9 @@ def boxes_from_coco(dataset: ImageDataset, path: str | Path) -> ImageDataset:
         - [Format](https://cocodataset.org/#format-data)
     """
     path = Path(path)
-    try:
-        text = existing_file(path).read_text("utf-8-sig")
-        annotated = _read_coco(json.loads(text, object_pairs_hook=once), path)
-    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise ValueError(
-            f"{path} must be JSON of COCO's detection task. Received: "
-            f"{type(error).__name__}: {error}."
-        ) from error
+    with reading("the JSON of COCO's detection task", path):
+        content = json.loads(path.read_text("utf-8-sig"), object_pairs_hook=once)
+        annotated = _read_coco(content, path)
     return _join(dataset, annotated, path.name)
 
 
@@ -201,7 +193,7 @@ def boxes_from_voc(dataset: ImageDataset, root: str | Path) -> ImageDataset:
 def read_voc_file(path: str | Path) -> tuple[tuple[int, int], list[tuple[str, Box]]]:
     """Reads height and width, (0, 0) if missing, and names with corners as they are."""
     with reading("the annotation", path):
-        root = ElementTree.parse(existing_file(path)).getroot()
+        root = ElementTree.parse(path).getroot()
         sides = [_text(root, f"size/{side}", "0") for side in ("height", "width")]
         height, width = (int(as_kind(float, side)) for side in sides)
         return (height, width), list(map(_object, root.iter("object")))

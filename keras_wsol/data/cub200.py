@@ -10,7 +10,6 @@ import numpy as np
 from keras_wsol.arguments import check_choice, composed
 from keras_wsol.data.dataset import (
     ImageDataset,
-    existing_file,
     existing_folder,
     images_a_class,
     reading,
@@ -69,7 +68,7 @@ def cub200(
     train = np.array([is_train[i] == 1 for i in ids])
     listed = root / "train_fullsup.txt"
     fullsup = None
-    if split.startswith("train-") and listed.is_file():
+    if split.startswith("train-") and listed.exists():
         fullsup = _listed(listed, np.array(ids), train)
     return verified(part_of(whole, split, seed, train, fullsup), verify)
 
@@ -147,7 +146,7 @@ def read_list(
     """
     found, lines = [], {}
     with reading("the text in UTF-8", path):
-        text = existing_file(path).read_text("utf-8-sig")
+        text = path.read_text("utf-8-sig")
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue

@@ -1,5 +1,6 @@
 """A split of a data set: which images, which classes, which boxes."""
 
+import csv
 import importlib.util
 import os
 import warnings
@@ -362,24 +363,20 @@ def existing_folder(root: str | Path) -> Path:
     return root
 
 
-def existing_file(path: str | Path) -> Path:
-    """Returns the path of a regular file: a pipe would be waited for without end."""
-    path = Path(path)
-    if not path.is_file():
-        kind = ValueError if path.exists() else FileNotFoundError
-        raise kind(f"There must be a file, and no pipe, at {path}.")
-    return path
-
-
 @contextmanager
-def reading(what: str, path: Path) -> Iterator[None]:
-    """Names the file in the error where its content cannot be read."""
+def reading(what: str, path: str | Path) -> Iterator[None]:
+    """Names the file or folder in the `ValueError` where it cannot be read."""
     try:
+        path = Path(path)
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise ValueError("it is no regular file")  # a pipe would be waited for
         yield
-    except FileNotFoundError:
-        raise
-    except (*BROKEN, TypeError, RecursionError) as error:
-        raise ValueError(f"Cannot read {what}: {path} ({error}).") from error
+    except (*BROKEN, TypeError, RecursionError, csv.Error) as error:
+        named = isinstance(error, ValueError) and str(path) in str(error)
+        if named or isinstance(error, FileNotFoundError):
+            raise
+        said = f"no {error}" if isinstance(error, KeyError) else error
+        raise ValueError(f"Cannot read {what}: {path} ({said}).") from error
 
 
 def images_a_class(

@@ -83,13 +83,15 @@ def ilsvrc2012(
     kit = root / "ILSVRC2012_devkit_t12" if devkit is None else Path(devkit)
     wnid_of = _synsets(kit) if devkit is not None or kit.is_dir() else {}
     folder = existing_folder(images / ("val" if split == "test" else "train"))
-    # Path and WordNet id of each.
-    found = [(p, below(folder, p).split("/")[0]) for p in images_below(folder)]
-    if not found:
+    truth = kit / "data" / "ILSVRC2012_validation_ground_truth.txt"
+    source, paths = folder, images_below(folder)
+    if not paths:
         raise ValueError(f"{folder} must hold images in {folder / 'n01440764'}, ...")
-    if split == "test" and not any("/" in below(folder, path) for path, _ in found):
-        found = _by_ground_truth([path for path, _ in found], kit, wnid_of)
-    whole = _dataset(split, found, _classes(images, wnid_of, found))
+    # Path and WordNet id of each.
+    found = [(path, below(folder, path).split("/")[0]) for path in paths]
+    if split == "test" and not any("/" in below(folder, path) for path in paths):
+        source, found = truth, _by_ground_truth(paths, truth, wnid_of)
+    whole = _dataset(split, found, _classes(images, wnid_of, found), source)
     if split == "train-weaksup":
         return verified(whole, verify)
     if blacklist is not None:
@@ -151,15 +153,14 @@ def _boxes_of(whole: ImageDataset, index: int, file: Path | None) -> Any:
 
 
 def _dataset(
-    split: str, found: list[tuple[str, str]], wnids: tuple[str, ...]
+    split: str, found: list[tuple[str, str]], wnids: tuple[str, ...], source: Path
 ) -> ImageDataset:
     class_id = {wnid: place for place, wnid in enumerate(wnids)}
     unknown = sorted({wnid for _, wnid in found} - class_id.keys())
     if unknown:
         raise ValueError(
-            "Images must be in folders of WordNet ids, such as n01440764, of the "
-            "classes of the development kit or the folders in `train/`. Received "
-            f"others: {unknown[:8]}."
+            f"{source} must have the classes of the development kit, or of the folders "
+            f"in `train/`, such as n01440764. Received others: {unknown[:8]}."
         )
     return ImageDataset(
         name="ilsvrc2012",
@@ -182,10 +183,9 @@ def _classes(
 
 
 def _by_ground_truth(
-    paths: list[str], kit: Path, wnid_of: Mapping[int, str]
+    paths: list[str], truth: Path, wnid_of: Mapping[int, str]
 ) -> list[tuple[str, str]]:
     """The same of images in one folder, which have a line each, by their names."""
-    truth = kit / "data" / "ILSVRC2012_validation_ground_truth.txt"
     if not truth.is_file():
         raise FileNotFoundError(
             f"The classes of the validation images are missing: {truth}. Pass the "

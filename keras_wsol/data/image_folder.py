@@ -52,10 +52,10 @@ def image_folder(
         root: Path of the folder. `root/cat/1.jpg` and what lies deeper is of class
             `cat`, also in linked folders. JPEG, PNG, BMP, GIF and WebP files count;
             hidden ones do not.
-        split: String. `"all"`, or `"train"` and `"val"`. An image's side is a function
-            of its path below `root` and of `seed` alone, so that images which come or
-            go move no other one. A class whose images would all be in `"val"` keeps one
-            in `"train"`; a class of few images may have none in `"val"`.
+        split: String. `"all"`, or `"train"` and `"val"`. The path below `root` and
+            `seed` alone decide on an image, whatever others come or go. But a class
+            that would be in `"val"` whole keeps one image in `"train"`; one of few
+            images may have none in `"val"`.
         val_share: Float in [0, 1). Chance of an image to be in `"val"`. Default 0.2.
         seed: Integer. Fixes the split. Default 0.
         class_names: Sequence of strings by class id. Default: the folders, sorted.
@@ -84,12 +84,9 @@ def image_folder(
             f"like splits: {folders}. Pass one of them, such as {root / folders[0]}."
         )
     files = {name: images_below(root / name) for name in folders}
-    strange = list(filter(UNWRITABLE.search, folders))
-    if strange:
-        raise ValueError(
-            f"{root} must hold folders whose names are UTF-8 text without control "
-            f"characters, to be written to files. Received: {strange[:20]}."
-        )
+    if strange := list(filter(UNWRITABLE.search, folders)):
+        expected = "must hold folders named in UTF-8, without control characters"
+        raise ValueError(f"{root} {expected}. Received: {strange[:20]}.")
     empty = [name for name in folders if not files[name]]
     if empty or not folders:
         raise ValueError(
@@ -166,7 +163,7 @@ def images_below(folder: str | Path) -> list[str]:
             for name in names
             if name[0] != "." and name.lower().endswith(EXTENSIONS)
         ]
-        with reading("names", Path(parent)):
+        with reading("names", parent):
             once((composed(name), ascii(name)) for name in folders + images)
         paths = (f"{parent}{os.sep}{name}" for name in images)
         found += filter(os.path.isfile, paths)

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from keras_wsol.data.cub200 import read_list
-from keras_wsol.data.dataset import existing_file, existing_folder
-from keras_wsol.data.images import BROKEN, PILLOW_FORMATS
+from keras_wsol.data.dataset import existing_folder, reading
+from keras_wsol.data.images import PILLOW_FORMATS
 
 
 @dataclass(frozen=True)
@@ -112,9 +112,12 @@ def read_grey(path: str | Path) -> np.ndarray:
     from PIL import Image
 
     try:
-        with Image.open(existing_file(path), formats=PILLOW_FORMATS) as image:
+        with (
+            reading("the segmentation", path),
+            Image.open(path, formats=PILLOW_FORMATS) as image,
+        ):
             return np.asarray(image.convert("L"))
-    except (*BROKEN, Image.DecompressionBombError) as error:
+    except (FileNotFoundError, Image.DecompressionBombError) as error:
         raise ValueError(f"Cannot read the segmentation: {path} ({error}).") from error
 
 

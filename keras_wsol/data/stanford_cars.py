@@ -13,7 +13,6 @@ from keras_wsol.arguments import check_choice, composed, once
 from keras_wsol.data.cub200 import WEAK_SPLITS, as_kind, part_of
 from keras_wsol.data.dataset import (
     ImageDataset,
-    existing_file,
     existing_folder,
     reading,
     verified,
@@ -23,7 +22,12 @@ _CARS_FIELDS = dict.fromkeys(("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2"), float
 _CARS_FIELDS |= {"class": int, "fname": str}
 # For a process of its own: SciPy ends it where some bytes of a file are wrong.
 _READER = """
-import json, sys, numpy, scipy.io
+import json, os, sys
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+import numpy, scipy.io
+if sys.platform == "linux":  # a wrong size would take all memory
+    import resource
+    resource.setrlimit(resource.RLIMIT_AS, (2**32, 2**32))
 table = scipy.io.loadmat(sys.argv[1], simplify_cells=True)
 # One struct or name alone has lost its dimension.
 table = {k: numpy.atleast_1d(v).tolist() for k, v in table.items() if k[:2] != "__"}
@@ -116,7 +120,7 @@ def struct_fields(
 
 def _read_matlab(path: Path) -> dict[str, Any]:
     """Reads the variables of a MATLAB file of version 5 to 7.2."""
-    command = [sys.executable, "-P", "-c", _READER, str(existing_file(path).resolve())]
+    command = [sys.executable, "-P", "-c", _READER, path.resolve(strict=True)]
     try:
         done = subprocess.run(command, capture_output=True, timeout=60, check=True)
     except subprocess.SubprocessError as error:

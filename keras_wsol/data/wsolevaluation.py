@@ -10,7 +10,6 @@ from keras_wsol.arguments import check_choice, composed
 from keras_wsol.data.cub200 import read_list, readable_name
 from keras_wsol.data.dataset import (
     ImageDataset,
-    existing_file,
     existing_folder,
     padded_boxes,
     reading,
@@ -109,7 +108,7 @@ def _boxes(path: Path, ids: list[str]) -> np.ndarray | None:
     # Lines of segmentations have two commas.
     if not path.exists():
         return None
-    with existing_file(path).open(encoding="utf-8", errors="replace") as file:
+    with reading("boxes", path), path.open(encoding="utf-8") as file:
         if file.readline().count(",") == 2:
             return None
     boxes: dict[str, list[list[int]]] = {image: [] for image in ids}

@@ -187,7 +187,7 @@ def test_image_without_an_object_of_its_class(pets, tmp_path):
         ({"images": [SEEN, SEEN]}, "9 must be there once. .*'cat/1.jpg'"),
         (
             {"images": [{**SEEN, "height": float("inf")}], "annotations": []},
-            "Received: OverflowError",
+            r"instances.json \(cannot convert float infinity to integer\)",
         ),
         (
             {"annotations": [{"id": 5, "image_id": 9, "category_id": 17}]},
@@ -198,8 +198,8 @@ def test_image_without_an_object_of_its_class(pets, tmp_path):
             "annotation number 0: not enough values",
         ),
         ({"images": []}, r"images that are not listed: \[7, 9\]"),
-        ({"annotations": [{"bbox": [1, 2]}]}, "detection task. Received: KeyError"),
-        ({"annotations": 7}, "detection task. Received: TypeError"),
+        ({"annotations": [{"bbox": [1, 2]}]}, r"detection task: .*\(no 'image_id'\)"),
+        ({"annotations": 7}, r"detection task: .*\('int' object is not"),
     ],
 )
 def test_wrong_json(changes, message, pets, tmp_path):
@@ -207,9 +207,19 @@ def test_wrong_json(changes, message, pets, tmp_path):
         data.boxes_from_coco(pets, coco(tmp_path, **changes))
 
 
+def test_an_image_that_is_annotated_twice(pets, tmp_path):
+    root = voc(tmp_path)
+    text = (root / "Annotations" / "dog" / "1.xml").read_text()
+    (root / "Annotations" / "pets" / "dog").mkdir(parents=True)
+    (root / "Annotations" / "pets" / "dog" / "1.xml").write_text(text)
+    message = r"pets/dog/1.xml: its image has boxes already, by .*Annotations/dog/1.xml"
+    with pytest.raises(ValueError, match=message):
+        data.boxes_from_voc(pets, root)
+
+
 def test_no_json(pets, tmp_path):
     (tmp_path / "x.json").write_text("{")
-    message = re.escape(f"{tmp_path / 'x.json'} must be JSON of COCO's")
+    message = re.escape(f"JSON of COCO's detection task: {tmp_path / 'x.json'} (")
     with pytest.raises(ValueError, match=message):
         data.boxes_from_coco(pets, tmp_path / "x.json")
     with pytest.raises(FileNotFoundError, match=r"y\.json"):

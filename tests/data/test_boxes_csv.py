@@ -1,4 +1,5 @@
 import dataclasses
+import re
 import unicodedata
 
 import numpy as np
@@ -122,6 +123,20 @@ def test_a_wrong_line_is_named(line, message, read):
         read(text)
 
 
+def test_names_on_both_sides_are_shown(read):
+    message = "no image fits 'val/7.jpg'. Images of the split 'all' have paths such as "
+    with pytest.raises(ValueError, match=re.escape(message + str(list(PATHS[:1])))):
+        read("path,x0,y0,x1,y1\nval/7.jpg,1,2,3,4\n")
+
+
+def test_a_class_that_is_composed_otherwise(pets, tmp_path):
+    apart = unicodedata.normalize("NFD", "zo\u00eb")
+    some = dataclasses.replace(pets, class_names=("zo\u00eb", "dog"))
+    path = tmp_path / "x.csv"
+    path.write_text(f"path,x0,y0,x1,y1,class\ncat/1.jpg,1,2,3,4,{apart}\n", "utf-8")
+    assert len(boxes_from_csv(some, path)) == 1
+
+
 def test_a_file_without_columns_boxes_or_itself(read, pets, tmp_path):
     with pytest.raises(ValueError, match=r"Missing: \['x1', 'y1'\]"):
         read("path,x0,y0,w,h\ncat/1.jpg,1,2,3,4\n")
@@ -173,5 +188,7 @@ def test_lines_of_files_that_cannot_be_read_are_passed_over(pets, tmp_path):
 )
 def test_what_is_no_csv_in_utf_8_is_named(content, pets, tmp_path):
     (tmp_path / "x.csv").write_bytes(content)
-    with pytest.raises(ValueError, match=r"x\.csv must be CSV in UTF-8\. It is not: "):
+    with pytest.raises(
+        ValueError, match=r"Cannot read the CSV file in UTF-8: .*x\.csv"
+    ):
         boxes_from_csv(pets, tmp_path / "x.csv")

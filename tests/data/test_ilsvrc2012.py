@@ -206,6 +206,67 @@ def test_number_that_is_no_class(root):
         data.ilsvrc2012(root, "test")
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".jpeg"])
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_images_of_other_endings_and_deeper_are_found(root, split, suffix):
+    """All of them, and half of them, and as Tiny ImageNet has them."""
+    name = "test" if split == "val" else "train-weaksup"
+    whole = data.ilsvrc2012(root, name)
+    files = sorted((root / split).rglob("*.JPEG"))
+    for file in files[::2]:
+        file.rename(file.with_suffix(suffix))
+    half = data.ilsvrc2012(root, name)
+    assert half.class_ids.tolist() == whole.class_ids.tolist()
+    if split == "train":
+        for file in sorted((root / split).rglob("n*.*")):
+            (file.parent / "images").mkdir(exist_ok=True)
+            file.rename(file.parent / "images" / file.name)
+        deeper = data.ilsvrc2012(root, name)
+        assert deeper.class_ids.tolist() == whole.class_ids.tolist()
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_folder_without_images(root, split):
+    for file in (root / split).rglob("*.JPEG"):
+        file.rename(file.with_suffix(".tar"))
+    message = re.escape(f"{root / split} must hold images in {root / split / TENCH}")
+    with pytest.raises(ValueError, match=message):
+        data.ilsvrc2012(root, "test" if split == "val" else "train-weaksup")
+
+
+@pytest.mark.parametrize("kit", [True, False])
+def test_folders_a_level_too_deep_or_beside_images(root, kit):
+    if not kit:
+        (root / "ILSVRC2012_devkit_t12").rename(root / "elsewhere")
+    (root / "train" / "more").mkdir()
+    (root / "train" / TENCH).rename(root / "train" / "more" / TENCH)
+    write_image(root / "train" / "x.JPEG", (8, 12))
+    message = re.escape(f"{root / 'train'} must have") + r".*: \['more', 'x.JPEG'\]"
+    with pytest.raises(ValueError, match=message):
+        data.ilsvrc2012(root)
+
+
+@pytest.mark.parametrize("place", ["XML", "image", "number", "WordNet id"])
+def test_a_name_twice(root, place):
+    first = root / "bbox_val" / f"{name(1)}.xml"
+    expected, row = f"'{name(1)}' must be there once", (4, CRANE, 0)
+    if place == "XML":
+        write_xml(root / "bbox_val" / "more" / first.name, (40, 60))
+    elif place == "image":
+        for wnid in (HEN, FAN):
+            write_image(root / "val" / wnid / f"{name(1)}.JPEG", (40, 60))
+        for path in (root / "val").glob("*.JPEG"):
+            path.unlink()
+    else:
+        row = (4, "n00000001", 0) if place == "number" else (5, CRANE, 0)
+        expected = "4 must be there once" if place == "number" else f"'{CRANE}' must"
+        kit = root / "ILSVRC2012_devkit_t12" / "data" / "meta.mat"
+        fields = ("ILSVRC2012_ID", "WNID", "num_children")
+        savemat(kit, {"synsets": structs([*SYNSETS, row], fields)})
+    with pytest.raises(ValueError, match=expected):
+        data.ilsvrc2012(root, "test")
+
+
 def test_folder_that_is_no_class(root):
     write_image(root / "train" / "n09999999" / "x.JPEG", (8, 12))
     with pytest.raises(ValueError, match=r"Received others: \['n09999999'\]"):

@@ -156,6 +156,24 @@ def test_names_under_another_variable(root):
         stanford_cars(root)
 
 
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ((1, 1, 2, 2, 1, "00001.jpg"), "'00001.jpg' must be there once. .* row 1 and"),
+        ((1, 1, 2, 2, 0, "4.jpg"), r"`class_ids` must be in .* Received: \[-1\]"),
+        ((1, 1, 2, 2, 1.5, "4.jpg"), "1.5 is no int"),
+        ((1, 1, 2, 2, 1, 4), "4 is no str"),
+        ((1, 1, 2, float("nan"), 1, "4.jpg"), "nan is no float"),
+        ((1, 1, 2, 1e39, 1, "4.jpg"), r"1e\+39 is no float, or too large"),
+    ],
+)
+def test_a_wrong_row_is_refused(root, row, message):
+    path = root / "devkit" / "cars_train_annos.mat"
+    savemat(path, {"annotations": structs([*TRAIN, row], FIELDS)})
+    with pytest.raises(ValueError, match=f"{re.escape(str(path))} .*{message}"):
+        stanford_cars(root, "train")
+
+
 def test_unknown_split(root):
     with pytest.raises(ValueError, match=r"must be one of .* Received: split='val'"):
         stanford_cars(root, "val")

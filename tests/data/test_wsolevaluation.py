@@ -175,6 +175,24 @@ def test_wrong_line(cub, file, line, message):
         wsolevaluation(*cub, "train-fullsup")
 
 
+def test_names_that_are_composed_otherwise_in_another_list(tmp_path):
+    apart, whole = "zoe\u0308.jpg", "zo\u00eb.jpg"
+    cub = write(tmp_path, "CUB", {"val": {whole: (0, [(1, 2, 3, 4)]), "b": (1, [])}})
+    path = cub[0] / "val" / "image_ids.txt"
+    path.write_text(f"{apart}\nb\n", "utf-8")
+    val = wsolevaluation(*cub, "train-fullsup")
+    # It is opened by the name that the list of images has.
+    assert val.paths[0] == str(cub[1] / apart)
+    assert val.boxes[0].tolist() == [[1, 2, 3, 4]]
+
+
+def test_number_of_classes_that_no_memory_holds(cub):
+    path = cub[0] / "val" / "class_labels.txt"
+    path.write_text(path.read_text().replace(",0\n", ",2000000000\n"))
+    with pytest.raises(ValueError, match=r"class_labels.txt \(2000000001 classes are"):
+        wsolevaluation(*cub, "train-fullsup")
+
+
 def test_class_below_zero(cub):
     path = cub[0] / "val" / "class_labels.txt"
     path.write_text(path.read_text().replace(",0\n", ",-1\n"))

@@ -224,7 +224,7 @@ def _localizer(
 def _keep_list(path: Path, images: list[str]) -> None:
     """Writes which images are learned from, the same as before if a run goes on."""
     begun = path.is_file() and (path.parent / "checkpoint.npz").is_file()
-    before = path.read_text("utf-8").splitlines() if begun else images
+    before = os.fsdecode(path.read_bytes()).splitlines() if begun else images
     # The whole folder may have been moved.
     old, new = (
         {os.path.relpath(each, os.path.commonpath(paths)) for each in paths}
@@ -238,7 +238,7 @@ def _keep_list(path: Path, images: list[str]) -> None:
             "choose another --out."
         )
     with replaced(path) as temporary:
-        temporary.write_text("".join(f"{each}\n" for each in images), "utf-8")
+        temporary.write_bytes(os.fsencode("".join(f"{each}\n" for each in images)))
 
 
 def _splits(options: argparse.Namespace) -> list[data.ImageDataset]:

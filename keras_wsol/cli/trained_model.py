@@ -114,7 +114,8 @@ def _save_threshold(
 def _trained_on(model: Path, paths: Iterable[str]) -> np.ndarray:
     """Which of the images the run of a model learned from, as far as it says."""
     listed = model.parent / shared.TRAINED_ON
-    known = set(listed.read_text("utf-8").splitlines()) if listed.is_file() else set()
+    text = os.fsdecode(listed.read_bytes()) if listed.is_file() else ""
+    known = set(text.splitlines())
     return np.array([os.path.realpath(path) in known for path in paths], bool)
 
 

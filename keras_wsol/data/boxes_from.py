@@ -13,12 +13,7 @@ import numpy as np
 
 from keras_wsol.arguments import composed, once
 from keras_wsol.data.cub200 import LARGEST, as_kind
-from keras_wsol.data.dataset import (
-    ImageDataset,
-    existing_folder,
-    padded_boxes,
-    reading,
-)
+from keras_wsol.data.dataset import ImageDataset, existing_folder, padded_boxes, reading
 from keras_wsol.data.images import read_size
 
 Box = tuple[float, float, float, float]
@@ -182,7 +177,7 @@ def boxes_from_voc(dataset: ImageDataset, root: str | Path) -> ImageDataset:
     if (root / "Annotations").is_dir():
         root = root / "Annotations"
     annotated = []
-    for path in sorted(root.rglob("[!.]*.xml")):
+    for path in sorted(root.rglob("[!.]*.[xX][mM][lL]")):
         size, found = read_voc_file(path)
         objects = [(name, (x0 - 1, y0 - 1, x1, y1)) for name, (x0, y0, x1, y1) in found]
         name = path.relative_to(root).as_posix()

@@ -21,7 +21,7 @@ from keras_wsol.data.dataset import (
     reading,
     verified,
 )
-from keras_wsol.data.image_folder import below, images_below
+from keras_wsol.data.image_folder import EXTENSIONS, below, images_below
 from keras_wsol.data.images import default_threads
 from keras_wsol.data.stanford_cars import struct_fields
 
@@ -53,8 +53,8 @@ def ilsvrc2012(
 
     Args:
         root: Path of the folder that holds `train/<wnid>/` and `val/`, or `ILSVRC` of
-            Kaggle's copy. Validation images lie in `val/` or in `val/<wnid>/`. Images
-            are what `data.image_folder` takes for some, also in folders below.
+            Kaggle's copy. Validation images lie in `val/` or in `val/<wnid>/`. Files
+            count as in `data.image_folder`, also those in folders below.
         split: String. `"train-weaksup"`: all training images, without boxes. `"test"`:
             the validation images, as in the papers. For `"train-fullsup"` see
             ImageNetV2 in `data.wsolevaluation`.
@@ -86,7 +86,10 @@ def ilsvrc2012(
     truth = kit / "data" / "ILSVRC2012_validation_ground_truth.txt"
     source, paths = folder, images_below(folder)
     if not paths:
-        raise ValueError(f"{folder} must hold images in {folder / 'n01440764'}, ...")
+        where = f"in folders such as {folder / 'n01440764'}"
+        raise ValueError(
+            f"{folder} must hold images ({', '.join(EXTENSIONS)}), {where}."
+        )
     # Path and WordNet id of each.
     found = [(path, below(folder, path).split("/")[0]) for path in paths]
     if split == "test" and not any("/" in below(folder, path) for path in paths):
@@ -105,7 +108,7 @@ def ilsvrc2012(
 
 def with_annotations(whole: ImageDataset, folder: str | Path) -> ImageDataset:
     """Gives images the boxes of their own class in the XML files of their names."""
-    found = sorted(existing_folder(folder).rglob("[!.]*.xml"))
+    found = sorted(existing_folder(folder).rglob("[!.]*.[xX][mM][lL]"))
     stems = [composed(Path(path).stem) for path in whole.paths.tolist()]
     with reading("annotations", folder):
         once(zip(stems, whole.paths, strict=True))

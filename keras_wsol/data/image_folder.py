@@ -138,7 +138,7 @@ def _dataset(
     root: Path, paths: list[str], class_ids: np.ndarray, names: tuple[str, ...]
 ) -> ImageDataset:
     return ImageDataset(
-        name=root.resolve().name,
+        name=UNWRITABLE.sub("?", root.resolve().name),
         split="all",
         class_names=names,
         class_ids=class_ids,

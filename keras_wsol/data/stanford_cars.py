@@ -11,12 +11,7 @@ import numpy as np
 
 from keras_wsol.arguments import check_choice, composed, once
 from keras_wsol.data.cub200 import WEAK_SPLITS, as_kind, part_of
-from keras_wsol.data.dataset import (
-    ImageDataset,
-    existing_folder,
-    reading,
-    verified,
-)
+from keras_wsol.data.dataset import ImageDataset, existing_folder, reading, verified
 
 _CARS_FIELDS = dict.fromkeys(("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2"), float)
 _CARS_FIELDS |= {"class": int, "fname": str}
@@ -96,25 +91,20 @@ def _class_names(path: Path) -> tuple[str, ...]:
     with reading("the MATLAB file", path):
         table = _read_matlab(path)
         if "class_names" not in table:
-            raise ValueError(
-                f"{path} must hold the variable `class_names`. Received: {list(table)}."
-            )
+            expected = f"{path} must hold the variable `class_names`"
+            raise ValueError(f"{expected}. Received: {list(table)}.")
         return tuple(as_kind(str, name) for name in table["class_names"])
 
 
-def struct_fields(
-    path: Path, variable: str, kinds: Mapping[str, type]
-) -> list[list[Any]]:
+def struct_fields(path: Path, variable: str, kinds: Mapping[str, type]) -> list[list]:
     """Reads fields of an array of structs in a MATLAB file, as text or numbers."""
     with reading("the MATLAB file", path):
         rows = _read_matlab(path).get(variable)
         found = [*rows[0]] if rows and isinstance(rows[0], dict) else []
         missing = [name for name in kinds if name not in found]
         if missing:
-            raise ValueError(
-                f"{path} must hold an array of structs `{variable}`. Missing: "
-                f"{missing}. Received: {found}."
-            )
+            expected = f"{path} must hold an array of structs `{variable}`"
+            raise ValueError(f"{expected}. Missing: {missing}. Received: {found}.")
         return [[as_kind(k, row[name]) for row in rows] for name, k in kinds.items()]
 
 

@@ -116,6 +116,7 @@ def test_train_refuses_the_folder_of_another_run(trained, train):
 def test_a_run_does_not_go_on_with_other_images(tmp_path):
     path, keep = tmp_path / "trained_on.txt", train_command._keep_list
     keep(path, ["/a/cat/1.png", "/a/dog/1.png", "/a/dog/2.png"])
+    keep(path, ["/a/caf\udce9/1.png", "/a/2.png"])  # the name is no UTF-8
     keep(path, ["/a/cat/1.png", "/a/dog/2.png"])  # nothing was saved
     (tmp_path / "checkpoint.npz").touch()
     message = r"1 came into .* and 1 left it, such as \['dog/2.png', 'dog/3.png'\]"

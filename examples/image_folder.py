@@ -56,7 +56,7 @@ def train_and_localize(
     for path, reason in (*train.left_out, *val.left_out):
         print(f"Left out: {path}: {reason}")
     if not len(val):
-        raise SystemExit("Each class needs at least three images, to try the model on.")
+        raise SystemExit("No image is in the validation split: add some to the folder.")
     model = models.build_classifier(
         "mobilenet",
         options.method,

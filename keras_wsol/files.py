@@ -4,6 +4,7 @@ import glob
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -44,6 +45,35 @@ def replaced(path: str | Path, overwrite: bool = True) -> Iterator[Path]:
             delete(folder)
 
 
+@contextmanager
+def claimed(path: Path) -> Iterator[None]:
+    """Locks the file of a job, until it ends or is killed; an empty one goes then."""
+    make_folder(path.parent)
+    with path.open("ab") as file:
+        try:
+            import fcntl  # Windows has none
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The job that had it may have ended just now, and deleted it.
+            held = os.fstat(file.fileno())
+            free = path.is_file() and os.path.samestat(path.stat(), held)
+        except BlockingIOError:
+            free = False
+        except (ImportError, OSError) as error:
+            warnings.warn(f"Cannot lock {path}: {error}.", stacklevel=3)
+            free = True
+        if not free:
+            raise FileExistsError(
+                f"Another job is at work and holds {path}. Wait for its end, or choose "
+                "another path."
+            )
+        try:
+            yield
+        finally:
+            if path.is_file() and not path.stat().st_size:
+                delete(path)
+
+
 def restore(path: Path) -> None:
     """Brings back the folder that a killed job had moved away to replace it."""
     old = _old(path)
@@ -54,7 +84,9 @@ def restore(path: Path) -> None:
 def delete_leftovers(path: Path) -> None:
     """Deletes what killed jobs left beside `path`, which nobody else may write now."""
     restore(path)
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
+    delete(_old(path))
+    # Named by `mkdtemp`: those of `x.csv` are none of `x`.
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{'[a-z0-9_]' * 8}"):
         if left.is_dir():
             delete(left)
 
@@ -90,8 +122,11 @@ def _put_where_nothing_is(temporary: Path, path: Path) -> None:
         if temporary.is_dir():
             temporary.rename(path)  # fails onto a file, and a folder that is not empty
         else:
-            path.touch(exist_ok=False)  # from here on the name is this job's
-            temporary.replace(path)
+            try:
+                path.hardlink_to(temporary)  # at once
+            except OSError:  # also where something is, and where a disk has no links
+                path.touch(exist_ok=False)  # from here on the name is this job's
+                temporary.replace(path)
     except OSError as error:
         if not os.path.lexists(path):
             raise

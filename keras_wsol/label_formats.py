@@ -1,23 +1,29 @@
 """Boxes to files that trainers of detectors read: COCO, YOLO, Pascal VOC, CSV."""
 
 import csv
+import functools
 import hashlib
 import json
 import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TextIO
 from xml.sax.saxutils import escape
 
 from keras_wsol.data.image_folder import UNWRITABLE
+from keras_wsol.files import delete
 
 # `img2label_paths` of Ultralytics puts `labels` in place of the last `/images/` of a
 # path, and the folder of the list in place of each `./`.
 LOST_BY_ULTRALYTICS = re.compile(r"(^|/)images/|\./")
+OF_ULTRALYTICS = re.compile(r"labels(/.*)?\.cache")  # what it has read of labels
+# In VOC's `labelmap.txt`, `#` begins a remark, and `:` ends the name of a class.
+LOST_BY_VOC = re.compile(r"^#|:|^\s|\s$")
+WRITTEN = ".keras_wsol.json"  # what we have written into a folder of labels
 VAL_SHARE = 0.2  # of the images of each class, in "val.txt"
 VOC_XML = """<?xml version="1.0" encoding="utf-8"?>
 <annotation>
@@ -47,6 +53,7 @@ class LabelledImage:
     class_id: int
     boxes: Sequence[Sequence[float]]
     scores: Sequence[float]  # of the boxes; the first is the probability of the class
+    source: str | None = None  # where the image is, if not at `path`
 
 
 Images = Iterable[LabelledImage]  # more than once, in the same order
@@ -66,7 +73,11 @@ def write_csv(images: Images, path: Path, class_names: Sequence[str]) -> None:
 
 
 def write_coco(images: Images, path: Path, class_names: Sequence[str]) -> None:
-    """Writes COCO's JSON, with a `score` a box. All ids, classes too, begin with 1."""
+    """Writes COCO's JSON, with a `score` a box. All ids, classes too, begin with 1.
+
+    Each `segmentation` is the box: without it, pycocotools makes no mask, and CVAT
+    fails. CVAT makes a polygon of it; of our VOC it makes a box.
+    """
     # COCO's own do, detectors keep class 0 for the background, and pycocotools takes
     # the annotation 0 for "no match".
     categories = [
@@ -113,6 +124,7 @@ def write_voc(images: Images, path: Path, class_names: Sequence[str]) -> None:
 
     Corners are whole pixels, counted from 1, that belong to the box: (0, 0, 10, 5) is
     `xmin=1, ymin=1, xmax=10, ymax=5`. The `score` of an `object` is not VOC's.
+    Datumaro, and so CVAT, needs `labelmap.txt`.
     """
     for image in images:
         text = _voc_text(image, class_names[image.class_id])
@@ -120,6 +132,8 @@ def write_voc(images: Images, path: Path, class_names: Sequence[str]) -> None:
     splits = path / "ImageSets" / "Main"
     splits.mkdir(parents=True)
     _write_splits(images, splits, lambda name: str(PurePosixPath(name).with_suffix("")))
+    lines = ("# label:color_rgb:parts:actions", *(f"{name}:::" for name in class_names))
+    (path / "labelmap.txt").write_text("\n".join(lines) + "\n", "utf-8")
 
 
 def _write_splits(images: Images, folder: Path, line: Callable[[str], str]) -> None:
@@ -151,57 +165,64 @@ def link_images(images: Images, root: Path, folder: Path) -> None:
     """Links images below `root` into a folder, or copies them where it has no links."""
     root = root.absolute()
     for image in images:
-        link = folder / image.path
-        link.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            link.symlink_to(root / image.path)
-        except FileExistsError:
-            raise  # a copy would follow a link that is there, and replace its image
-        except (OSError, NotImplementedError):
-            shutil.copyfile(root / image.path, link)
+        link = _below(folder, image.path)
+        _link_or_copy(os.symlink, root / (image.source or image.path), link)
+
+
+def _link_or_copy(link: Callable[..., None], source: Path, target: Path) -> None:
+    try:
+        link(source, target)
+    except FileExistsError:
+        raise  # a copy would follow a link that is there, and replace its image
+    except (OSError, NotImplementedError):
+        shutil.copyfile(source, target)
 
 
 @dataclass(frozen=True)
 class LabelFormat:
-    """A writer, the suffix of its file, or else the entries of its folder.
-
-    `links` is the entry that images are linked into.
-    """
+    """A writer, and the suffix of its file, or where its folder links to images."""
 
     write: Callable[[Images, Path, Sequence[str]], None]
     suffix: str | None = None
-    entries: Set[str] = frozenset()
     links: str | None = None
 
-    def others(self, path: Path) -> list[str]:
-        """Names what is at `path` and is not of this format, such as real images."""
-        if not path.is_dir():
-            return [path.name] if path.exists() and self.suffix is None else []
-        known = {*self.entries, self.links}
-        found = [entry.name for entry in path.iterdir() if entry.name not in known]
-        linked = (path / self.links).rglob("*") if self.links else ()
-        found += [str(p.relative_to(path)) for p in linked if _is_real_file(p)]
-        return sorted(found)
 
-
-# Ultralytics keeps what it has read in files such as `labels.cache`.
-_YOLO_ENTRIES = {"labels", "labels.cache", "train.txt", "val.txt", "data.yaml"}
 LABEL_FORMATS = {
     "coco": LabelFormat(write_coco, ".json"),
-    "yolo": LabelFormat(
-        write_yolo, entries={*_YOLO_ENTRIES, "labels.csv"}, links="images"
-    ),
-    "voc": LabelFormat(
-        write_voc, entries={"Annotations", "ImageSets"}, links="JPEGImages"
-    ),
+    "yolo": LabelFormat(write_yolo, links="images"),
+    "voc": LabelFormat(write_voc, links="JPEGImages"),
     "csv": LabelFormat(write_csv, ".csv"),
 }
 
 
+def keep_others(old: Path, new: Path) -> None:
+    """Has a new folder hold what others put into the old one, also in place of ours."""
+    written = old / WRITTEN
+    listed = json.loads(written.read_text("utf-8")) if written.is_file() else {}
+    # In place of a link, somebody may have put the image itself.
+    ours = {name for name, link in listed.items() if link <= (old / name).is_symlink()}
+    others = {n for n in _files_in(old) - ours if not OF_ULTRALYTICS.fullmatch(n)}
+    # Not moved: after a kill, the old folder is as it was.
+    link = functools.partial(os.link, follow_symlinks=False)
+    for name in others:
+        delete(new / name)
+        _link_or_copy(link, old / name, _below(new, name))
+    ours = {name: (new / name).is_symlink() for name in _files_in(new) - others}
+    (new / WRITTEN).write_text(_json({**ours, WRITTEN: False}), "utf-8")
+
+
+def placed(name: str, flat: bool) -> str:
+    """Where an image lies in a folder of labels."""
+    return PurePosixPath(name).name if flat else name
+
+
 def names_below(
-    paths: Sequence[str], root: str | Path | None, format: str
+    paths: Sequence[str], root: str | Path | None, format: str, flat: bool = False
 ) -> tuple[Path, list[str]]:
     """Returns a folder, and paths relative to it that the format can hold."""
+    if any(".." in Path(path).parts for path in (*paths, root or "")):
+        paths = [str(Path(p).parent.resolve() / Path(p).name) for p in paths]
+        root = root and Path(root).resolve()
     try:
         if root is None:
             root = os.path.commonpath({str(Path(path).parent) for path in paths})
@@ -212,15 +233,18 @@ def names_below(
         ) from error
     check_writable("The name of an image", names, "Rename the file or its folder.")
     # In a folder, each image has a file of labels that is named like it.
-    in_folder = LABEL_FORMATS[format].suffix is None
-    files = [PurePosixPath(n).with_suffix("") for n in names] if in_folder else names
-    twice = [str(name) for name, count in Counter(files).items() if count > 1]
-    if twice:
+    in_folder, files = LABEL_FORMATS[format].suffix is None, names
+    if in_folder:
+        files = [str(PurePosixPath(placed(n, flat)).with_suffix("")) for n in names]
+    counts = Counter(files)
+    same = [n for n, file in zip(names, files, strict=True) if counts[file] > 1]
+    if same:
         raise ValueError(
             "Images must have different names, for YOLO and VOC also without their "
-            f"suffixes. Received several of: {twice[:8]}."
+            "suffixes, and with `flat` without their folders. Received: "
+            f"{sorted(same)[:8]}."
         )
-    lost = [name for name in names if LOST_BY_ULTRALYTICS.search(name)]
+    lost = [name for name in names if LOST_BY_ULTRALYTICS.search(placed(name, flat))]
     if format == "yolo" and lost:
         raise ValueError(
             "For YOLO, no folder in the name of an image may be called 'images' or "
@@ -228,6 +252,18 @@ def names_below(
             "Choose `images_root` so that names begin below that folder."
         )
     return Path(root), names
+
+
+def check_classes(names: Sequence[str], format: str) -> None:
+    """Refuses names of classes that the format cannot hold."""
+    way_out = "Give the model, or the images, other `class_names`."
+    check_writable("The name of a class", names, way_out)
+    lost = [name for name in names if LOST_BY_VOC.search(name)]
+    if format == "voc" and lost:
+        raise ValueError(
+            "For VOC, the name of a class must have no ':', no '#' in front and no "
+            f"space at an end. Received: {lost[:8]}. {way_out}"
+        )
 
 
 def check_writable(what: str, names: Sequence[str], way_out: str) -> None:
@@ -269,7 +305,7 @@ def _coco_annotations(images: Images) -> Iterator[dict[str, Any]]:
             "bbox": [x0, y0, width, height],
             "area": round(width * height, 2),
             "iscrowd": 0,
-            "segmentation": [],
+            "segmentation": [[x0, y0, x0, y1, x1, y1, x1, y0]],
             "score": score,
         }
 
@@ -294,13 +330,24 @@ def _voc_text(image: LabelledImage, class_name: str) -> str:
 
 
 def _write_beside(folder: Path, image: str, suffix: str, text: str) -> None:
-    path = folder / PurePosixPath(image).with_suffix(suffix)
+    path = _below(folder, str(PurePosixPath(image).with_suffix(suffix)))
+    with path.open("x", encoding="utf-8") as file:  # a disk may take two names for one
+        file.write(text)
+
+
+def _below(folder: Path, name: str) -> Path:
+    """The path of each file that is named like an image: never out of the folder."""
+    path = folder / name
+    if not path.parent.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"{name!r} would be written outside of {folder}.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, "utf-8")
+    return path
 
 
-def _is_real_file(path: Path) -> bool:
-    return path.is_file() and not path.is_symlink()
+def _files_in(folder: Path) -> set[str]:
+    """Names all files and links in a folder, at any depth."""
+    paths = (p for p in folder.rglob("*") if p.is_symlink() or not p.is_dir())
+    return {path.relative_to(folder).as_posix() for path in paths}
 
 
 def _sha256(name: str) -> str:

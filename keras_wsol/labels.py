@@ -3,8 +3,9 @@
 import csv
 import hashlib
 import json
+import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,22 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_wsol import files
 from keras_wsol.arguments import check_choice, check_integer, check_number
 from keras_wsol.data import ImageDataset
 from keras_wsol.data.dataset import verified
 from keras_wsol.data.image_folder import images_below
 from keras_wsol.export.saved_model import as_localizer
-from keras_wsol.files import delete, make_folder, replaced
 from keras_wsol.label_formats import (
     LABEL_FORMATS,
+    WRITTEN,
+    LabelFormat,
     LabelledImage,
-    check_writable,
+    check_classes,
+    keep_others,
     link_images,
     names_below,
+    placed,
 )
 from keras_wsol.models import Localizer, class_names_of
 
@@ -52,9 +57,11 @@ def write_pseudo_labels(
     class_ids: str = "predicted",
     min_score: float = 0.0,
     images_root: str | Path | None = None,
+    flat: bool = False,
     overwrite: bool = False,
     batch_size: int = 32,
     verbose: bool | str = "auto",
+    then: Callable[[LabelsWritten], None] | None = None,
 ) -> LabelsWritten:
     """Writes the boxes that a localizer finds in images, to train a detector on.
 
@@ -70,7 +77,8 @@ def write_pseudo_labels(
     an object. `NAME.left_out.csv` beside the output lists it with the reason: it cannot
     be read, its map is empty ("no box"), or its score too low ("low score").
 
-    A killed job goes on when it is called again: `.NAME.jsonl` keeps what is found.
+    A killed job goes on when it is called again: `.NAME.jsonl` keeps what is found, and
+    other jobs away while it is at work.
 
     Args:
         localizer: `Localizer`, or a classifier that one can be made of.
@@ -82,15 +90,20 @@ def write_pseudo_labels(
         min_score: Float in [0, 1]. Least probability of an image's class. Default 0.
         images_root: String or path. Folder that paths in the labels are relative to.
             Default: the lowest folder that holds all images.
-        overwrite: Boolean. Whether labels at `path` may be replaced.
+        flat: Boolean. Whether the folder of YOLO or VOC has no folders of classes, as
+            some readers need. Default `False`.
+        overwrite: Boolean. Whether labels at `path` may be replaced. Other files in
+            their folder stay: an image in place of its link, labels drawn by hand.
         batch_size: Integer. Images in a batch.
         verbose: Boolean or `"auto"`. Whether to show progress; `"auto"`: in a terminal.
+        then: Function of the record that ends the job: called again after a kill in it.
 
     Returns:
         A record: `num_boxes`, `num_images`, `left_out`, and the paths.
 
     Raises:
-        FileExistsError: Something else is at `path`, or labels without `overwrite`.
+        FileExistsError: Something else is at `path`, or labels without `overwrite`, or
+            another job is at work there.
         ValueError: A name cannot be written in this format, the model does not know
             the classes, or another job was interrupted at `path`.
 
@@ -102,61 +115,71 @@ def write_pseudo_labels(
     known = check_choice("class_ids", class_ids, ("predicted", "known")) == "known"
     min_score = check_number("min_score", min_score)
     check_integer("batch_size", batch_size)
-    left_out_path, journal = _list_of(path), _Journal(_journal_of(path))
-    check_output(path, format, overwrite)
+    form, journal = check_output(path, format, overwrite, flat), journal_of(path, flat)
     dataset = open_images(images, verdicts_of(path))
     class_names = _class_names(localizer, dataset, known)
-    files = [*dataset.paths.tolist(), *(file for file, _ in dataset.left_out)]
-    root, names = names_below(files, images_root, format)
+    check_classes(class_names, format)
+    paths = [*dataset.paths.tolist(), *(file for file, _ in dataset.left_out)]
+    root, names = names_below(paths, images_root, format, flat)
     job = {
         "images": _digest_of_images(dataset, names, root),
         "model": _digest_of_model(localizer, class_names),
         "class_ids": class_ids,
         "min_score": min_score,
     }
-    count, done = len(dataset), journal.begin(job)
-    rest = dataset.take(np.arange(done, count), dataset.split)
-    shown = sys.stdout.isatty() if verbose == "auto" else verbose
-    progress = keras.utils.Progbar(count, verbose=int(shown), unit_name="image")
-    progress.update(done)
-    size = localizer.input_size
-    batches = rest.evaluation_batches(batch_size, image_size=size) if len(rest) else ()
-    for batch in batches:
-        some = names[done : done + len(batch["images"])]
-        journal.append(_find(localizer, batch, some, batch_size, known, min_score))
-        done += len(some)
+    with files.claimed(journal.path):
+        _check_path(path, form, overwrite)
+        count, done = len(dataset), journal.begin(job)
+        mine = [overwrite or journal.owns(file) for file in (_list_of(path), path)]
+        files.delete_leftovers(path)
+        files.delete_leftovers(_list_of(path))
+        rest = dataset.take(np.arange(done, count), dataset.split)
+        shown = sys.stdout.isatty() if verbose == "auto" else verbose
+        progress = keras.utils.Progbar(count, verbose=int(shown), unit_name="image")
         progress.update(done)
-    unread = zip(names[count:], (why for _, why in dataset.left_out), strict=True)
-    left_out = tuple(sorted([*unread, *journal.left_out()]))
-    _write_list(left_out_path, left_out)
-    form = LABEL_FORMATS[format]
-    with replaced(path) as temporary:
-        form.write(journal, temporary, class_names)
-        if form.links and dataset.images is None:
-            link_images(journal, root, temporary / form.links)
-    written = LabelsWritten(
-        path=path,
-        images_root=root,
-        num_images=len(names),
-        num_boxes=sum(len(image.boxes) for image in journal),
-        left_out=left_out,
-        left_out_path=left_out_path,
-        class_ids=np.array(journal.class_ids(), "int32"),
-    )
-    for file in (journal.path, verdicts_of(path)):
-        delete(file)
+        options = {"image_size": localizer.input_size}
+        batches = rest.evaluation_batches(batch_size, **options) if len(rest) else ()
+        for batch in batches:
+            some = names[done : done + len(batch["images"])]
+            journal.append(_find(localizer, batch, some, batch_size, known, min_score))
+            done += len(some)
+            progress.update(done)
+        unread = zip(names[count:], (why for _, why in dataset.left_out), strict=True)
+        left_out = tuple(sorted([*unread, *journal.left_out()]))
+        with files.replaced(_list_of(path), mine[0]) as temporary:
+            _write_list(temporary, left_out)
+            journal.own(temporary)
+        with files.replaced(path, mine[1]) as temporary:
+            form.write(journal, temporary, class_names)
+            if form.links and dataset.images is None:
+                link_images(journal, root, temporary / form.links)
+            if form.links:
+                keep_others(path, temporary)
+            journal.own(temporary)
+        written = LabelsWritten(
+            path=path,
+            images_root=root,
+            num_images=len(names),
+            num_boxes=sum(len(image.boxes) for image in journal),
+            left_out=left_out,
+            left_out_path=_list_of(path),
+            class_ids=np.array(journal.class_ids(), "int32"),
+        )
+        if then:
+            then(written)
+        for file in (verdicts_of(path), journal.path):
+            files.delete(file)
     return written
 
 
 class _Journal:
-    """What is found so far: a line on the job, then a line an image, appended."""
+    """What is found: a line on the job, a line an image, a line on what is in place."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, flat: bool) -> None:
+        self.path, self.flat = path, flat
 
     def begin(self, job: Mapping[str, Any]) -> int:
         """Returns how many images are done; refuses what another job has begun."""
-        make_folder(self.path.parent)
         with self.path.open("ab+") as file:
             file.seek(0)
             first = file.readline()
@@ -167,7 +190,7 @@ class _Journal:
             done, end = 0, len(first)
             for line in file:
                 if line.endswith(b"\n"):  # else a killed job did not end it
-                    done, end = done + 1, end + len(line)
+                    done, end = done + (b'"owned"' not in line[:9]), end + len(line)
             file.truncate(end)
         begun = json.loads(first)
         differs = sorted(key for key in job if job[key] != begun.get(key))
@@ -183,8 +206,23 @@ class _Journal:
         with self.path.open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(entry) + "\n" for entry in entries)
 
+    def own(self, path: Path) -> None:
+        """Notes that what is at a path, or is renamed from there, is of this job."""
+        self.append([{"owned": path.lstat().st_ino}])
+
+    def owns(self, path: Path) -> bool:
+        """Whether this job has put there what is there, before it was killed."""
+        if not (self.path.is_file() and os.path.lexists(path)):
+            return False
+        with self.path.open(encoding="utf-8") as file:
+            return json.dumps({"owned": path.lstat().st_ino}) + "\n" in file
+
     def __iter__(self) -> Iterator[LabelledImage]:
-        return (LabelledImage(**e) for e in self._entries() if "left_out" not in e)
+        for entry in self._entries():
+            if "left_out" not in entry:
+                source = entry["path"]
+                entry |= {"path": placed(source, self.flat), "source": source}
+                yield LabelledImage(**entry)
 
     def left_out(self) -> list[tuple[str, str]]:
         return [(e["path"], e["left_out"]) for e in self._entries() if "left_out" in e]
@@ -195,7 +233,7 @@ class _Journal:
     def _entries(self) -> Iterator[dict[str, Any]]:
         with self.path.open(encoding="utf-8") as file:
             next(file)
-            yield from map(json.loads, file)
+            yield from (e for e in map(json.loads, file) if "owned" not in e)
 
 
 def _find(
@@ -239,11 +277,14 @@ def _list_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.left_out.csv")
 
 
-def _journal_of(path: Path) -> Path:
-    return path.with_name(f".{path.name}.jsonl")
+def journal_of(path: Path, flat: bool = False) -> _Journal:
+    """The journal of labels, which is there until their job is done."""
+    return _Journal(path.with_name(f".{path.name}.jsonl"), flat)
 
 
-def check_output(path: Path, format: str, overwrite: bool) -> None:
+def check_output(
+    path: Path, format: str, overwrite: bool, flat: bool = False
+) -> LabelFormat:
     """Refuses a path that cannot be written, or holds what must not be replaced."""
     form = LABEL_FORMATS[check_choice("format", format, tuple(LABEL_FORMATS))]
     if form.suffix not in (None, path.suffix.lower()):
@@ -251,23 +292,33 @@ def check_output(path: Path, format: str, overwrite: bool) -> None:
             f"`path` must end in {form.suffix!r} for format={format!r}. Received: "
             f"{path}."
         )
-    # A job that was killed at the end may have written its list, and no labels.
-    new = [path] if _journal_of(path).is_file() else [path, _list_of(path)]
-    for file in new:
-        if file.exists() and not overwrite:
+    if flat and form.suffix:
+        raise ValueError(f"`flat` is for a folder. Received: format={format!r}.")
+    journal = journal_of(path).path
+    if journal.is_file():
+        with files.claimed(journal):
+            pass  # no other job is at work
+    _check_path(path, form, overwrite)
+    return form
+
+
+def _check_path(path: Path, form: LabelFormat, overwrite: bool) -> None:
+    files.restore(path)
+    for file in (path, _list_of(path)):
+        if os.path.lexists(file) and not (overwrite or journal_of(path).owns(file)):
             raise FileExistsError(
                 f"{file} exists. Choose another path, or pass `overwrite=True`."
             )
-    others = form.others(path)
-    if others:
+    empty = path.is_dir() and not any(path.iterdir())
+    ours = (path / WRITTEN).is_file() if form.links else path.is_file()
+    if path.exists() and not (empty or ours):
         raise FileExistsError(
-            f"{path} holds more than labels of {format!r}: {others[:8]}. Choose "
-            "another path, or move that away."
+            f"{path} does not hold our labels. Choose another path, or move it away."
         )
 
 
 def _write_list(path: Path, left_out: Iterable[tuple[str, str]]) -> None:
-    with replaced(path) as file, file.open("w", encoding="utf-8", newline="") as opened:
+    with path.open("w", encoding="utf-8", newline="") as opened:
         writer = csv.writer(opened, lineterminator="\n")
         writer.writerows([("path", "reason"), *left_out])
 
@@ -281,18 +332,18 @@ def open_images(images: Any, verify: Path) -> ImageDataset:
     """Opens a folder, or files and folders, of unknown class."""
     if isinstance(images, ImageDataset):
         return images
-    files: list[str] = []
+    paths: list[str] = []
     for path in map(Path, [images] if isinstance(images, str | Path) else images):
-        files += images_below(path) if path.is_dir() else [str(path)]
-    if not files:
+        paths += images_below(path) if path.is_dir() else [str(path)]
+    if not paths:
         raise ValueError(f"There must be an image in `images`. Received: {images}.")
-    make_folder(verify.parent)
+    files.make_folder(verify.parent)
     dataset = ImageDataset(
         name="images",
         split="all",
         class_names=("unknown",),
-        class_ids=np.zeros(len(files), "int32"),
-        paths=np.array(files),
+        class_ids=np.zeros(len(paths), "int32"),
+        paths=np.array(paths),
         orientation="exif",
     )
     return verified(dataset, verify)
@@ -314,8 +365,6 @@ def _class_names(
         names = tuple(of_model)
     elif len(names) != count:
         names = tuple(f"class {class_id}" for class_id in range(count))
-    way_out = "Give the model, or the images, other `class_names`."
-    check_writable("The name of a class", names, way_out)
     return names
 
 

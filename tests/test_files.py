@@ -1,11 +1,21 @@
 """Files and folders that are there as a whole or not at all."""
 
 import errno
+import fcntl
 import os
+import subprocess
+import sys
 
 import pytest
 
-from keras_wsol.files import delete_leftovers, make_folder, replaced, restore, silenced
+from keras_wsol.files import (
+    claimed,
+    delete_leftovers,
+    make_folder,
+    replaced,
+    restore,
+    silenced,
+)
 
 
 def fill(path, kind, text):
@@ -158,10 +168,14 @@ def test_errors_name_the_file(tmp_path):
 def test_leftovers_of_killed_jobs_go(tmp_path):
     path = tmp_path / "a[1].npz"
     fill(tmp_path / ".a[1].npz.k1ll3d_0", "folder", "half")
-    fill(tmp_path / ".a[1].npz.first", "file", "a file of another kind")
+    fill(tmp_path / ".a[1].npz.old", "folder", "replaced")
+    # A file of another kind, and what a job at `a[1].npz.json` is writing.
+    others = [".a[1].npz.first", ".a[1].npz.json.l1v1ng_0"]
+    fill(tmp_path / others[0], "file", "first")
+    fill(tmp_path / others[1], "folder", "half")
     fill(path, "file", "whole")
     delete_leftovers(path)
-    assert names(tmp_path) == [".a[1].npz.first", "a[1].npz"]
+    assert names(tmp_path) == [*others, "a[1].npz"]
 
 
 def test_a_closed_stderr_is_no_error(monkeypatch):
@@ -172,3 +186,71 @@ def test_a_closed_stderr_is_no_error(monkeypatch):
     with silenced():
         done = True
     assert done
+
+
+def test_one_job_at_a_time_holds_a_file(tmp_path, monkeypatch):
+    path = tmp_path / "deep" / "journal"
+
+    def refused():
+        message = r"Another job is .*deep/journal\. Wait"
+        with pytest.raises(FileExistsError, match=message), claimed(path):
+            raise AssertionError("It must not begin.")
+
+    with claimed(path):
+        refused()
+        path.write_text("begun")
+    with claimed(path):  # what an ended job has written is gone on with
+        assert path.read_text() == "begun"
+        path.unlink()
+        with claimed(path):  # a new file, held by nobody
+            path.write_text("another")
+    path.write_text("")
+    with claimed(path):
+        refused()
+    assert names(path.parent) == []  # an empty file is of no use
+
+    flock = fcntl.flock
+
+    def ends_first(file, mode):
+        path.unlink()
+        flock(file, mode)
+
+    monkeypatch.setattr(fcntl, "flock", ends_first)
+    refused()  # the file that it has locked is no longer there
+
+
+def test_a_killed_job_holds_nothing(tmp_path):
+    code = f"""if True:
+        import os, pathlib
+        from keras_wsol.files import claimed
+        with claimed(pathlib.Path({str(tmp_path / "x")!r})) as _:
+            pathlib.Path({str(tmp_path / "x")!r}).write_text("begun")
+            os.kill(os.getpid(), 9)"""
+    done = subprocess.run([sys.executable, "-c", code], check=False)
+    assert done.returncode == -9
+    with claimed(tmp_path / "x"):
+        assert (tmp_path / "x").read_text() == "begun"
+
+
+def test_a_disk_without_locks_is_told(tmp_path, monkeypatch):
+    def none(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    with (
+        pytest.warns(UserWarning, match="Cannot lock .*x: .*No locks"),
+        claimed(tmp_path / "x"),
+    ):
+        pass
+
+
+def test_a_disk_without_hard_links(tmp_path, monkeypatch):
+    def none(*_):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", none)
+    with replaced(tmp_path / "x", overwrite=False) as temporary:
+        temporary.write_text("new")
+    assert (content(tmp_path / "x"), names(tmp_path)) == ("new", ["x"])
+    with pytest.raises(FileExistsError), replaced(tmp_path / "x", overwrite=False):
+        raise AssertionError("It must not begin.")

@@ -33,6 +33,8 @@ def boxes_arguments(add: Callable[..., None]) -> None:
     text = "components of a score map that have a box"
     add("--max-boxes", text, type=shared.count, default=1)
     add("--batch-size", "images in a batch", type=shared.count, default=32)
+    text = "put the images of yolo or voc into one folder, without those of classes"
+    add("--flat", text, action="store_true")
     add("--overwrite", "replace labels at --out", action="store_true")
 
 
@@ -46,7 +48,7 @@ def boxes(options: argparse.Namespace) -> None:
     Example:
       keras-wsol boxes --images birds --out boxes.json
     """
-    check_output(options.out, options.format, options.overwrite)
+    check_output(options.out, options.format, options.overwrite, options.flat)
     images = open_images(options.images, verdicts_of(options.out))
     model = models.build_classifier(
         options.backbone,
@@ -71,6 +73,7 @@ def boxes(options: argparse.Namespace) -> None:
         images,
         options.out,
         options.format,
+        flat=options.flat,
         overwrite=options.overwrite,
         batch_size=options.batch_size,
     )

@@ -13,7 +13,9 @@ from keras_wsol.cli import shared_arguments as shared
 from keras_wsol.files import make_folder
 from keras_wsol.label_formats import LABEL_FORMATS
 from keras_wsol.labels import (
+    LabelsWritten,
     check_output,
+    journal_of,
     open_images,
     verdicts_of,
     write_pseudo_labels,
@@ -46,6 +48,8 @@ def localize_arguments(add: Callable[..., None]) -> None:
     text = f"one a class, {_FEWEST_PICTURES} to {_MOST_PICTURES}"
     add("--num-pictures", "how many", text, type=shared.count)
     add("--batch-size", "images in a batch", type=shared.count, default=32)
+    text = "put the images of yolo or voc into one folder, without those of classes"
+    add("--flat", text, action="store_true")
     text = "replace labels at --out, and pictures"
     add("--overwrite", text, action="store_true")
 
@@ -66,7 +70,7 @@ def localize(options: argparse.Namespace) -> None:
       keras-wsol localize --model runs/birds/localizer.keras \
         --images photos --format coco --out birds.json --pictures look
     """
-    check_output(options.out, options.format, options.overwrite)
+    check_output(options.out, options.format, options.overwrite, options.flat)
     _check_pictures(options)
     localizer = shared.load_localizer(options)
     for name in ("max_boxes", "min_share"):
@@ -84,26 +88,26 @@ def localize(options: argparse.Namespace) -> None:
             f"class. Received: {len(options.images)} paths."
         )
     shared.say(f"Finding boxes in {len(images)} images ...")
-    done = write_pseudo_labels(
+    write_pseudo_labels(
         localizer,
         images,
         options.out,
         options.format,
         class_ids=options.class_ids,
         min_score=options.min_score,
+        flat=options.flat,
         overwrite=options.overwrite,
         batch_size=options.batch_size,
+        then=lambda done: _finish(localizer, images, done, options),
     )
-    shared.print_labels(done, options.format)
-    if options.pictures:
-        _write_pictures(localizer, images, done.class_ids, options)
-        print(f"Wrote pictures into {options.pictures}; look at thresholds.png first.")
 
 
 def _check_pictures(options: argparse.Namespace) -> None:
     folder = options.pictures
     if not folder or not folder.exists() or options.overwrite:
         return
+    if journal_of(options.out).owns(folder):
+        return  # a kill came while it was filled
     if not folder.is_dir() or any(folder.iterdir()):
         raise FileExistsError(
             f"{folder} is not an empty folder. Choose another one for --pictures, or "
@@ -111,14 +115,19 @@ def _check_pictures(options: argparse.Namespace) -> None:
         )
 
 
-def _write_pictures(
+def _finish(
     localizer: keras.Model,
     images: data.ImageDataset,
-    class_ids: np.ndarray,
+    done: LabelsWritten,
     options: argparse.Namespace,
 ) -> None:
     """Shows images of each class that was found, and of those that were left out."""
+    shared.print_labels(done, options.format)
+    if not options.pictures:
+        return
+    class_ids = done.class_ids
     make_folder(options.pictures)
+    journal_of(options.out).own(options.pictures)
     known, count = options.class_ids == "known", options.num_pictures
     if count is None:
         classes = len(np.unique(class_ids))
@@ -144,3 +153,4 @@ def _write_pictures(
         true_classes=known,
     )
     sheet.savefig(options.pictures / "thresholds.png")
+    print(f"Wrote pictures into {options.pictures}; look at thresholds.png first.")

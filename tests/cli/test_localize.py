@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from keras_wsol import labels, viz
@@ -188,3 +189,46 @@ def test_pictures_show_class_score_and_threshold(
     assert call(*words, "--overwrite").status == 0
     titles = ["0.1", "0.2", "0.3 *", "0.4", "0.5", "0.6"]
     assert [axes.get_title() for axes in painted[-1].axes] == titles
+
+
+@pytest.mark.parametrize("painted", [0, 1])
+def test_a_kill_among_the_pictures_loses_nothing(
+    painted, model, two_objects, tmp_path, monkeypatch
+):
+    out, look = tmp_path / "x.csv", tmp_path / "look"
+    words = ("localize", "--model", model, "--images", two_objects, "--out", out)
+    left = [None] * painted
+    savefig = Figure.savefig
+
+    def save(figure, path):
+        if not left:
+            raise KeyboardInterrupt
+        left.pop()
+        savefig(figure, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Figure, "savefig", save)
+        assert call(*words, "--pictures", look).status == 130
+    monkeypatch.setattr(labels, "_find", None)  # nothing is found anew
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thresholds.png").touch()
+    shown = call(*words, "--pictures", mine)
+    assert "mine is not an empty folder" in shown.err
+    shown = call(*words, "--pictures", look)
+    assert shown.status == 0, shown.err
+    assert "1 boxes of 1 images" in shown.out
+    assert {path.name for path in look.iterdir()} == {"0000-1.png", "thresholds.png"}
+    assert [path.name for path in tmp_path.iterdir() if path.name[0] == "."] == []
+    assert "x.csv exists" in call(*words, "--pictures", look).err
+
+
+def test_localize_into_one_folder(model, pets):
+    words = ("localize", "--model", model, "--images", pets.images, "--flat")
+    shown = call(*words, "--out", pets.root / "flat.csv")
+    assert "`flat` is for a folder. Received: format='csv'" in shown.err
+    shown = call(*words, "--out", pets.root / "flat", "--format", "voc")
+    assert shown.status == 0, shown.err
+    links = list((pets.root / "flat" / "JPEGImages").iterdir())
+    assert len(links) > IMAGES / 2
+    assert all(link.readlink().parent.parent == pets.images for link in links)

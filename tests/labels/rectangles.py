@@ -11,7 +11,7 @@ from keras_wsol.models import Localizer
 from tests.models.painted import painted_classifier
 
 # One channel each. Whatever a format could stumble over is in the names.
-CLASSES = ('blå, "hot" & <old>', "cat's: #1", "δ")
+CLASSES = ('blå, "hot" & <old>', "cat's #1", "δ")
 SIZE = (24, 36)  # of the model; cells of 4 pixels
 # File, class (channel), height and width, box; each edge lies between two cells once
 # the image is of `SIZE`. There, the map of a class is 1 in the cells of its rectangle,

@@ -14,6 +14,7 @@ import pytest
 from keras_wsol.label_formats import (
     LABEL_FORMATS,
     LabelledImage,
+    check_classes,
     link_images,
     names_below,
     write_coco,
@@ -81,6 +82,12 @@ def test_coco_counts_every_id_from_1(tmp_path):
         (1, 1, 2, [10.0, 0.0, 50.4, 25.6], 1290.24, 0.75),
         (2, 1, 2, [199.7, 49.6, 0.3, 0.4], 0.12, 0.25),
         (3, 2, 1, [0.0, 0.0, 8.0, 10.0], 80.0, 1.0),
+    ]
+    # The corners of the box, as pycocotools itself writes them for a result.
+    assert [a["segmentation"] for a in found["annotations"]] == [
+        [[10.0, 0.0, 10.0, 25.6, 60.4, 25.6, 60.4, 0.0]],
+        [[199.7, 49.6, 199.7, 50.0, 200.0, 50.0, 200.0, 49.6]],
+        [[0.0, 0.0, 0.0, 10.0, 8.0, 10.0, 8.0, 0.0]],
     ]
 
 
@@ -170,7 +177,7 @@ def test_images_are_linked_or_else_copied(tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError("no links here")
 
-    monkeypatch.setattr(Path, "symlink_to", refuse)
+    monkeypatch.setattr(os, "symlink", refuse)
     link_images(IMAGES, Path("photos"), tmp_path / "x" / "copied")
     for image in IMAGES:
         link, copy = (Path("x", name, image.path) for name in ("linked", "copied"))
@@ -223,6 +230,17 @@ def test_voc_corners_are_whole_count_from_1_and_belong_to_the_box(tmp_path):
     assert [e.text for e in whole.find(".//bndbox")] == ["1", "1", "8", "10"]
     assert whole.findtext("folder") == "."
     assert splits(tmp_path / "x/ImageSets/Main") == (["a/1"], ["1.v2"])
+    labelmap = (tmp_path / "x/labelmap.txt").read_text("utf-8").splitlines()
+    # As `parse_label_map` of Datumaro reads it, in voc_format/format.py.
+    names = [line.split(":")[0] for line in labelmap if not line.startswith("#")]
+    assert names == [NAMES[0], NAMES[1].split(":")[0]]
+
+
+@pytest.mark.parametrize("name", ["cat: wild", "#1", " owl", "owl "])
+def test_classes_that_a_label_map_cannot_hold_are_refused(name):
+    with pytest.raises(ValueError, match=f"For VOC, the name of a .*{name}'"):
+        check_classes(["owl #1", name], "voc")
+    check_classes([name], "yolo")
 
 
 @pytest.mark.parametrize("name", LABEL_FORMATS)
@@ -232,8 +250,9 @@ def test_no_label_at_all(name, tmp_path):
     if name == "coco":
         found = json.loads(path.read_text("utf-8"))
         assert found["images"] == found["annotations"] == []
-    if LABEL_FORMATS[name].suffix is None:
-        assert {entry.name for entry in path.iterdir()} <= LABEL_FORMATS[name].entries
+    if name == "yolo":
+        names = ["data.yaml", "labels.csv", "train.txt", "val.txt"]
+        assert sorted(entry.name for entry in path.iterdir()) == names
 
 
 @pytest.mark.parametrize("name", ["coco", "csv"])
@@ -264,3 +283,39 @@ def test_a_link_that_is_there_is_not_written_through(tmp_path):
     with pytest.raises(FileExistsError):
         link_images([label], root, folder)
     assert (tmp_path / "other" / "1.jpg").read_text() == "kept"
+
+
+def link(labels, path, _):
+    link_images(labels, path.parent, path / "images")
+
+
+@pytest.mark.parametrize("write", [write_yolo, write_voc, link])
+@pytest.mark.parametrize("name", ["../x.jpg", "a/../../../x.jpg", "{}/x.jpg"])
+def test_nothing_is_written_outside_of_the_output(write, name, tmp_path):
+    label = replace(IMAGES[1], path=name.format(tmp_path / "away"))
+    with pytest.raises(ValueError, match=r"x\.\w+' would be written outside"):
+        write([label], tmp_path / "out", NAMES)
+    assert [path for path in tmp_path.rglob("x.*") if path.name != "x.jpg"] == []
+    assert not (tmp_path / "away").exists()
+
+
+@pytest.mark.parametrize("write", [write_yolo, write_voc])
+def test_no_label_is_written_over_another(write, tmp_path):
+    labels = [replace(IMAGES[1], path=name) for name in ("a.jpg", "b/../a.png")]
+    with pytest.raises(FileExistsError):
+        write(labels, tmp_path / "x", NAMES)
+
+
+def test_a_path_is_followed_as_the_system_does(tmp_path, monkeypatch):
+    for folder in ("far/deep", "here"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "here" / "link").symlink_to(tmp_path / "far" / "deep")
+    monkeypatch.chdir(tmp_path / "here")
+    # Behind the link, `..` is the folder `far`.
+    found = names_below(["link/../1.jpg", "2.jpg", "../3.jpg"], None, "voc")
+    assert found == (tmp_path, ["far/1.jpg", "here/2.jpg", "3.jpg"])
+    assert names_below(["../3.jpg"], "..", "voc") == (tmp_path, ["3.jpg"])
+    with pytest.raises(ValueError, match=r"below one folder, `images_root`.*3\.jpg"):
+        names_below(["../3.jpg"], "link", "voc")
+    with pytest.raises(ValueError, match=r"Received: \['1\.jpg', '1\.jpg'\]"):
+        names_below(["link/../1.jpg", str(tmp_path / "far/1.jpg")], None, "csv")

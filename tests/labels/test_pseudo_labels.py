@@ -329,7 +329,7 @@ def test_a_file_that_breaks_later_is_named(root, tmp_path):
     assert not (tmp_path / "x.json").exists()
 
 
-def test_a_list_of_another_is_not_replaced_unasked(tmp_path, stop_after, monkeypatch):
+def test_a_list_of_another_is_not_replaced_unasked(tmp_path):
     images, *_ = two_colors(count=4)
     path, left_out = tmp_path / "x.csv", tmp_path / "x.csv.left_out.csv"
     job = {"format": "csv", "batch_size": 3}
@@ -337,15 +337,6 @@ def test_a_list_of_another_is_not_replaced_unasked(tmp_path, stop_after, monkeyp
     with pytest.raises(FileExistsError, match=r"x\.csv\.left_out\.csv exists"):
         write_pseudo_labels(localizer(), images, path, **job)
     assert left_out.read_text() == "mine"
-    left_out.unlink()
-    stop_after(1)
-    with pytest.raises(KeyboardInterrupt):
-        write_pseudo_labels(localizer(), images, path, **job)
-    monkeypatch.undo()
-    # As if it had been killed when its list was written, and its labels not.
-    left_out.write_text("path,reason\n")
-    write_pseudo_labels(localizer(), images, path, **job)
-    assert len(rows(path)) == 4
 
 
 @pytest.mark.parametrize(
@@ -404,19 +395,7 @@ def test_labels_are_replaced_as_a_whole_if_asked(tmp_path, monkeypatch):
         assert (done.num_boxes, len(rows(done.left_out_path))) == (0, 2)
         files = [p for p in (tmp_path / "yolo").rglob("*.txt") if p.is_file()]
         assert sorted(p.name for p in files) == ["train.txt", "val.txt"]
-    link, mine = (tmp_path / "yolo" / "images" / name for name in ("0", "1"))
-    mine.parent.mkdir()
-    mine.write_bytes(b"mine")
-    link.symlink_to(mine)
-    with pytest.raises(FileExistsError, match=r"more than labels.*\['images/1'\]"):
-        again("yolo", format="yolo", overwrite=True)
-    assert link.read_bytes() == b"mine"
-    mine.rename(tmp_path / "mine")
-    (tmp_path / "yolo" / "labels.cache").touch()  # Ultralytics'
-    again("yolo", format="yolo", overwrite=True)
-    assert not link.is_symlink()
-    assert (tmp_path / "mine").read_bytes() == b"mine"
-    with pytest.raises(FileExistsError, match="more than labels of 'yolo'"):
+    with pytest.raises(FileExistsError, match=r"x\.csv does not hold our labels"):
         again("x.csv", format="yolo", overwrite=True)
 
     def fail(*_):
@@ -435,10 +414,10 @@ def test_images_share_no_name(root, tmp_path):
     Image.open(first).save(first.with_suffix(".bmp"))
     assert write(root, tmp_path / "x.json").num_boxes == 7
     for form in ("yolo", "voc"):
-        with pytest.raises(ValueError, match="also without their suffixes"):
+        with pytest.raises(ValueError, match=r"without.*one\.bmp', '.*one\.png'"):
             write(root, tmp_path / "x", format=form)
     images, *_ = two_colors(paths=np.array(["a", "a"]), count=2)
-    with pytest.raises(ValueError, match=r"Received several of: \['a'\]"):
+    with pytest.raises(ValueError, match=r"Received: \['a', 'a'\]"):
         write_pseudo_labels(localizer(), images, tmp_path / "y.json")
 
 

@@ -120,6 +120,9 @@ def write_pseudo_labels(
     class_names = _class_names(localizer, dataset, known)
     check_classes(class_names, format)
     paths = [*dataset.paths.tolist(), *(file for file, _ in dataset.left_out)]
+    inside = [p for p in paths if Path(p).absolute().is_relative_to(path.absolute())]
+    if inside:
+        raise ValueError(f"{path} must not hold the images, such as {inside[0]}.")
     root, names = names_below(paths, images_root, format, flat)
     job = {
         "images": _digest_of_images(dataset, names, root),

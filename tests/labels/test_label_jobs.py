@@ -204,6 +204,14 @@ def test_a_second_job_is_refused_while_the_first_is_at_work(tmp_path, monkeypatc
     assert hidden(tmp_path) == []
 
 
+def test_images_are_not_taken_from_the_output(tmp_path):
+    root = write_images(tmp_path / "images")
+    done = write_pseudo_labels(localizer(), root, root / "labels", "voc")
+    with pytest.raises(ValueError, match=r"labels must not hold.*JPEGImages"):
+        write_pseudo_labels(localizer(), root, done.path, "voc", overwrite=True)
+    assert len(list((done.path / "Annotations").rglob("*.xml"))) == len(IMAGES)
+
+
 def test_flat_folders(tmp_path):
     root = write_images(tmp_path / "images")
     names = sorted(name.rpartition("/")[2] for name, *_ in IMAGES)

@@ -244,6 +244,13 @@ def test_a_disk_without_locks_is_told(tmp_path, monkeypatch):
         pass
 
 
+def test_no_empty_file_stands_for_a_new_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(type(tmp_path), "touch", None)
+    with replaced(tmp_path / "x", overwrite=False) as temporary:
+        temporary.write_text("new")
+    assert (content(tmp_path / "x"), names(tmp_path)) == ("new", ["x"])
+
+
 def test_a_disk_without_hard_links(tmp_path, monkeypatch):
     def none(*_):
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))

@@ -150,6 +150,16 @@ def test_a_folder_that_is_not_ours_is_not_replaced(form, tmp_path):
     assert [file.name for file in path.iterdir()] == ["mine"]
 
 
+def test_what_is_there_is_seen_at_once(tmp_path):
+    (tmp_path / "x.csv").symlink_to("nowhere")
+    with pytest.raises(FileExistsError, match=r"x\.csv exists"):
+        check_output(tmp_path / "x.csv", "csv", False)
+    # As a kill between the two renames of an `overwrite=True` leaves labels.
+    (tmp_path / ".x.old").mkdir()
+    with pytest.raises(FileExistsError, match=r"/x exists"):
+        check_output(tmp_path / "x", "yolo", False)
+
+
 @pytest.mark.parametrize("name", ["x.csv", "x.csv.left_out.csv"])
 @pytest.mark.parametrize("put", ["file", "link"])
 def test_what_comes_meanwhile_is_not_replaced_unasked(name, put, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Writing files so that a reader sees the old or the new one, whole."""
 
+import errno
 import glob
 import os
 import shutil
@@ -8,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -43,35 +45,6 @@ def replaced(path: str | Path, overwrite: bool = True) -> Iterator[Path]:
     finally:
         if folder is not None:
             delete(folder)
-
-
-@contextmanager
-def claimed(path: Path) -> Iterator[None]:
-    """Locks the file of a job, until it ends or is killed; an empty one goes then."""
-    make_folder(path.parent)
-    with path.open("ab") as file:
-        try:
-            import fcntl  # Windows has none
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # The job that had it may have ended just now, and deleted it.
-            held = os.fstat(file.fileno())
-            free = path.is_file() and os.path.samestat(path.stat(), held)
-        except BlockingIOError:
-            free = False
-        except (ImportError, OSError) as error:
-            warnings.warn(f"Cannot lock {path}: {error}.", stacklevel=3)
-            free = True
-        if not free:
-            raise FileExistsError(
-                f"Another job is at work and holds {path}. Wait for its end, or choose "
-                "another path."
-            )
-        try:
-            yield
-        finally:
-            if path.is_file() and not path.stat().st_size:
-                delete(path)
 
 
 def restore(path: Path) -> None:
@@ -147,6 +120,83 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+_claims: dict[Path, Any] = {}  # of this process: open files that are locked
+_ANOTHER = "Another job is writing {}: wait for its end, or choose another path."
+_TAKEN = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
+
+
+def claim(path: str | Path) -> None:
+    """Keeps other processes from writing to a path, until `let_go` or our end."""
+    lock = _lock_of(path)
+    if lock in _claims:
+        return
+    file = lock.open("a")
+    try:
+        _lock(file)
+        same = lock.exists() and os.path.samestat(lock.stat(), os.fstat(file.fileno()))
+        # Else the job that held it has just deleted it.
+        failure = 0 if same else errno.EAGAIN
+    except OSError as error:
+        failure = error.errno
+    if failure in _TAKEN:
+        file.close()
+        raise FileExistsError(_ANOTHER.format(path))
+    if failure:  # a file system without locks
+        message = f"{path} is not kept from other jobs: {os.strerror(failure)}."
+        warnings.warn(message, RuntimeWarning, stacklevel=2)
+    _claims[lock] = file
+
+
+def let_go(path: str | Path) -> None:
+    """Ends what `claim` began, if it did."""
+    file = _claims.pop(_lock_of(path), None)
+    if file is not None:
+        if os.name == "posix":  # elsewhere an open file cannot be deleted
+            delete(Path(file.name))
+        file.close()
+
+
+@contextmanager
+def claimed(path: Path) -> Iterator[None]:
+    """Claims a path for a block, from this process's other jobs, too."""
+    make_folder(path.parent)
+    if _lock_of(path) in _claims:
+        raise FileExistsError(_ANOTHER.format(path))
+    claim(path)
+    try:
+        yield
+    finally:
+        let_go(path)
+
+
+def _lock_of(path: str | Path) -> Path:
+    path = Path(os.path.realpath(path))
+    return path / ".lock" if path.is_dir() else path.with_name(f".{path.name}.lock")
+
+
+def _lock(file: Any) -> None:
+    """Locks a file until it is closed, by a kill too."""
+    if os.name == "posix":
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    else:
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+
+
+@contextmanager
+def reading(path: str | Path, way_out: str) -> Iterator[None]:
+    """Names a file that cannot be read, and what to do if it is damaged."""
+    try:
+        yield
+    except Exception as error:
+        said = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        message = f"Cannot read {path}: {said}. If it is damaged, {way_out}."
+        raise ValueError(message) from error
 
 
 @contextmanager

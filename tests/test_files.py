@@ -1,17 +1,22 @@
 """Files and folders that are there as a whole or not at all."""
 
 import errno
-import fcntl
+import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from keras_wsol import files
 from keras_wsol.files import (
+    claim,
     claimed,
     delete_leftovers,
+    let_go,
     make_folder,
+    reading,
     replaced,
     restore,
     silenced,
@@ -188,35 +193,16 @@ def test_a_closed_stderr_is_no_error(monkeypatch):
     assert done
 
 
-def test_one_job_at_a_time_holds_a_file(tmp_path, monkeypatch):
+def test_one_job_at_a_time_holds_a_path(tmp_path):
     path = tmp_path / "deep" / "journal"
-
-    def refused():
-        message = r"Another job is .*deep/journal\. Wait"
+    with claimed(path):
+        message = r"Another job is writing .*deep/journal: wait"
         with pytest.raises(FileExistsError, match=message), claimed(path):
             raise AssertionError("It must not begin.")
-
-    with claimed(path):
-        refused()
         path.write_text("begun")
     with claimed(path):  # what an ended job has written is gone on with
         assert path.read_text() == "begun"
-        path.unlink()
-        with claimed(path):  # a new file, held by nobody
-            path.write_text("another")
-    path.write_text("")
-    with claimed(path):
-        refused()
-    assert names(path.parent) == []  # an empty file is of no use
-
-    flock = fcntl.flock
-
-    def ends_first(file, mode):
-        path.unlink()
-        flock(file, mode)
-
-    monkeypatch.setattr(fcntl, "flock", ends_first)
-    refused()  # the file that it has locked is no longer there
+    assert names(path.parent) == ["journal"]
 
 
 def test_a_killed_job_holds_nothing(tmp_path):
@@ -230,18 +216,6 @@ def test_a_killed_job_holds_nothing(tmp_path):
     assert done.returncode == -9
     with claimed(tmp_path / "x"):
         assert (tmp_path / "x").read_text() == "begun"
-
-
-def test_a_disk_without_locks_is_told(tmp_path, monkeypatch):
-    def none(*_):
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-
-    monkeypatch.setattr(fcntl, "flock", none)
-    with (
-        pytest.warns(UserWarning, match="Cannot lock .*x: .*No locks"),
-        claimed(tmp_path / "x"),
-    ):
-        pass
 
 
 def test_no_empty_file_stands_for_a_new_one(tmp_path, monkeypatch):
@@ -261,3 +235,55 @@ def test_a_disk_without_hard_links(tmp_path, monkeypatch):
     assert (content(tmp_path / "x"), names(tmp_path)) == ("new", ["x"])
     with pytest.raises(FileExistsError), replaced(tmp_path / "x", overwrite=False):
         raise AssertionError("It must not begin.")
+
+
+def lock_of_another_job(path):
+    fcntl = pytest.importorskip("fcntl")
+    file = path.open("a")
+    fcntl.flock(file, fcntl.LOCK_EX)
+    return file
+
+
+@pytest.mark.parametrize(("name", "lock"), [("x", ".x.lock"), ("", ".lock")])
+def test_what_another_job_writes_is_not_claimed(name, lock, tmp_path):
+    path = tmp_path / name  # a file to be, or the folder itself
+    with (
+        lock_of_another_job(tmp_path / lock),
+        pytest.raises(FileExistsError, match=f"Another job is writing {path}: wait"),
+    ):
+        claim(path)
+    claim(path)  # a lock that nobody holds, as a killed job leaves it
+    claim(path)  # once more in the same process
+    with (tmp_path / lock).open("a") as other, pytest.raises(BlockingIOError):
+        files._lock(other)
+    let_go(path)
+    let_go(path)
+    assert names(tmp_path) == []
+
+
+def test_a_lock_that_its_owner_has_just_deleted_is_not_taken(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_lock", lambda file: Path(file.name).unlink())
+    with pytest.raises(FileExistsError, match="Another job is writing"):
+        claim(tmp_path / "x")
+
+
+def test_a_disk_without_locks_is_said(tmp_path, monkeypatch):
+    def fail(file):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(files, "_lock", fail)
+    with pytest.warns(RuntimeWarning, match="x is not kept from other jobs: No locks"):
+        claim(tmp_path / "x")
+    let_go(tmp_path / "x")
+    assert names(tmp_path) == []
+
+
+def test_reading_names_the_file_and_the_way_out(tmp_path):
+    message = "Cannot read a.json: Expecting value: .*. If it is damaged, delete it.$"
+    with pytest.raises(ValueError, match=message), reading("a.json", "delete it"):
+        json.loads("")
+    with (
+        pytest.raises(ValueError, match=r"a: EOFError\. If"),
+        reading("a", "delete it"),
+    ):
+        raise EOFError

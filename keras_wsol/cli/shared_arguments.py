@@ -3,8 +3,8 @@
 import argparse
 import math
 import sys
-import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import keras
 
 from keras_wsol.data import ImageDataset
 from keras_wsol.export.saved_model import as_localizer
+from keras_wsol.files import claim, let_go, make_folder, reading
 from keras_wsol.labels import LabelsWritten
 
 VERIFIED = "verified.jsonl"
@@ -36,6 +37,17 @@ def add_model(add: Callable[..., None]) -> None:
     add("--cam-threshold", f"{text} boxes", "the model's own", type=share)
 
 
+@contextmanager
+def owned(folder: Path) -> Iterator[None]:
+    """Makes the folder of a command, and keeps it from other jobs meanwhile."""
+    make_folder(folder)
+    claim(folder)
+    try:
+        yield
+    finally:
+        let_go(folder)
+
+
 def load_localizer(options: argparse.Namespace) -> keras.Model:
     """Loads the localizer, or makes one of a classifier."""
     path = options.model
@@ -44,12 +56,8 @@ def load_localizer(options: argparse.Namespace) -> keras.Model:
             f"{path} must be a .keras file, not a folder. Did you mean "
             f"{path / 'localizer.keras'}?"
         )
-    try:
+    with reading(path, "make it anew, as by `train`"):
         model = keras.saving.load_model(path, compile=False)
-    except (KeyError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"{path} must be a .keras file of a model. It lacks a part: {error}."
-        ) from error
     localizer = as_localizer(model)
     if options.cam_threshold is not None:
         localizer.cam_threshold = options.cam_threshold

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from reprlib import repr  # a thousand class names are cut
@@ -15,7 +16,7 @@ import keras
 
 from keras_wsol import cam, data, models
 from keras_wsol.cli import shared_arguments as shared
-from keras_wsol.files import make_folder, replaced
+from keras_wsol.files import reading, replaced
 from keras_wsol.models import BACKBONES, METHODS
 from keras_wsol.training import RECIPES, Recipe
 
@@ -99,8 +100,13 @@ def train(options: argparse.Namespace) -> None:
     Example:
       keras-wsol train --data birds --out runs/birds
     """
-    out, recipe = options.out, _recipe(options)
-    make_folder(out)
+    recipe = _recipe(options)
+    with shared.owned(options.out):
+        _run(options, recipe)
+
+
+def _run(options: argparse.Namespace, recipe: Recipe) -> None:
+    out = options.out
     images, val = _splits(options)
     shared.say(f"{images}\n{val}")
     shared.say_left_out(out / shared.VERIFIED, images, val)
@@ -129,7 +135,7 @@ def train(options: argparse.Namespace) -> None:
         shared.say(f"{done} of {recipe.epochs} epochs{steps} are done.")
     path = out / "localizer.keras"
     other = options.score_map or options.input_size
-    if done >= recipe.epochs and path.is_file() and not other:
+    if done >= recipe.epochs and zipfile.is_zipfile(path) and not other:
         # Its threshold may have been tuned.
         print(f"Kept {path}: the run is finished.")
         return
@@ -154,7 +160,8 @@ def train(options: argparse.Namespace) -> None:
         way_out = "Lower --rate and choose another --out."
         raise RuntimeError(f"{error} {way_out}") from error
     if recipe.keep == "lowest_error" and held_out is not None:
-        model.load_weights(out / "best.keras")
+        with reading(out / "best.keras", "choose another --out to train anew"):
+            model.load_weights(out / "best.keras")
     shared.say("Choosing what boxes are read from ...")
     localizer = _localizer(model, images, options)
     with replaced(path) as temporary:
@@ -224,12 +231,15 @@ def _localizer(
 def _keep_list(path: Path, images: list[str]) -> None:
     """Writes which images are learned from, the same as before if a run goes on."""
     begun = path.is_file() and (path.parent / "checkpoint.npz").is_file()
-    before = os.fsdecode(path.read_bytes()).splitlines() if begun else images
-    # The whole folder may have been moved.
-    old, new = (
-        {os.path.relpath(each, os.path.commonpath(paths)) for each in paths}
-        for paths in (before, images)
-    )
+    with reading(path, "choose another --out, or delete that folder"):
+        before = os.fsdecode(path.read_bytes()).splitlines() if begun else images
+        if not before:
+            raise EOFError("it is empty")
+        # The whole folder may have been moved.
+        old, new = (
+            {os.path.relpath(each, os.path.commonpath(paths)) for each in paths}
+            for paths in (before, images)
+        )
     if old != new:
         raise ValueError(
             f"{path.parent} must go on with the images that it began with. Since then "
@@ -264,8 +274,9 @@ def _claim(folder: Path, configuration: Mapping[str, Any]) -> None:
     """Notes the configuration of a run, or refuses a folder that holds another run."""
     path = folder / "config.json"
     # A run that has saved nothing left nothing to go on from: its folder may be taken.
-    if (folder / "checkpoint.npz").is_file():
-        begun = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    if any((folder / x).is_file() for x in ("checkpoint.npz", "localizer.keras")):
+        with reading(path, "choose another --out, or delete that folder"):
+            begun = dict(json.loads(path.read_text("utf-8"))) if path.exists() else {}
         differs = [
             f"{key} was {repr(begun.get(key))}, not {repr(configuration.get(key))}"
             for key in sorted({*configuration, *begun})

@@ -16,7 +16,7 @@ from keras_wsol.cli import shared_arguments as shared
 from keras_wsol.data.images import MAX_PIXELS, VIEWS
 from keras_wsol.evaluation.evaluate import described_map
 from keras_wsol.export import export_litert, export_onnx, export_saved_model
-from keras_wsol.files import make_folder, replaced
+from keras_wsol.files import replaced
 from keras_wsol.models import class_names_of
 
 GALLERY_IMAGES = 48  # about 1 MB of the page
@@ -52,7 +52,7 @@ def evaluate(options: argparse.Namespace) -> None:
       keras-wsol evaluate --model runs/birds/localizer.keras --data birds \
         --boxes test.csv --tune-on thirty.csv --save --out runs/birds/test
     """
-    out, cub = options.out, options.dataset == "cub"
+    cub = options.dataset == "cub"
     if cub == bool(options.boxes) or (cub and options.only_val):
         raise ValueError("A folder needs --boxes; CUB has its own, and no --only-val.")
     tuned = options.tune_on != "none" and bool(cub or options.tune_on)
@@ -63,8 +63,17 @@ def evaluate(options: argparse.Namespace) -> None:
             "--save needs --view whole, as `localize` sees images. Received: --view "
             f"{options.view}."
         )
+    written = options.model.stat().st_mtime_ns
     localizer = shared.load_localizer(options)
-    make_folder(out)
+    with shared.owned(options.out):
+        _measure(localizer, options)
+        if options.save:
+            _save_threshold(localizer, options.model, written)
+
+
+def _measure(localizer: keras.Model, options: argparse.Namespace) -> None:
+    """Writes the reports; a threshold that was tuned becomes the localizer's."""
+    out = options.out
     test, tune_on = _splits(options, class_names_of(localizer.model))
     shared.say_left_out(out / shared.VERIFIED, *filter(None, [test, tune_on]))
     count = _trained_on(options.model, test.paths).sum()
@@ -93,21 +102,23 @@ def evaluate(options: argparse.Namespace) -> None:
     print("best one for these very images, an upper bound and no result.")
     if report.tuned:
         print("tuned: at a threshold chosen on other images, which --save keeps.")
-    if options.save:
         which = Path(options.tune_on).name if options.tune_on else tune_on.split
         how = f"tuned on {len(tune_on)} images of {which} by gt_known_loc"
-        _save_threshold(localizer, report.tuned.cam_threshold, how, options.model)
+        localizer.cam_threshold = report.tuned.cam_threshold
+        localizer.notes = {**localizer.notes, "threshold": how}
     print(f"Wrote {out}: report.html to look at, report.json, images.csv.")
 
 
-def _save_threshold(
-    localizer: keras.Model, threshold: float, how: str, path: Path
-) -> None:
+def _save_threshold(localizer: keras.Model, path: Path, written: int) -> None:
     """Replaces the file of a model by one with the threshold."""
-    localizer.cam_threshold = threshold
-    localizer.notes = {**localizer.notes, "threshold": how}
+    if path.stat().st_mtime_ns != written:
+        raise FileExistsError(
+            f"{path} is another one than before the measurement: another job has "
+            "written it meanwhile. It stays as it is."
+        )
     with replaced(path) as temporary:
         localizer.save(temporary)
+    threshold, how = localizer.cam_threshold, localizer.notes["threshold"]
     print(f"Wrote {path}: a localizer with the threshold {threshold:.3f}, {how}.")
 
 

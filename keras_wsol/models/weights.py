@@ -10,6 +10,7 @@ import keras
 
 from keras_wsol.arguments import check_choice, check_integer, check_number
 from keras_wsol.cam.split import graph_of
+from keras_wsol.files import reading
 from keras_wsol.models.backbones import BACKBONES, NORMALIZATION, BackboneSpec
 from keras_wsol.models.parts import MODES, class_names_of
 from keras_wsol.models.splice import (
@@ -260,7 +261,9 @@ def _existing_file(path: Any) -> str:
 
 def _load_classifier(path: Any) -> keras.Model:
     """Loads a classifier, or that of a saved `Localizer`."""
-    trained = keras.saving.load_model(_existing_file(path), compile=False)
+    path = _existing_file(path)
+    with reading(path, "make it anew, as by `train`"):
+        trained = keras.saving.load_model(path, compile=False)
     return getattr(trained, "model", trained)
 
 

@@ -58,8 +58,8 @@ class Checkpoint(keras.callbacks.Callback):
     A begun epoch is finished, with the metrics of the rest of it.
 
     Put loggers before this callback, and what ends training (`EarlyStopping`) after it.
-    What cannot be written is an `OSError` before the first step, later a warning. One
-    process may write to a path.
+    What cannot be written is an `OSError` before the first step, later a warning. A
+    path that another process trains to is a `FileExistsError`.
 
     Args:
         path: Path of the checkpoint, `.npz`. Its folder is made.
@@ -116,12 +116,14 @@ class Checkpoint(keras.callbacks.Callback):
             `ImageDataset.batches` goes on.
 
         Raises:
-            ValueError: The model is not compiled, or the file is of another one.
+            ValueError: The model is not compiled, or the file is of another one, or
+                damaged.
         """
         if not self.path.is_file():
             return Progress()
         variables = _state(model)
-        with np.load(self.path) as saved:
+        way_out = "delete it to begin anew, or train into another folder"
+        with files.reading(self.path, way_out), np.load(self.path) as saved:
             arrays = [saved[str(index)] for index in range(len(saved["names"]))]
             names = saved["names"].tolist()
             epochs, steps, self._steps_per_epoch = saved["progress"].tolist()
@@ -146,6 +148,7 @@ class Checkpoint(keras.callbacks.Callback):
         check_fit(self.model)
         if not self.async_safe:
             self._check_steps(self.params["steps"], self.model.steps_per_execution)
+        files.claim(self.path)
         files.delete_leftovers(self.path)
         contents = self._contents(0, 0)
         needed = sum(array.nbytes + _ENTRY_BYTES for array in contents.values())
@@ -214,6 +217,9 @@ class Checkpoint(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.on_test_begin()  # which came already if there is validation
         self._save(epoch + 1, 0, logs)
+
+    def on_train_end(self, logs: Any = None) -> None:
+        files.let_go(self.path)
 
     def _save(self, epochs: int, steps: int, logs: Any) -> None:
         """Saves, or warns that it did not."""

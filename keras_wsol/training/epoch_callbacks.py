@@ -10,12 +10,15 @@ import keras
 from keras_wsol import files
 from keras_wsol.models import drop_shares, inserted_layers
 
+_LOG_WAY_OUT = "delete it: only the log of past epochs is lost"
+
 
 class EpochLog(keras.callbacks.CSVLogger):
     """Writes the logs of each epoch to a CSV file, one row each after any restart.
 
     Keras' keeps half a row of a killed run, and rows of epochs that are done again.
-    Put it before the `Checkpoint`, so that no epoch is done without its row.
+    Put it before the `Checkpoint`, so that no epoch is done without its row. A file
+    that another process logs to is a `FileExistsError`.
 
     Args:
         path: Path of the file. Its folder exists.
@@ -35,25 +38,31 @@ class EpochLog(keras.callbacks.CSVLogger):
         """Returns the highest value of an entry in the epochs that are done."""
         rows = csv.DictReader(self._kept())
         values = [(row.get(name) or "NA").replace("NA", "nan") for row in rows]
-        return max(filter(math.isfinite, map(float, values)), default=None)
+        with files.reading(self.filename, _LOG_WAY_OUT):
+            return max(filter(math.isfinite, map(float, values)), default=None)
 
     def on_train_begin(self, logs: Any = None) -> None:
+        files.claim(self.filename)
         with files.replaced(self.filename) as temporary:
             temporary.write_text("".join(self._kept()), newline="")
         super().on_train_begin(logs)
+
+    def on_train_end(self, logs: Any = None) -> None:
+        super().on_train_end(logs)
+        files.let_go(self.filename)
 
     def _kept(self) -> list[str]:
         """The header and the whole rows of the epochs that are done, if any."""
         path = Path(self.filename)
         if not path.is_file():
             return []
-        with path.open(newline="") as file:
+        with files.reading(path, _LOG_WAY_OUT), path.open(newline="") as file:
             lines = file.readlines()
-        kept = [
-            line
-            for line, row in zip(lines[1:], csv.DictReader(lines), strict=False)
-            if line.endswith("\n") and int(row["epoch"]) < self.epochs_done
-        ]
+            kept = [
+                line
+                for line, row in zip(lines[1:], csv.DictReader(lines), strict=False)
+                if line.endswith("\n") and int(row["epoch"]) < self.epochs_done
+            ]
         return [lines[0], *kept] if kept else []
 
 

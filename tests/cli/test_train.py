@@ -1,6 +1,7 @@
 """`keras-wsol train`: a run that is repeated, changed, interrupted and resumed."""
 
 import dataclasses
+import fcntl
 import json
 import os
 import shutil
@@ -111,6 +112,29 @@ def test_train_refuses_the_folder_of_another_run(trained, train):
         assert shown.status == 2
         assert message in shown.err
     assert {path: path.read_bytes() for path in trained.folder.iterdir()} == before
+
+
+def test_two_jobs_do_not_write_one_folder(trained, train, pets):
+    before = {path: path.read_bytes() for path in trained.folder.iterdir()}
+    boxes = ("--boxes", pets.root / "test.csv", "--model", trained.model)
+    with (trained.folder / ".lock").open("a") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        for shown in (
+            train(trained.folder),
+            call("evaluate", "--data", pets.images, "--out", trained.folder, *boxes),
+        ):
+            assert shown.status == 2
+            assert f"Another job is writing {trained.folder}: wait" in shown.err
+    (trained.folder / ".lock").unlink()
+    assert {path: path.read_bytes() for path in trained.folder.iterdir()} == before
+
+
+def test_a_damaged_localizer_of_a_finished_run_is_made_again(trained, train, tmp_path):
+    out = shutil.copytree(trained.folder, tmp_path / "run")
+    (out / "localizer.keras").write_bytes(b"")
+    shown = train(out)
+    assert shown.status == 0, shown.err
+    assert isinstance(load(out), models.Localizer)
 
 
 def test_a_run_does_not_go_on_with_other_images(tmp_path):

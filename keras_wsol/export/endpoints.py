@@ -8,16 +8,13 @@ from keras_wsol.cam.score_map import look
 from keras_wsol.cam.split import SplitModel
 from keras_wsol.data.tf_pipeline import decode_rgb, read_each, resize
 from keras_wsol.models import Localizer, class_names_of
+from keras_wsol.models.localizer_batches import not_empty
 
 
 def localize(localizer: Localizer, images: Any, cam_threshold: Any) -> dict[str, Any]:
     """From images (B, H, W, 3), where B may be 0, to the localizer's outputs."""
-    # Some kernels do not take a batch of none: one black image stands in.
-    count = tf.shape(images)[0]
-    missing = tf.maximum(1 - count, 0)
-    images = tf.pad(images, [[0, missing], [0, 0], [0, 0], [0, 0]])
     outputs = localizer(images, cam_threshold=cam_threshold, training=False)
-    outputs = {k: value[:count] for k, value in outputs.items() if k != "logits"}
+    outputs.pop("logits")
     names = class_names_of(localizer.model)
     if names is not None:
         outputs["class_names"] = tf.gather(names, outputs["class_ids"])
@@ -53,9 +50,10 @@ def localize_bytes(
 
 def look_at_features(split: SplitModel, images: Any) -> dict[str, Any]:
     """From images (B, H, W, 3) to what the score map is read from, and logits."""
-    evidence = look(split, images)
+    count = tf.shape(images)[0]
+    evidence = look(split, not_empty(images))
     features = tf.cast(evidence.features, tf.float32)
-    return {"features": features, "logits": evidence.logits}
+    return {"features": features[:count], "logits": evidence.logits[:count]}
 
 
 def _as_deep(value: Any, other: Any) -> Any:

@@ -11,7 +11,7 @@ from keras_wsol.export.model_card import model_card, write_model_card
 from keras_wsol.export.saved_model import as_localizer, check_backend, in_float32
 from keras_wsol.files import replaced
 from keras_wsol.models import Localizer, SecondLook
-from keras_wsol.models.localizer import probabilities
+from keras_wsol.models.localizer_batches import probabilities
 
 # Reduces, gathers and resizes as TensorFlow does; understood by onnxruntime from 1.13.
 OPSET = 17

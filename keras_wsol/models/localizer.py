@@ -25,6 +25,8 @@ from keras_wsol.models.localizer_batches import (
     checked_metrics,
     cleaned,
     measured_with,
+    not_empty,
+    probabilities,
 )
 from keras_wsol.models.methods.method import as_read
 from keras_wsol.models.tune import (
@@ -181,13 +183,17 @@ class Localizer(keras.Model):
         images = inputs["images"] if isinstance(inputs, Mapping) else inputs
         if isinstance(inputs, Mapping) and class_ids is None:
             class_ids = inputs.get("class_ids")
-        images = ops.convert_to_tensor(images)
+        images, count = ops.convert_to_tensor(images), None
+        if not (images.shape[0] or static_shapes):
+            count = ops.shape(images)[0]
+            images, class_ids = not_empty(images), not_empty(class_ids)
         found = self.find_maps(images, class_ids, static_shapes)
         chosen, exists = self._existing(found["class_ids"])
         scores = ops.take_along_axis(probabilities(found["logits"]), chosen, axis=1)
         found["scores"] = ops.where(exists, scores, 0.0)
         cut = self.cam_threshold if cam_threshold is None else cam_threshold
-        return found | self._boxes(found, images, cut, static_shapes)
+        found |= self._boxes(found, images, cut, static_shapes)
+        return {name: value[:count] for name, value in found.items()}
 
     def find_maps(
         self, images: Any, class_ids: Any = None, static_shapes: bool = False
@@ -385,12 +391,6 @@ class Localizer(keras.Model):
             for name in ("model", "score_map")
         }
         return cls(**{**config, **objects})
-
-
-def probabilities(logits: Any) -> Any:
-    """The softmax of logits `(B, num_classes)`: 1 for a single one."""
-    # Keras warns of a softmax of one number.
-    return ops.softmax(logits) if logits.shape[-1] > 1 else ops.ones_like(logits)
 
 
 def check_share_below_1(name: str, value: Any) -> float:

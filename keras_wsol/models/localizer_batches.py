@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 _KEYS = ("images", "class_ids", "boxes")
 
@@ -39,6 +40,22 @@ def _check_pixels(images: Any) -> None:
             )
 
 
+def not_empty(values: Any) -> Any:
+    """Puts zeros into a batch of none: there are kernels that cannot take one."""
+    if values is None:
+        return None
+    values = ops.convert_to_tensor(values)
+    least = 1 if values.shape[0] == 0 else ops.maximum(ops.shape(values)[0], 1)
+    zeros = ops.zeros((1, *ops.shape(values)[1:]), values.dtype)
+    return ops.concatenate([values, zeros])[:least]
+
+
+def probabilities(logits: Any) -> Any:
+    """The softmax of logits `(B, num_classes)`: 1 for a single one."""
+    # Keras warns of a softmax of one number.
+    return ops.softmax(logits) if logits.shape[-1] > 1 else ops.ones_like(logits)
+
+
 def measured_with(batch: Any) -> dict[str, Any]:
     """Returns what the metrics need of a batch."""
     if not isinstance(batch, Mapping):
@@ -58,8 +75,11 @@ def measured_with(batch: Any) -> dict[str, Any]:
 
 def cleaned(batches: Any, take: Callable[[Any], Any]) -> Any:
     """Applies `take` to batches or one: drops the keys the model does not need."""
-    if isinstance(batches, Mapping):
-        return take(batches)
+    if isinstance(batches, Mapping) or hasattr(batches, "shape"):  # arrays
+        batch = take(batches)
+        images = batch["images"] if isinstance(batch, Mapping) else batch
+        # Of no image, Keras would make no batch.
+        return batch if len(images) else _Batches([batch], take)
     if hasattr(batches, "element_spec"):  # tf.data: stays in its graph
         spec = batches.element_spec  # `map` would take a tuple apart
         return batches if take(spec) is spec else batches.map(take)
@@ -67,8 +87,6 @@ def cleaned(batches: Any, take: Callable[[Any], Any]) -> Any:
         return _Batches([take(batch) for batch in batches], take)
     if isinstance(batches, keras.utils.PyDataset):
         return _Batches(batches, take)
-    if hasattr(batches, "shape"):  # an array
-        return take(batches)
     return (_as_inputs(take(batch)) for batch in batches)
 
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_wsol.models import Localizer
+from keras_wsol import metrics
+from keras_wsol.models import Localizer, build_classifier
 from tests.boxes.opencv_components import components
 from tests.models.painted import blob_images, expected_maps, painted_classifier
 from tests.models.small import draw_weights, dtype_policy, tiny_classifier
@@ -381,3 +382,36 @@ def test_keras_export_does_not_write_a_broken_file(form, tmp_path):
     with pytest.raises(NotImplementedError, match="Export by `export_saved_model`"):
         Localizer(painted_classifier(SIZE)).export(tmp_path / "x", format=form)
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("backbone", ["mobilenet", "vgg16", "resnet50"])
+def test_an_empty_batch_gives_empty_outputs(backbone):
+    # Of toy models, kernels take it that refuse it in real ones.
+    model = build_classifier(backbone, "cam", 5, weights=None, input_shape=(64, 96, 3))
+    localizer = Localizer(model, max_boxes=2, top_k=2)
+    localizer.compile([metrics.Top1Loc(), metrics.GTKnownLoc()])
+    empty, full = (
+        {
+            "images": np.full((count, 50, 70, 3), 90, "float32"),
+            "class_ids": np.zeros(count, "int32"),
+            "boxes": np.full((count, 1, 4), [0, 0, 9, 9], "float32"),
+        }
+        for count in (0, 2)
+    )
+    call = {name: shape[1:] for name, shape in shapes(localizer(full)).items()}
+    for found in (
+        localizer(empty),
+        localizer.predict_on_batch(empty),
+        localizer.predict(empty, verbose=0),
+    ):
+        assert shapes(found) == {name: (0, *shape) for name, shape in call.items()}
+    found = shapes(localizer.predict(empty["images"], verbose=0))
+    assert found["boxes"] == (0, 2, 4)  # of the two best classes
+    batches = [full, empty, full]
+    assert shapes(localizer.predict(batches, verbose=0))["boxes"] == (4, 1, 4)
+    one = localizer.evaluate([full, full], verbose=0)
+    assert localizer.evaluate(batches, verbose=0) == one
+
+
+def shapes(outputs):
+    return {name: tuple(value.shape) for name, value in outputs.items()}

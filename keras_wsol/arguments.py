@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
+import keras
 import numpy as np
 
 
@@ -99,6 +100,17 @@ def once(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
             raise ValueError(f"{key!r:.200} must be there once. Received: {both}")
         found[key] = value
     return found
+
+
+def check_channels_last(layers: Iterable[Any] = ()) -> None:
+    """Raises where Keras, or one of the layers, puts channels first."""
+    formats = [getattr(each, "data_format", None) for each in layers]
+    if "channels_first" in (formats or [keras.config.image_data_format()]):
+        raise ValueError(
+            "Images and maps must have their channels last. Call "
+            '`keras.config.set_image_data_format("channels_last")`, and make the model '
+            "after it. Received: data_format='channels_first'."
+        )
 
 
 def plain(value: Any) -> Any:

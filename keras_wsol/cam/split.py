@@ -1,11 +1,13 @@
 """A classifier split at a layer: images to features, features to logits."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import keras
+
+from keras_wsol.arguments import check_channels_last
 
 _HEAD = (
     "Without a `layer`, score maps are read from a functional model that ends in "
@@ -45,6 +47,20 @@ def graph_of(tensor: Any) -> list[Node]:
     return list(graph.values())
 
 
+def inner_layers(layer: Any) -> Iterator[keras.layers.Layer]:
+    """Gives a layer or model and every layer that it holds, however deep, once."""
+    seen = set()
+    waiting: list[Any] = [layer]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, list | tuple | dict):
+            waiting.extend(each.values() if isinstance(each, dict) else each)
+        elif isinstance(each, keras.layers.Layer) and id(each) not in seen:
+            seen.add(id(each))
+            waiting.extend(vars(each).values())
+            yield each
+
+
 @dataclass(frozen=True)
 class SplitModel:
     """A classifier that can be run up to a layer, and on from there."""
@@ -82,6 +98,7 @@ def split_at(
     is itself a layer. Without a `layer`, the pooling of the head is what reads them.
     With `more` layers, the features of these, of the same pass, are what is `around`.
     """
+    check_channels_last(inner_layers(model))
     layers = (layer, *more)
     if not getattr(model, "inputs", None) or len(model.outputs) != 1:
         raise ValueError(

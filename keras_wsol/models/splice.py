@@ -8,8 +8,8 @@ from zlib import crc32
 
 import keras
 
-from keras_wsol.arguments import check_integer
-from keras_wsol.cam.split import check_layer_names, graph_of
+from keras_wsol.arguments import check_channels_last, check_integer
+from keras_wsol.cam.split import check_layer_names, graph_of, inner_layers
 
 LayerFactory = Callable[[], keras.layers.Layer]
 
@@ -22,17 +22,9 @@ def set_layer_weights(layer: keras.layers.Layer, weights: Sequence[Any]) -> None
 
 def refresh_normalizations(layer: keras.layers.Layer) -> None:
     """Makes the constants of every inner `Normalization` anew from its weights."""
-    seen = set()
-    waiting: list[Any] = [layer]
-    while waiting:
-        each = waiting.pop()
-        if isinstance(each, list | tuple | dict):
-            waiting.extend(each.values() if isinstance(each, dict) else each)
-        elif isinstance(each, keras.layers.Layer) and id(each) not in seen:
-            seen.add(id(each))
-            waiting.extend(vars(each).values())
-            if isinstance(each, keras.layers.Normalization):
-                each.finalize_state()
+    for each in inner_layers(layer):
+        if isinstance(each, keras.layers.Normalization):
+            each.finalize_state()
 
 
 @dataclass(frozen=True)
@@ -131,6 +123,7 @@ def insert_after(model: keras.Model, layers: Mapping[str, LayerFactory]) -> kera
     ['InputLayer', 'Conv2D', 'ADL']
     """
     check_layer_names(model, layers)
+    check_channels_last(inner_layers(model))
     call = CallAndInsert({name: [make] for name, make in layers.items()})
     copy = keras.models.clone_model(model, call_function=call)
     copy_weights(model, copy)

@@ -8,8 +8,13 @@ from typing import Any
 
 import keras
 
-from keras_wsol.arguments import check_choice, check_integer, check_number
-from keras_wsol.cam.split import graph_of
+from keras_wsol.arguments import (
+    check_channels_last,
+    check_choice,
+    check_integer,
+    check_number,
+)
+from keras_wsol.cam.split import graph_of, inner_layers
 from keras_wsol.files import reading
 from keras_wsol.models.backbones import BACKBONES, NORMALIZATION, BackboneSpec
 from keras_wsol.models.parts import MODES, class_names_of
@@ -209,8 +214,9 @@ def freeze_layers(
 
     for part in [freeze] if isinstance(freeze, str) else freeze or ():
         if part == "batch_norm":
-            kind = keras.layers.BatchNormalization
-            frozen = {x.name for x in model.layers if isinstance(x, kind)}
+            frozen = set()
+            for layer in _batch_norms(model):
+                layer.trainable = False
         elif part == "backbone":
             frozen = up_to(base.spec.features) - {*new}
         else:
@@ -223,9 +229,13 @@ def freeze_layers(
 def set_batch_norm_momentum(model: keras.Model, momentum: float) -> None:
     """Sets the share of their old statistics that batch normalizations keep a step."""
     momentum = check_number("batch_norm_momentum", momentum)
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = momentum
+    for layer in _batch_norms(model):
+        layer.momentum = momentum
+
+
+def _batch_norms(model: keras.Model) -> list[keras.layers.Layer]:
+    kind = keras.layers.BatchNormalization
+    return [each for each in inner_layers(model) if isinstance(each, kind)]
 
 
 def _checked_options(
@@ -280,6 +290,7 @@ def _plain_functional(model: keras.Model) -> keras.Model:
             "`backbone` must have one input, images (batch, height, width, 3). "
             f"Received: inputs {shapes}."
         )
+    check_channels_last(inner_layers(model))
     model = keras.Model(model.inputs[0], model.outputs, name=model.name)
     for layer in flat_layers(model):
         if isinstance(layer, keras.Model):

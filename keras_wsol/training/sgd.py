@@ -123,6 +123,8 @@ class LayerwiseSGD(keras.optimizers.SGD):
         self.rate_free_velocity = check_bool("rate_free_velocity", rate_free_velocity)
 
     def build(self, variables: list) -> None:
+        if not variables:
+            return  # as Keras loads an .h5 file: `fit` builds it with the weights
         unused = set(self.multipliers) - patterns_that_fit(self.multipliers, variables)
         if unused:
             layers = {name for variable in variables for name in _layers(variable.path)}

@@ -13,7 +13,7 @@ from keras_wsol.layers import (
     DropBlock2D,
     SqueezeExcite,
 )
-from keras_wsol.models import class_names_of
+from keras_wsol.models import build_classifier, class_names_of
 from keras_wsol.models.parts import Logits
 from keras_wsol.models.splice import changed_layer, derive_seed
 from tests.models.small import (
@@ -333,6 +333,51 @@ def test_momentum_of_every_batch_norm(tmp_path):
     assert momenta(model) == {0.5}
     model.save(tmp_path / "half.keras")
     assert momenta(keras.saving.load_model(tmp_path / "half.keras")) == {0.5}
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Block(keras.layers.Layer):
+    """Holds one batch normalization itself, and one in a list of layers."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.own = keras.layers.BatchNormalization()
+        self.parts = [keras.layers.Conv2D(3, 1), keras.layers.BatchNormalization()]
+
+    def call(self, inputs, training=False):
+        x = self.parts[0](self.own(inputs, training=training))
+        return self.parts[1](x, training=training)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
+def test_batch_norms_inside_of_other_layers_are_found():
+    images = keras.Input((24, 36, 3))
+    block, around = Block(), keras.layers.BatchNormalization()
+    maps = keras.layers.TimeDistributed(around)(block(images)[:, None])[:, 0]
+    backbone = keras.Model(images, keras.layers.Conv2D(4, 3)(maps), name="mine")
+    for freeze in ("batch_norm", None):
+        model = build_classifier(
+            backbone,
+            num_classes=2,
+            weights=None,
+            freeze=freeze,
+            batch_norm_momentum=0.5,
+        )
+        [block] = layers_of(model, Block)
+        [wrapper] = layers_of(model, keras.layers.TimeDistributed)
+        norms = [block.own, block.parts[1], wrapper.layer]
+        assert [each.momentum for each in norms] == [0.5] * 3
+        assert [each.trainable for each in norms] == [freeze is None] * 3
+        assert block.parts[0].trainable
+        before = [keras.ops.convert_to_numpy(each.moving_mean) for each in norms]
+        model(keras.ops.ones((2, 24, 36, 3)) * 9, training=True)
+        moved = [
+            np.any(keras.ops.convert_to_numpy(each.moving_mean) != old)
+            for each, old in zip(norms, before, strict=True)
+        ]
+        assert moved == [freeze is None] * 3
 
 
 def test_a_batch_norm_without_momentum_has_the_statistics_of_the_last_step():

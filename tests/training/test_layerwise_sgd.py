@@ -172,3 +172,20 @@ def test_negative_multiplier():
     message = r"`multipliers\[.a.\]` must be a number >= 0. Received: .*=-1.0."
     with pytest.raises(ValueError, match=message):
         LayerwiseSGD(multipliers={"a": -1.0, "b": 0.0})
+
+
+def test_a_model_in_h5_trains_on(tmp_path, rng):
+    # Keras builds the optimizer of such a file without any weights.
+    x, y = rng.normal(size=(8, 3)), rng.normal(size=(8, 2))
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, keras.layers.Dense(2, name="head")(inputs))
+    optimizer = LayerwiseSGD(0.1, 0.0, multipliers={"head": 3.0})
+    model.compile(optimizer, keras.losses.MeanSquaredError())
+    model.fit(x, y, verbose=0)
+    model.save(tmp_path / "model.h5")
+    revived = keras.saving.load_model(tmp_path / "model.h5")
+    assert revived.optimizer.multipliers == {"head": 3.0}
+    for each in (model, revived):
+        each.fit(x, y, verbose=0, shuffle=False)
+    for one, other in zip(model.get_weights(), revived.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)

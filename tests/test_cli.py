@@ -8,6 +8,7 @@ from PIL import Image
 
 import keras_wsol
 from keras_wsol import models, training
+from keras_wsol.cli import command_line
 from keras_wsol.cli.command_line import COMMANDS, INTERRUPTED, build_parser
 from keras_wsol.cli.shared_arguments import count, positive, probability, share
 from tests.cli.calling import call
@@ -189,6 +190,37 @@ def test_a_download_that_fails_is_no_bug(failing):
     failed.__context__ = URLError("no network")
     failing(failed)
     assert call("fail").err.startswith("keras-wsol: error: URL fetch failure")
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        (
+            "`map_size` must be 14. Received: map_size=15.",
+            "--map-size must be 14. Rece",
+        ),
+        ("Received: map_size=15.", "Received: --map-size 15."),
+        ("Pass `overwrite=True`.", "Pass --overwrite."),
+        ("`path` must end in x", "--out must end in x"),
+        ("For `class_ids='known'`,", "For --class-ids known,"),
+        ("for format='coco'.", "for --format coco."),
+        ("Received: class_ids=('a',).", "Received: class_ids=('a',)."),
+        ("in `paths` x=3 `overwriting`", "in `paths` x=3 `overwriting`"),
+        ("Received: [PosixPath('/a b'), 3].", "Received: ['/a b', 3]."),
+    ],
+)
+def test_an_error_speaks_of_options(message, said):
+    names = {"map_size", "overwrite", "out", "class_ids", "format"}
+    assert command_line._in_options(message, names).startswith(said)
+
+
+def test_an_error_speaks_of_the_options_of_its_command(tmp_path):
+    Image.new("RGB", (5, 4)).save(tmp_path / "a.png")
+    words = ("--images", tmp_path / "a.png", "--out", tmp_path / "b.csv")
+    shown = call("boxes", *words)
+    assert f"--out must end in '.json' for --format coco. Received: {words[3]}" in (
+        shown.err
+    )
 
 
 @pytest.mark.parametrize("error", [KeyError("x"), AssertionError(), Exception("what?")])

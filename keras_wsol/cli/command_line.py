@@ -6,7 +6,7 @@ import logging
 import re
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import keras_wsol
@@ -32,6 +32,10 @@ keras-wsol: interrupted. The same command again goes on where it was (train, loc
 or begins anew (all others)."""
 # What the library raises where a file or an argument is wrong. The rest are bugs.
 EXPECTED = (ValueError, TypeError, OSError, RuntimeError, ImportError, MemoryError)
+# An argument of the library, or one with its value; and those whose option has
+# another name.
+_ARGUMENT = re.compile(r"`(\w+)(?:=([^`]*))?`|\b(\w+)=('[^']*'|[-+.\w]*\w)(?!\w)")
+_RENAMED = {"path": "out", "root": "data", "test": "boxes"}
 # What TensorFlow puts around its message, and before it.
 _AROUND = re.compile(r"\{\{[^}]*\}\}|\[\[.*?\]\]|\[Op:.*$|^\s+.*$|^Hint:.*$")
 
@@ -63,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if options.debug or not _is_expected(error):
             raise
-        print(f"keras-wsol: error: {_message(error)}", file=sys.stderr)
+        text = _in_options(_message(error), options.names)
+        print(f"keras-wsol: error: {text}", file=sys.stderr)
         return 2
     return 0
 
@@ -112,6 +117,20 @@ def _is_expected(error: Exception) -> bool:
     # Keras raises a plain `Exception` where a download fails.
     download = type(error) is Exception and isinstance(error.__context__, OSError)
     return download or isinstance(error, EXPECTED) or _of_tensorflow(error)
+
+
+def _in_options(text: str, names: Collection[str]) -> str:
+    """Speaks of the options of a command in place of the library's arguments."""
+
+    def said(found: re.Match) -> str:
+        name, value = found[1] or found[3], found[2] or found[4] or ""
+        option = _RENAMED.get(name, name)
+        if option not in names:
+            return found[0]
+        value = "" if value == "True" else value.strip("'\"")
+        return f"--{option.replace('_', '-')} {value}".rstrip()
+
+    return _ARGUMENT.sub(said, re.sub(r"\b\w+Path\(('[^']*')\)", r"\1", text))
 
 
 def _message(error: Exception) -> str:

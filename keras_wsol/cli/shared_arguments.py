@@ -21,11 +21,13 @@ TRAINED_ON = "trained_on.txt"  # beside a model: the images that it learned from
 
 def adder(parser: argparse.ArgumentParser) -> Callable[..., None]:
     """Returns `add_argument` with the help, and what is done otherwise, in front."""
+    names: set[str] = set()
+    parser.set_defaults(names=names)  # of all options, for errors to speak of
 
     def add(flag: str, text: str, otherwise: str = "%(default)s", **more: Any) -> None:
         if not more.get("required") and more.get("action") != "store_true":
             text += f" (default: {otherwise})"
-        parser.add_argument(flag, help=text, **more)
+        names.add(parser.add_argument(flag, help=text, **more).dest)
 
     return add
 

@@ -16,7 +16,7 @@ import keras
 
 from keras_wsol import cam, data, models
 from keras_wsol.cli import shared_arguments as shared
-from keras_wsol.files import reading, replaced
+from keras_wsol.files import delete_leftovers, reading, replaced
 from keras_wsol.models import BACKBONES, METHODS
 from keras_wsol.training import RECIPES, Recipe
 
@@ -30,6 +30,8 @@ _OF_RECIPE = (
 )
 # Score maps that are fitted to the images.
 _FITTED = {"ddt": cam.DDT, "foreground": cam.Foreground}
+_WRITTEN = ("config.json", "log.csv", "best.keras", "localizer.keras")
+_WRITTEN += (shared.TRAINED_ON, shared.VERIFIED)
 _SECONDS = 20  # between two lines on an epoch
 
 
@@ -102,6 +104,8 @@ def train(options: argparse.Namespace) -> None:
     """
     recipe = _recipe(options)
     with shared.owned(options.out):
+        for name in _WRITTEN:
+            delete_leftovers(options.out / name)
         _run(options, recipe)
 
 
@@ -114,7 +118,7 @@ def _run(options: argparse.Namespace, recipe: Recipe) -> None:
     recipe = dataclasses.replace(recipe, batch_size=size)
     recipe = recipe.in_steps(options.steps) if options.steps else recipe
     freeze = _freeze(options, recipe)
-    names = ("dataset", "seed", "deterministic")
+    names = ("dataset", "seed", "deterministic", "steps")
     own = {name: getattr(options, name) for name in names} | {"freeze": freeze}
     own["class_names"] = list(images.class_names)
     _claim(out, {**recipe.settings(), **own})
@@ -277,9 +281,12 @@ def _claim(folder: Path, configuration: Mapping[str, Any]) -> None:
     if any((folder / x).is_file() for x in ("checkpoint.npz", "localizer.keras")):
         with reading(path, "choose another --out, or delete that folder"):
             begun = dict(json.loads(path.read_text("utf-8"))) if path.exists() else {}
+        steps, keys = configuration.get("steps"), {*configuration, *begun}
+        if begun.setdefault("steps", steps) != steps:  # older runs have not noted it
+            keys -= {"epochs", "images_per_epoch"}  # which follow from it
         differs = [
-            f"{key} was {repr(begun.get(key))}, not {repr(configuration.get(key))}"
-            for key in sorted({*configuration, *begun})
+            f"`{key}` was {repr(begun.get(key))}, not {repr(configuration.get(key))}"
+            for key in sorted(keys)
             if configuration.get(key) != begun.get(key)
         ]
         if differs:

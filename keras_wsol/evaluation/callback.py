@@ -1,5 +1,6 @@
 """Localization measured while a classifier trains."""
 
+import inspect
 from typing import Any
 
 import keras
@@ -9,6 +10,29 @@ from keras_wsol.data.images import check_view
 from keras_wsol.evaluation.evaluate import check_classes, evaluate
 from keras_wsol.models import Localizer
 from keras_wsol.models.tune import check_has_boxes, check_not_test
+
+_LOGGERS = (
+    keras.callbacks.CSVLogger,
+    keras.callbacks.RemoteMonitor,
+    keras.callbacks.TensorBoard,
+)
+
+
+def check_before_loggers(own: keras.callbacks.Callback) -> None:
+    """Raises, as training begins, if a callback has to write figures of a later one."""
+    frame, called = inspect.currentframe(), []
+    while frame is not None and own not in called:  # Keras gives no way to the others
+        caller = frame.f_locals.get("self")
+        if isinstance(caller, keras.callbacks.CallbackList):
+            called = caller.callbacks
+        frame = frame.f_back
+    before = called[: called.index(own)] if own in called else []
+    for each in before:
+        if isinstance(each, _LOGGERS):
+            raise ValueError(
+                f"{type(own).__name__} must come before {type(each).__name__} in "
+                "`callbacks`, which would miss its figures else."
+            )
 
 
 class LocalizationEvaluation(keras.callbacks.Callback):
@@ -38,7 +62,7 @@ class LocalizationEvaluation(keras.callbacks.Callback):
 
     Raises:
         ValueError: The split is a test split or has no boxes, or, when training begins,
-            the model knows other classes.
+            the model knows other classes, or a logger comes before this callback.
 
     Example:
         held_out = data.cub200(root, "train-fullsup")
@@ -77,6 +101,7 @@ class LocalizationEvaluation(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         # Before the model has cost an epoch.
+        check_before_loggers(self)
         check_classes(self._localizer(), self.held_out)
         self._first = True
 

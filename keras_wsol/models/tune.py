@@ -155,8 +155,8 @@ def view_batches(
     source: Any, view: str, image_size: tuple[int, int], batch_size: int
 ) -> Iterator[dict[str, np.ndarray]]:
     """Gives the batches of a split in a view, with boxes in pixels of the view."""
+    check_has_boxes(source)
     if isinstance(source, ImageDataset):
-        check_has_boxes(source)
         check_true_boxes(source.boxes, source.paths)
         yield from source.evaluation_batches(
             batch_size, image_size=image_size, view=view
@@ -195,8 +195,15 @@ def _check_batch(batch: dict[str, np.ndarray]) -> None:
 
 
 def check_has_boxes(dataset: Any) -> None:
-    """Raises for a data set without boxes."""
-    if isinstance(dataset, ImageDataset) and dataset.boxes is None:
+    """Raises for a data set without boxes, or what is neither one nor batches."""
+    if not isinstance(dataset, ImageDataset):
+        if isinstance(dataset, str) or not hasattr(dataset, "__iter__"):
+            raise TypeError(
+                "Images with boxes must be an `ImageDataset`, as of "
+                "`data.boxes_from_csv(images, path)`, or batches. "
+                f"Received: {dataset!r} (of type {type(dataset).__name__})."
+            )
+    elif dataset.boxes is None:
         raise ValueError(
             f"The split {dataset.split!r} of {dataset.name!r} has no boxes, so "
             "localization cannot be measured on it."

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from keras_wsol import files
+from keras_wsol.evaluation.callback import check_before_loggers
 from keras_wsol.models import drop_shares, inserted_layers
 
 _LOG_WAY_OUT = "delete it: only the log of past epochs is lost"
@@ -99,6 +100,7 @@ class LogDropShares(keras.callbacks.Callback):
         self.images = images
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        check_before_loggers(self)
         if not any(hasattr(x, "drop_shares") for x in inserted_layers(self.model)):
             raise ValueError(
                 f"`{self.model.name}` has no layer that says what it drops, such as "

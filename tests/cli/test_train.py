@@ -102,11 +102,12 @@ def test_train_again_does_no_epoch_twice(trained, train, pets, monkeypatch):
 def test_train_refuses_the_folder_of_another_run(trained, train):
     before = {path: path.read_bytes() for path in trained.folder.iterdir()}
     for changes, message in (
-        ({"seed": 1}, "holds a run with other options: seed was 0, not 1. Choose"),
+        ({"seed": 1}, "holds a run with other options: --seed was 0, not 1. Choose"),
         (
             {"method": "adl", "epochs": 3},
-            "options: epochs was 2, not 3; method was 'cam', not 'adl'.",
+            "options: --epochs was 2, not 3; --method was 'cam', not 'adl'.",
         ),
+        ({"epochs": None, "steps": 60}, "other options: --steps was None, not 60. Ch"),
     ):
         shown = train(trained.folder, **changes)
         assert shown.status == 2
@@ -132,9 +133,12 @@ def test_two_jobs_do_not_write_one_folder(trained, train, pets):
 def test_a_damaged_localizer_of_a_finished_run_is_made_again(trained, train, tmp_path):
     out = shutil.copytree(trained.folder, tmp_path / "run")
     (out / "localizer.keras").write_bytes(b"")
+    (out / ".localizer.keras.k1ll3d_0").mkdir()
     shown = train(out)
     assert shown.status == 0, shown.err
     assert isinstance(load(out), models.Localizer)
+    names = {path.name for path in trained.folder.iterdir()}
+    assert {path.name for path in out.iterdir()} == names
 
 
 def test_a_run_does_not_go_on_with_other_images(tmp_path):
@@ -158,7 +162,7 @@ def test_a_folder_without_a_checkpoint_may_be_taken(tmp_path):
     (tmp_path / "checkpoint.npz").touch()
     claim(tmp_path, {"seed": 2, "class_names": ["a", "b"]})
     with pytest.raises(
-        ValueError, match=r"class_names was \['a', 'b'\], not \['b', 'a'\]; seed"
+        ValueError, match=r"`class_names` was \['a', 'b'\], not \['b', 'a'\]; `seed`"
     ):
         claim(tmp_path, {"seed": 1, "class_names": ["b", "a"]})
     assert json.loads((tmp_path / "config.json").read_text())["seed"] == 2
@@ -400,7 +404,7 @@ def test_cub_is_no_folder_by_class(tmp_path):
 def test_wrong_options_are_said_by_the_library(train, tmp_path):
     shown = train(tmp_path, **{"map-size": 15})
     assert shown.status == 2
-    assert "must be one of [14, 28, 7]. Received: map_size=15" in shown.err
+    assert "must be one of [14, 28, 7]. Received: --map-size 15." in shown.err
 
 
 @pytest.mark.slow

@@ -151,7 +151,7 @@ def test_evaluate_refuses_to_tune_on_what_it_measures(model, pets):
     )
     assert shown.status == 2
     assert "keras-wsol: error: " in shown.err
-    assert "tune_on" in shown.err
+    assert "--tune-on" in shown.err
     assert not (out / "report.json").exists()
 
 

@@ -1,6 +1,7 @@
 """Localization while a classifier trains: one training, watched by all callbacks."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -247,3 +248,21 @@ def test_other_classes_are_refused_before_an_epoch_is_trained(training, held_out
 def test_bad_arguments(arguments, error, message, held_out):
     with pytest.raises(error, match=message):
         callback_of(held_out, **arguments)
+
+
+@pytest.mark.parametrize("logger", ["CSVLogger", "TensorBoard"])
+def test_a_logger_that_would_miss_the_figures_is_refused(logger, held_out, tmp_path):
+    model, own = trainable_model(), callback_of(held_out)
+    before = getattr(keras.callbacks, logger)(str(tmp_path / "log"))
+    message = f"LocalizationEvaluation must come before {logger} in `callbacks`"
+    with pytest.raises(ValueError, match=message):
+        fit(model, before, own)
+    assert int(model.optimizer.iterations) == 0
+
+
+def test_what_is_not_a_batch_is_refused_at_once():
+    for wrong in ("boxes.csv", Path("boxes.csv"), None):
+        with pytest.raises(TypeError, match=r"`ImageDataset`, as of .*Received: "):
+            callback_of(wrong, allow_test=True)
+        with pytest.raises(TypeError, match=r"`ImageDataset`, as of .*Received: "):
+            Localizer(trainable_model()).tune(wrong)

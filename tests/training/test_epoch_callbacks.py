@@ -66,6 +66,11 @@ def test_a_model_without_such_layers_is_refused():
         callback.on_train_begin()
 
 
+def test_shares_behind_the_log_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="LogDropShares must come before EpochLog"):
+        fit(make_model(), 1, EpochLog(tmp_path / "log.csv"), LogDropShares(SHOWN))
+
+
 HEADER = "epoch,accuracy,loss,val_accuracy,val_loss\r\n"
 
 

@@ -102,7 +102,7 @@ def once(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
     return found
 
 
-def check_channels_last(layers: Iterable[Any] = ()) -> None:
+def check_layout(layers: Iterable[Any] = ()) -> None:
     """Raises where Keras, or one of the layers, puts channels first."""
     formats = [getattr(each, "data_format", None) for each in layers]
     if "channels_first" in (formats or [keras.config.image_data_format()]):

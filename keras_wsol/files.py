@@ -124,7 +124,7 @@ def _sync(path: Path) -> None:
 
 _claims: dict[Path, Any] = {}  # of this process: open files that are locked
 _ANOTHER = "Another job is writing {}: wait for its end, or choose another path."
-_TAKEN = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
+_TAKEN = (errno.EACCES, errno.EAGAIN, errno.EDEADLK, errno.ENOENT)
 
 
 def claim(path: str | Path) -> None:
@@ -135,8 +135,8 @@ def claim(path: str | Path) -> None:
     file = lock.open("a")
     try:
         _lock(file)
-        same = lock.exists() and os.path.samestat(lock.stat(), os.fstat(file.fileno()))
         # Else the job that held it has just deleted it.
+        same = os.path.samestat(lock.stat(), os.fstat(file.fileno()))
         failure = 0 if same else errno.EAGAIN
     except OSError as error:
         failure = error.errno

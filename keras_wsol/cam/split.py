@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import keras
 
-from keras_wsol.arguments import check_channels_last
+from keras_wsol.arguments import check_layout
 
 _HEAD = (
     "Without a `layer`, score maps are read from a functional model that ends in "
@@ -98,7 +98,7 @@ def split_at(
     is itself a layer. Without a `layer`, the pooling of the head is what reads them.
     With `more` layers, the features of these, of the same pass, are what is `around`.
     """
-    check_channels_last(inner_layers(model))
+    check_layout(inner_layers(model))
     layers = (layer, *more)
     if not getattr(model, "inputs", None) or len(model.outputs) != 1:
         raise ValueError(

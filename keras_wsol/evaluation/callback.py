@@ -11,26 +11,19 @@ from keras_wsol.evaluation.evaluate import check_classes, evaluate
 from keras_wsol.models import Localizer
 from keras_wsol.models.tune import check_has_boxes, check_not_test
 
-_LOGGERS = (
-    keras.callbacks.CSVLogger,
-    keras.callbacks.RemoteMonitor,
-    keras.callbacks.TensorBoard,
-)
+_LOGGERS = (keras.callbacks.CSVLogger, keras.callbacks.TensorBoard)
 
 
 def check_before_loggers(own: keras.callbacks.Callback) -> None:
     """Raises, as training begins, if a callback has to write figures of a later one."""
-    frame, called = inspect.currentframe(), []
-    while frame is not None and own not in called:  # Keras gives no way to the others
-        caller = frame.f_locals.get("self")
-        if isinstance(caller, keras.callbacks.CallbackList):
-            called = caller.callbacks
-        frame = frame.f_back
-    before = called[: called.index(own)] if own in called else []
-    for each in before:
-        if isinstance(each, _LOGGERS):
+    for entry in inspect.stack(0):  # Keras gives no other way to the callbacks
+        caller = entry.frame.f_locals.get("self")
+        is_list = isinstance(caller, keras.callbacks.CallbackList)
+        called = caller.callbacks if is_list and own in caller.callbacks else [own]
+        before = [x for x in called[: called.index(own)] if isinstance(x, _LOGGERS)]
+        if before:
             raise ValueError(
-                f"{type(own).__name__} must come before {type(each).__name__} in "
+                f"{type(own).__name__} must come before {type(before[0]).__name__} in "
                 "`callbacks`, which would miss its figures else."
             )
 

@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_wsol import masks
-from keras_wsol.arguments import check_bool, check_channels_last, check_integer
+from keras_wsol.arguments import check_bool, check_integer, check_layout
 from keras_wsol.layers.attention_mask import SEED_STEP
 
 
@@ -24,7 +24,7 @@ class AttentionGate(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        check_channels_last()
+        check_layout()
         self.input_spec = keras.layers.InputSpec(ndim=4)
         self.ratio = check_integer("ratio", ratio)
         self.activation = check_activation("activation", activation)

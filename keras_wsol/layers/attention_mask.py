@@ -7,12 +7,7 @@ import keras
 from keras import ops
 
 from keras_wsol import masks
-from keras_wsol.arguments import (
-    check_bool,
-    check_channels_last,
-    check_choice,
-    check_number,
-)
+from keras_wsol.arguments import check_bool, check_choice, check_layout, check_number
 
 DRAWS = ("batch", "sample")
 # Far from 1, so that layers with neighbouring seeds share no draws or first weights.
@@ -27,7 +22,7 @@ class AttentionMask(keras.layers.Layer):
 
     def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        check_channels_last()
+        check_layout()
         self.input_spec = keras.layers.InputSpec(ndim=4)
         self.seed = seed
         if self.draws_itself:

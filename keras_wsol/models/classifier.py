@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from keras_wsol.arguments import check_channels_last, check_integer
+from keras_wsol.arguments import check_integer, check_layout
 from keras_wsol.models.backbones import METHODS, NORMALIZATION
 from keras_wsol.models.methods.method import Method, MethodModel, Sides, Trunk
 from keras_wsol.models.parts import ImageNetNormalization
@@ -117,7 +117,7 @@ def build_classifier(
     ('mobilenet_dgdm', (None, 5))
     """
     check_devices()
-    check_channels_last()
+    check_layout()
     method_name = _method_name(method)
     num_classes = check_integer("num_classes", num_classes)
     make_base = base_of_model if isinstance(backbone, keras.Model) else base_of_row

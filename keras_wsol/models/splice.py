@@ -8,7 +8,7 @@ from zlib import crc32
 
 import keras
 
-from keras_wsol.arguments import check_channels_last, check_integer
+from keras_wsol.arguments import check_integer, check_layout
 from keras_wsol.cam.split import check_layer_names, graph_of, inner_layers
 
 LayerFactory = Callable[[], keras.layers.Layer]
@@ -123,7 +123,7 @@ def insert_after(model: keras.Model, layers: Mapping[str, LayerFactory]) -> kera
     ['InputLayer', 'Conv2D', 'ADL']
     """
     check_layer_names(model, layers)
-    check_channels_last(inner_layers(model))
+    check_layout(inner_layers(model))
     call = CallAndInsert({name: [make] for name, make in layers.items()})
     copy = keras.models.clone_model(model, call_function=call)
     copy_weights(model, copy)

@@ -8,12 +8,7 @@ from typing import Any
 
 import keras
 
-from keras_wsol.arguments import (
-    check_channels_last,
-    check_choice,
-    check_integer,
-    check_number,
-)
+from keras_wsol.arguments import check_choice, check_integer, check_layout, check_number
 from keras_wsol.cam.split import graph_of, inner_layers
 from keras_wsol.files import reading
 from keras_wsol.models.backbones import BACKBONES, NORMALIZATION, BackboneSpec
@@ -290,7 +285,7 @@ def _plain_functional(model: keras.Model) -> keras.Model:
             "`backbone` must have one input, images (batch, height, width, 3). "
             f"Received: inputs {shapes}."
         )
-    check_channels_last(inner_layers(model))
+    check_layout(inner_layers(model))
     model = keras.Model(model.inputs[0], model.outputs, name=model.name)
     for layer in flat_layers(model):
         if isinstance(layer, keras.Model):

@@ -228,6 +228,7 @@ def with_input_size(model: keras.Model, input_size: Sequence[int]) -> keras.Mode
             "`input_size` must be a tuple or list of height and width. Received: "
             f"input_size={input_size!r}."
         )
+    check_layout(inner_layers(model))
     size = tuple(check_integer("input_size", each) for each in input_size)
     shapes = [tuple(each.shape) for each in model.inputs]
     if len(shapes) != 1 or len(model.outputs) != 1 or len(shapes[0]) != 4:

@@ -86,7 +86,7 @@ def _built(
                 f"{str(error).rstrip('.')}. Without a network, pass the path of a file "
                 "as `weights` (`--weights FILE`)."
             ) from error
-        if weights in (None, "imagenet") or not isinstance(error, ValueError):
+        if weights in (None, "imagenet") or not isinstance(error, ValueError | OSError):
             raise
         said = str(error).splitlines()[0].split(" Example error")[0]
         width = "".join(f" of alpha={options[x]}" for x in ("alpha",) if x in options)

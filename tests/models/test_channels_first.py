@@ -4,7 +4,13 @@ import keras
 import pytest
 
 from keras_wsol import layers
-from keras_wsol.models import BACKBONES, Localizer, build_classifier, insert_after
+from keras_wsol.models import (
+    BACKBONES,
+    Localizer,
+    build_classifier,
+    insert_after,
+    with_input_size,
+)
 
 refused = pytest.raises(ValueError, match="must have their channels last")
 
@@ -42,6 +48,7 @@ def classifier():
     [
         Localizer,
         lambda model: Localizer(model, score_map="grad_cam"),
+        lambda model: with_input_size(model, (32, 64)),
         lambda model: insert_after(model, {"c": layers.ADL}),
         lambda model: build_classifier(model, num_classes=2, features="c"),
     ],

@@ -684,3 +684,10 @@ def test_the_head_of_other_classes_does_not_carry_over(tmp_path):
     carried = tiny_classifier(**build, weights=tmp_path / "ab.keras")
     kernels = [m.get_layer("head_logits").get_weights()[0] for m in (fresh, carried)]
     np.testing.assert_array_equal(*kernels)
+
+
+@pytest.mark.parametrize("name", ["x.h5", "x.keras"])
+def test_a_damaged_file_of_weights_is_named(name, tmp_path):
+    (tmp_path / name).write_bytes(b"not weights")
+    with pytest.raises(ValueError, match=str(tmp_path / name)):
+        build_classifier("mobilenet", num_classes=2, weights=tmp_path / name)

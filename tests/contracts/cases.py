@@ -61,7 +61,7 @@ SPATIAL = {
     "high_threshold": 0.7,
     "low_threshold": 0.3,
     "block_size": 2,
-    "grow_background": False,
+    "grow_background": True,
     "draw": "sample",
     "use_importance_map": False,
     "seed": 7,

@@ -1,5 +1,6 @@
 """A localizer to LiteRT, for phones and small boards, and to ONNX."""
 
+import functools
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -41,6 +42,7 @@ def export_litert(localizer: keras.Model, path: str | Path) -> Path:
         run = Interpreter("birds.tflite").get_signature_runner()
         out = run(images=image[None].astype("float32"))
     """
+    _check_file(path)
     localizer = _of_one_pass(localizer, "LiteRT")
     import tensorflow as tf
 
@@ -58,9 +60,7 @@ def export_litert(localizer: keras.Model, path: str | Path) -> Path:
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         content = converter.convert()
-    with replaced(path) as temporary:
-        temporary.write_bytes(content)
-    return _with_card(path, localizer)
+    return _write(path, localizer, lambda file: file.write_bytes(content))
 
 
 def export_onnx(localizer: keras.Model, path: str | Path) -> Path:
@@ -88,6 +88,7 @@ def export_onnx(localizer: keras.Model, path: str | Path) -> Path:
         class_ids, scores, score_maps = session.run(
             ["class_ids", "scores", "score_maps"], {"images": images})
     """
+    _check_file(path)
     localizer = _of_one_pass(localizer, "ONNX")
     try:
         import tf2onnx
@@ -106,21 +107,27 @@ def export_onnx(localizer: keras.Model, path: str | Path) -> Path:
         }
 
     function = _graph_function(localizer, outputs, batch=None)
-    with replaced(path) as temporary:
-        tf2onnx.convert.from_function(
-            function,
-            input_signature=function.input_signature,
-            opset=OPSET,
-            output_path=str(temporary),
-        )
-    return _with_card(path, localizer)
+    convert = functools.partial(
+        tf2onnx.convert.from_function,
+        function,
+        input_signature=function.input_signature,
+        opset=OPSET,
+    )
+    return _write(path, localizer, lambda file: convert(output_path=str(file)))
 
 
-def _with_card(path: str | Path, localizer: Localizer) -> Path:
-    """Writes the model card beside a model."""
+def _check_file(path: str | Path) -> None:
+    if Path(path).is_dir():
+        raise IsADirectoryError(f"`path` must name a file. {path} is a folder.")
+
+
+def _write(path: Any, localizer: Localizer, write: Callable[[Path], Any]) -> Path:
+    """Writes a model, and the card beside it, both of which come at once."""
     path = Path(path)
-    with replaced(path.with_name(f"{path.name}.json")) as temporary:
-        write_model_card(temporary, model_card(localizer))
+    beside = path.with_name(f"{path.name}.json")
+    with replaced(path) as model, replaced(beside) as card:
+        write(model)
+        write_model_card(card, model_card(localizer))
     return path
 
 

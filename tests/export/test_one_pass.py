@@ -1,12 +1,14 @@
 """Float32 throughout, and which localizers other runtimes than TensorFlow take."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
 
 from keras_wsol import cam
 from keras_wsol.export import export_litert, export_onnx
-from keras_wsol.export.litert_onnx import _of_one_pass
+from keras_wsol.export.litert_onnx import _of_one_pass, _write
 from keras_wsol.export.saved_model import in_float32
 from keras_wsol.models import Localizer, SecondLook, build_classifier
 from tests.models.adapted import SIZE, adapted_model, normalized
@@ -77,3 +79,34 @@ def test_another_backend_is_refused(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
     with pytest.raises(RuntimeError, match="A model for ONNX is written by the Tensor"):
         _of_one_pass(painted_classifier(), "ONNX")
+
+
+@pytest.mark.parametrize("write", [export_litert, export_onnx])
+def test_a_folder_is_not_replaced_by_a_file(write, tmp_path):
+    (tmp_path / "precious").write_text("mine")
+    with pytest.raises(IsADirectoryError, match="must name a file"):
+        write(Localizer(painted_classifier()), tmp_path)
+    assert (tmp_path / "precious").read_text() == "mine"
+
+
+def test_a_model_and_its_card_come_at_once(tmp_path):
+    path, localizer = tmp_path / "a.tflite", Localizer(painted_classifier())
+
+    def fails(file):
+        file.write_bytes(b"half")
+        raise RuntimeError("stopped")
+
+    def meanwhile(file):
+        _write(path, Localizer(localizer.model, top_k=2), other)
+        file.write_bytes(b"one")
+
+    def other(file):
+        file.write_bytes(b"two")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        _write(path, localizer, fails)
+    assert list(tmp_path.iterdir()) == []
+    assert _write(path, localizer, meanwhile) == path
+    card = json.loads((tmp_path / "a.tflite.json").read_text())
+    assert (path.read_bytes(), card["top_k"]) == (b"one", 1)
+    assert len(list(tmp_path.iterdir())) == 2

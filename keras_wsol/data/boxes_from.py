@@ -14,7 +14,7 @@ import numpy as np
 from keras_wsol.arguments import composed, once
 from keras_wsol.data.cub200 import LARGEST, as_kind
 from keras_wsol.data.dataset import ImageDataset, existing_folder, padded_boxes, reading
-from keras_wsol.data.images import read_size
+from keras_wsol.data.numpy_pipeline import read_size
 
 Box = tuple[float, float, float, float]
 Parts = tuple[str, ...]  # of a path

@@ -15,14 +15,8 @@ import numpy as np
 from keras_wsol import arguments
 from keras_wsol.arguments import check_bool, check_choice, check_integer
 from keras_wsol.data import numpy_pipeline
-from keras_wsol.data.images import (
-    BROKEN,
-    check_image_size,
-    check_view,
-    decode_image,
-    judge_files,
-    read_image,
-)
+from keras_wsol.data.images import BROKEN, check_image_size, check_view, judge_files
+from keras_wsol.data.numpy_pipeline import decode_image, read_image
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -312,11 +306,11 @@ def verify(
     paths: Sequence[str], orientation: str = "stored", cache: str | Path | None = None
 ) -> tuple[np.ndarray, tuple[tuple[str, str], ...]]:
     """Decodes every file once, as `judge_files`, by the decoder that batches use."""
-    decoder = "pillow", lambda path: decode_image(path, orientation).shape[:2]
+    decoder = "pillow alone", lambda path: decode_image(path, orientation).shape[:2]
     if importlib.util.find_spec("tensorflow") is not None:
         from keras_wsol.data import tf_pipeline  # loads TensorFlow
 
-        decoder = "tensorflow", tf_pipeline.size_reader(orientation)
+        decoder = "tensorflow and pillow", tf_pipeline.size_reader(orientation)
     return judge_files(paths, orientation, decoder, cache)
 
 

@@ -1,13 +1,13 @@
-"""Image files: views, reading with Pillow, headers in a graph, verification."""
+"""Image files: views, limits, headers in a graph, verification."""
 
 import functools
 import json
 import os
+import re
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,9 @@ from keras_wsol.files import replaced
 Size = tuple[int, int]  # height and width
 VIEWS = ("whole", "center_crop")
 MAX_PIXELS = 50_000_000  # of an image that is decoded: 150 MB
+MAX_SCANS = 100  # of a JPEG; encoders write ten
+MAX_SEGMENTS = 1000  # of a JPEG
+TOO_MUCH = "more scans, segments or bytes than such a picture takes"
 
 
 def check_view(view: Any) -> str:
@@ -75,79 +78,72 @@ def boxes_in_view(
     return xp.where(boxes[..., 2:3] < 0, np.float32(-1), xp.minimum(moved, high))
 
 
-# --- With Pillow ---
+# --- Formats ---
 
 # What a graph reads, too. Pillow knows many more: a file that says it is PostScript,
 # for one, would be run by Ghostscript.
 PILLOW_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")  # and MPO, as a JPEG
-_ORIENTATION_TAG = 0x0112
-# Kind and count of values that fit into a directory's entry, where the first of them
-# is the tag: SHORT, of which two fit, and LONG, which some phones write.
-_IN_PLACE = ((3, 1), (3, 2), (4, 1))
 # What Pillow raises on broken files.
 BROKEN = (OSError, EOFError, SyntaxError, ValueError, LookupError, ArithmeticError)
 BROKEN += (struct.error, zlib.error)
 
 
-def read_image(path: str, *, orientation: str = "stored") -> np.ndarray:
-    """Reads an image file as RGB, uint8 `(H, W, 3)`."""
-    try:
-        return decode_image(path, orientation)
-    except ValueError as error:
-        raise ValueError(f"Cannot read the image: {path} ({error}).") from error
+def is_plain_bmp(has: Callable[..., Any]) -> Any:
+    """Whether TensorFlow reads a BMP as it is; `has(place, *texts)` looks at bytes."""
+    bits = (bytes([number, 0, 0, 0, 0, 0]) for number in (8, 24, 32))
+    # With masks for the colors, but the usual ones.
+    masks = b"\0\0\xff\0\0\xff\0\0\xff"
+    plain = has(28, *bits) | has(28, b"\x20\0\3\0\0\0") & has(54, masks)
+    return plain & has(14, *(bytes([size, 0, 0, 0]) for size in (40, 52, 56, 108, 124)))
 
 
-def decode_image(
-    file: Any, orientation: str = "stored", max_pixels: int = MAX_PIXELS
-) -> np.ndarray:
-    """Decodes an image, a path or an open file, as RGB."""
-    from PIL import Image
-
-    with _opened(file) as image:
-        if image.width * image.height > max_pixels:
-            raise ValueError(
-                f"{image.width} x {image.height} are more than {max_pixels} pixels"
-            )
-        turn = _TURNS[exif_orientation(image)] if orientation == "exif" else None
-        if turn is not None:
-            image = image.transpose(Image.Transpose(turn))
-        if image.mode.startswith("I;16"):
-            image = Image.fromarray((np.asarray(image) // 256).astype("uint8"))
-        return np.asarray(image.convert("RGB"))
+def most_png_bytes(pixels: Any) -> Any:
+    """Eight bytes a pixel, and some. What is packed behind them is unpacked, too."""
+    return 8 * pixels + 2**19
 
 
-def read_size(path: Any, orientation: str = "stored") -> Size:
-    """Reads height and width of an image from its header."""
-    try:
-        with _opened(path) as image:
-            turned = orientation == "exif" and exif_orientation(image) >= 5
-            return image.size if turned else image.size[::-1]
-    except ValueError as error:
-        raise ValueError(f"Cannot read the image: {path} ({error}).") from error
+# A marker, the length of what follows, and the number of channels: no other bytes of a
+# picture look like it. It may take no more bytes, and yet the time of all pixels.
+_SCAN = re.compile(rb"\xff\xda\x00(?:\x06\x00|\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")
 
 
-@contextmanager
-def _opened(file: Any) -> Iterator[Any]:
-    """Opens an image; what goes wrong with it inside is a `ValueError`."""
-    from PIL import Image, UnidentifiedImageError
+def check_bytes(data: bytes) -> None:
+    """Raises a `ValueError` for what Pillow would read, and a graph would not."""
 
-    try:
-        with Image.open(file, formats=PILLOW_FORMATS) as image:
-            yield image
-    except UnidentifiedImageError as error:
-        raise ValueError("no JPEG, PNG, GIF, BMP or WebP image") from error
-    except (*BROKEN, Image.DecompressionBombError) as error:
-        raise ValueError(str(error) or type(error).__name__) from error
+    def has(place: int, *texts: bytes) -> bool:
+        return data[place : place + len(texts[0])] in texts
+
+    good = few = True
+    if has(0, b"BM") and len(data) > 34:
+        start, width, height = struct.unpack("<I4xii", data[10:26])
+        size = start + (width * data[28] + 31) // 32 * 4 * abs(height)
+        good = is_plain_bmp(has) and size == len(data)
+    elif has(0, b"\x89PNG") and len(data) > 24:
+        good = b"IEND\xaeB`\x82" in data
+        width, height = struct.unpack(">II", data[16:24])
+        few = len(data) <= most_png_bytes(width * height)
+    elif has(0, b"RIFF") and has(12, b"VP8X"):
+        good = not data[20:21] or not data[20] & 2  # of several frames
+    elif has(0, b"\xff\xd8"):
+        few = len(_SCAN.findall(data)) <= MAX_SCANS
+    if not good:
+        raise ValueError("no JPEG, PNG, GIF, BMP or still WebP image")
+    if not few:
+        raise ValueError(TOO_MUCH)
 
 
-# By EXIF tag, Pillow's `Transpose`.
-_TURNS = (None, None, 0, 3, 1, 5, 4, 6, 2)
+_ORIENTATION_TAG = 0x0112
+# Kind and count of values that fit into a directory's entry, where the first of them
+# is the tag: SHORT, of which two fit, and LONG, which some phones write.
+_IN_PLACE = ((3, 1), (3, 2), (4, 1))
 
 
 def exif_orientation(image: Any) -> int:
     """The EXIF tag of a JPEG; as in a graph, not of its XMP, and not of a PNG."""
     if image.format not in ("JPEG", "MPO"):
         return 1
+    if len(image.applist) > MAX_SEGMENTS:
+        raise ValueError(TOO_MUCH)
     # Pillow's own takes it from more kinds of numbers, and joins blocks.
     mark = b"Exif\0\0"
     found = (x for name, x in image.applist if name == "APP1" and x.startswith(mark))
@@ -176,29 +172,29 @@ UNKNOWN, JPEG, PNG, GIF, BMP, WEBP = range(6)
 def image_header(encoded: Any) -> tuple[Any, Any]:
     """Reads format and stored size, int64 `(2,)`, from the first bytes, in a graph.
 
-    The size is (0, 0) if the file is no image, a compressed BMP or a WebP of several
-    frames, which would corrupt memory in TensorFlow. A broken JPEG is an error.
+    The size is (0, 0) if the file is no image, a BMP that TensorFlow reads wrong, or a
+    WebP of several frames, which would corrupt memory. A broken JPEG is an error.
     """
     import tensorflow as tf
 
-    start = tf.strings.join([tf.strings.substr(encoded, 0, 32), bytes(64)])
+    start = tf.strings.join([tf.strings.substr(encoded, 0, 80), bytes(80)])
 
-    def has(text: bytes, place: int = 0) -> Any:
-        return tf.equal(tf.strings.substr(start, place, len(text)), text)
+    def has(place: int, *texts: bytes) -> Any:
+        found = tf.strings.substr(start, place, len(texts[0]))
+        return tf.reduce_any(tf.equal(found, [*texts]))
 
     def numbers(place: int, kind: Any, little_endian: bool = True) -> Any:
         data = tf.strings.substr(start, place, 8)
         return tf.cast(tf.io.decode_raw(data, kind, little_endian)[:2], tf.int64)
 
-    webp = has(b"RIFF")
-    lossy = webp & has(b"WEBPVP8 ", 8) & has(b"\x9d\x01\x2a", 23)
-    lossless = webp & has(b"WEBPVP8L", 8) & has(b"\x2f", 20)
-    extended = webp & has(b"WEBPVP8X", 8)
+    webp = has(0, b"RIFF")
+    lossy = webp & has(8, b"WEBPVP8 ") & has(23, b"\x9d\x01\x2a")
+    lossless = webp & has(8, b"WEBPVP8L") & has(20, b"\x2f")
+    extended = webp & has(8, b"WEBPVP8X")
     animated = numbers(20, tf.uint8)[0] // 2 % 2
-    png, jpeg = has(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"), has(b"\xff\xd8\xff")
-    # TensorFlow takes compressed pixels for plain ones.
-    bmp = has(b"BM") & (has(b"\0", 30) | has(b"\3", 30))
-    known = [jpeg, png, has(b"GIF8"), bmp, lossy, lossless, extended]
+    png, jpeg = has(0, b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"), has(0, b"\xff\xd8\xff")
+    bmp = has(0, b"BM") & is_plain_bmp(has)
+    known = [jpeg, png, has(0, b"GIF8"), bmp, lossy, lossless, extended]
     place = tf.reduce_sum(tf.where(known, [*range(1, 8)], 0))
     none = tf.zeros(2, tf.int64)
     # Width and height, in one number each where they are no whole bytes or words.
@@ -220,46 +216,69 @@ def image_header(encoded: Any) -> tuple[Any, Any]:
     return tf.minimum(place, WEBP), tf.stack(sizes)[place, ::-1]
 
 
+def jpeg_scans(encoded: Any) -> Any:
+    """Counts the scans of a JPEG in a graph, with those of previews in it."""
+    import tensorflow as tf
+
+    data = tf.io.decode_raw(tf.strings.join([encoded, bytes(5)]), tf.uint8)
+    places = tf.where(tf.equal(data[:-4], 0xFF) & tf.equal(data[1:-3], 0xDA))[:, 0]
+    zero, length, count = (tf.gather(data, places + step) for step in (2, 3, 4))
+    scans = tf.equal(zero, 0) & tf.equal(length, 6 + 2 * count) & (count < 5)
+    return tf.size(tf.where(scans))
+
+
 def jpeg_orientation(encoded: Any) -> Any:
-    """Reads the EXIF orientation of a JPEG in a graph; 1 if missing or broken."""
+    """Reads the EXIF orientation of a JPEG in a graph; 1 if missing or broken.
+
+    0 stands for more segments than may be looked at.
+    """
     import tensorflow as tf
 
     # Most files have none, and a walk over the segments takes a millisecond.
     some = tf.strings.regex_full_match(encoded, rb"\C*Exif\x00\x00\C*")
     one = tf.ones((), tf.int64)
-    return tf.cond(some, lambda: _orientation(_exif_block(encoded)), lambda: one)
+
+    def look() -> Any:
+        block, done = _exif_block(encoded)
+        return tf.where(done, _orientation(block), 0)
+
+    return tf.cond(some, look, lambda: one)
 
 
-# How far the second byte of a JPEG's marker says to go: 0 by the segment's length, -1
-# to the end, since the picture's frame begins or it ends.
-_STEPS = np.zeros(256, "int64")
-_STEPS[[0x00, 0xFF]], _STEPS[[0x01, *range(0xD0, 0xD8)]] = 1, 2
-_STEPS[[*{*range(0xC0, 0xD0), 0xD8, 0xD9, 0xDA} - {0xC4, 0xC8, 0xCC}]] = -1
+def _exif_block(encoded: Any) -> tuple[Any, Any]:
+    """What the first EXIF segment before the pixels holds, empty if there is none.
 
-
-def _exif_block(encoded: Any) -> Any:
-    """What the first EXIF segment before the frame holds, empty if there is none."""
+    And whether the search came to an end.
+    """
     import tensorflow as tf
 
     data = tf.io.decode_raw(tf.strings.join([encoded, bytes(10)]), tf.uint8)
     end = tf.size(data, tf.int64) - 10
-    steps = tf.constant(_STEPS)
+    places = tf.where(tf.equal(data[:-10], 0xFF))[:, 0]
+    # What is no marker of a segment, libjpeg passes over.
+    names = tf.cast(tf.gather(data, places + 1), tf.int32)
+    others = tf.reduce_any(tf.equal(names[:, None], [0, 1, 0xFF]), axis=1)
+    marks = tf.boolean_mask(places, ~(others | tf.equal(names // 8, 0xD0 // 8)))
+    marks = tf.concat([marks, [end]], axis=0)
 
     def step(position: Any, _: Any) -> tuple[Any, Any]:
-        head = tf.cast(data[position : position + 10], tf.int64)
-        step = tf.where(tf.equal(head[0], 0xFF), tf.gather(steps, head[1]), 1)
-        span = 2 + 256 * head[2] + head[3]
-        found = tf.equal(step, 0) & tf.equal(head[1], 0xE1)
+        place = tf.gather(marks, tf.searchsorted(marks, position[None])[0])
+        head = tf.cast(data[place : place + 10], tf.int64)
+        span = 256 * head[2] + head[3]
+        found = tf.equal(head[1], 0xE1)
         found &= tf.reduce_all(tf.equal(head[4:], [*b"Exif\0\0"]))
-        following = position + tf.where(tf.equal(step, 0), span, step)
-        block = tf.stack([position + 10, span - 10])
-        following = tf.where(found | (step < 0), end, following)
-        return following, tf.where(found, block, 0)
+        # The picture begins, another one does, or it ends.
+        over = tf.reduce_any(tf.equal(head[1], [0, 0xD8, 0xD9, 0xDA]))
+        following = tf.where(found | over, end, place + 2 + span)
+        return following, tf.where(found, tf.stack([place + 10, span - 8]), 0)
 
     start = tf.constant(2, tf.int64), tf.zeros(2, tf.int64)
-    _, block = tf.while_loop(lambda position, _: position < end, step, start)
+    last, block = tf.while_loop(
+        lambda place, _: place < end, step, start, maximum_iterations=MAX_SEGMENTS
+    )
     # A segment may announce more bytes than the file has.
-    return tf.strings.substr(encoded, tf.minimum(block[0], end), block[1])
+    text = tf.strings.substr(encoded, tf.minimum(block[0], end), block[1])
+    return text, last >= end
 
 
 def _orientation(tiff: Any) -> Any:

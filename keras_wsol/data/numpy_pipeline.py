@@ -1,7 +1,12 @@
-"""Batches by NumPy and Pillow, where TensorFlow is not installed."""
+"""Reading by Pillow, and batches by NumPy, where TensorFlow is not installed."""
 
+import functools
+import io
+import struct
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -10,12 +15,102 @@ import numpy as np
 
 from keras_wsol.arguments import check_integer
 from keras_wsol.data.images import (
+    BROKEN,
+    MAX_PIXELS,
+    PILLOW_FORMATS,
     Size,
     boxes_in_view,
+    check_bytes,
     default_threads,
+    exif_orientation,
     resize_before_crop,
     view_geometry,
 )
+
+
+def read_image(path: str, *, orientation: str = "stored") -> np.ndarray:
+    """Reads an image file as RGB, uint8 `(H, W, 3)`."""
+    try:
+        return decode_image(path, orientation)
+    except ValueError as error:
+        raise ValueError(f"Cannot read the image: {path} ({error}).") from error
+
+
+# By EXIF tag, Pillow's `Transpose`.
+_TURNS = (None, None, 0, 3, 1, 5, 4, 6, 2)
+
+
+def decode_image(
+    file: Any, orientation: str = "stored", max_pixels: int = MAX_PIXELS
+) -> np.ndarray:
+    """Decodes an image, a path or an open file, as RGB."""
+    from PIL import Image
+
+    with _opened(file, max_pixels) as image:
+        turn = _TURNS[exif_orientation(image)] if orientation == "exif" else None
+        if turn is not None:
+            image = image.transpose(Image.Transpose(turn))
+        if image.mode.startswith("I;16"):
+            image = Image.fromarray((np.asarray(image) // 256).astype("uint8"))
+        pixels = np.asarray(image.convert("RGB"))
+        if image.format == "GIF" and "transparency" in image.info:  # black, as there
+            shown = np.asarray(image) != image.info["transparency"]
+            pixels = pixels * shown[..., None]
+        return pixels
+
+
+def read_size(path: Any, orientation: str = "stored") -> Size:
+    """Reads height and width of an image from its header."""
+    try:
+        with _opened(path) as image:
+            return _size(image, orientation)
+    except ValueError as error:
+        raise ValueError(f"Cannot read the image: {path} ({error}).") from error
+
+
+def size_beside(path: str, orientation: str) -> Size:
+    """Reads the size of what another decoder reads; a `ValueError` if Pillow cannot."""
+    with _opened(path, MAX_PIXELS) as image:
+        # Of JPEG, what the other one decodes is decoded here, too.
+        if image.format not in ("JPEG", "MPO"):
+            image.load()
+        return _size(image, orientation)
+
+
+def _size(image: Any, orientation: str) -> Size:
+    turned = orientation == "exif" and exif_orientation(image) >= 5
+    return image.size if turned else image.size[::-1]
+
+
+@contextmanager
+def _opened(file: Any, max_pixels: float = np.inf) -> Iterator[Any]:
+    """Opens an image; what goes wrong with it inside is a `ValueError`.
+
+    So is what Pillow would read, and a graph would not.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        data = file.read() if hasattr(file, "read") else Path(file).read_bytes()
+        check_bytes(data)
+        opened = functools.partial(Image.open, io.BytesIO(data), formats=PILLOW_FORMATS)
+        if data.startswith(b"\x89PNG"):
+            opened().verify()  # its checksums, to the end
+        with opened() as image:
+            if image.width * image.height > max_pixels:
+                size = f"{image.width} x {image.height}"
+                raise ValueError(f"{size} are more than {max_pixels} pixels")
+            whole = (0, 0, *struct.unpack("<HH", data[6:10]))
+            if image.format == "GIF" and image.tile[0][1] != whole:
+                raise ValueError("the header claims another size")
+            yield image
+    except UnidentifiedImageError as error:
+        raise ValueError("no JPEG, PNG, GIF, BMP or still WebP image") from error
+    except (*BROKEN, Image.DecompressionBombError) as error:
+        raise ValueError(str(error) or type(error).__name__) from error
+
+
+# --- Batches ---
 
 
 def evaluation_batches(

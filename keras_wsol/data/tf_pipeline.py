@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache, partial
 from typing import Any
 
@@ -12,14 +13,20 @@ from keras_wsol.data.images import (
     GIF,
     JPEG,
     MAX_PIXELS,
+    MAX_SCANS,
+    PNG,
+    TOO_MUCH,
     Size,
     boxes_in_view,
     default_threads,
     image_header,
     jpeg_orientation,
+    jpeg_scans,
+    most_png_bytes,
     resize_before_crop,
     view_geometry,
 )
+from keras_wsol.data.numpy_pipeline import size_beside
 
 
 def resize(image: Any, size: Size) -> tf.Tensor:
@@ -64,9 +71,14 @@ def decode_rgb(
     known = tf.reduce_all(size > 0) & (gif | tf.not_equal(kind, GIF))
     formats = f"JPEG, PNG, {'GIF, ' if gif else ''}BMP or still WebP"
     encoded = _checked(encoded, known, f"no {formats} image")
-    # Each side, too: the product of the largest numbers of 32 bits would wrap around.
-    fits = (tf.reduce_prod(size) <= max_pixels) & tf.reduce_all(size <= max_pixels)
+    pixels = tf.reduce_prod(size)
+    fits = pixels <= max_pixels
     encoded = _checked(encoded, fits, f"more than {max_pixels} pixels")
+    is_jpeg = tf.equal(kind, JPEG)
+    length = tf.cast(tf.strings.length(encoded), tf.int64)
+    few = tf.not_equal(kind, PNG) | (length <= most_png_bytes(pixels))
+    few &= tf.cond(is_jpeg, lambda: jpeg_scans(encoded), lambda: 0) <= MAX_SCANS
+    encoded = _checked(encoded, few, TOO_MUCH)
     decode = partial(tf.io.decode_image, encoded, expand_animations=False)
     others = kind > GIF  # BMP and WebP, whose decoders refuse to leave alpha out
     image = tf.cond(others, lambda: _rgb(decode(), encoded), lambda: decode(3))
@@ -74,9 +86,9 @@ def decode_rgb(
     same = tf.reduce_all(tf.equal(tf.shape(image, tf.int64)[:2], size))
     image = _checked(image, same, "the header claims another size")
     if orientation == "exif":
-        is_jpeg, one = tf.equal(kind, JPEG), tf.constant(1, tf.int64)
+        one = tf.constant(1, tf.int64)
         tag = tf.cond(is_jpeg, lambda: jpeg_orientation(encoded), lambda: one)
-        image = upright(image, tag)
+        image = upright(_checked(image, tag > 0, TOO_MUCH), tag)
     return tf.ensure_shape(image, (None, None, 3))
 
 
@@ -126,25 +138,36 @@ def _reader(orientation: str) -> Callable[[Any], tf.Tensor]:
 
 
 def size_reader(orientation: str) -> Callable[[str], tuple[int, ...]]:
-    """Makes a function that decodes a file; it raises a `ValueError` if it cannot."""
+    """Makes a function that decodes a file; it raises a `ValueError` if it cannot.
+
+    So it does if Pillow cannot, which reads single images.
+    """
     read = _reader(orientation)
 
     def size_of(path: str) -> tuple[int, ...]:
         try:
-            return tuple(read(tf.constant(os.fsencode(path))).shape[:2])
+            size = tuple(read(tf.constant(os.fsencode(path))).shape[:2])
         except tf.errors.ResourceExhaustedError:
             raise  # of the machine, not of the file
         except tf.errors.OpError as error:
+            with suppress(ValueError):  # if the file looks good
+                np.empty((_BYTES_A_PIXEL, *size_beside(path, orientation)), "uint8")
             # TensorFlow says before this where in the graph, and behind it which node.
             said = error.message.partition("\n\t [[")[0].rpartition("\n")[2]
+            said = said.rpartition("}} ")[2]
             said = said.removeprefix("assertion failed: [").removesuffix("]")
             raise ValueError(said or type(error).__name__) from error
+        if size != size_beside(path, orientation):
+            raise ValueError("Pillow reads another size")
+        return size
 
     return size_of
 
 
 # `read_each` reads as many images at once, whatever the machine. One of 50 megapixels
 # takes 150 MB, and while it is decoded up to three times as much (a progressive JPEG).
+# Where that is missing, decoders say of a file that it is broken.
+_BYTES_A_PIXEL = 3 + 9
 PARALLEL_DECODES = 4
 
 
@@ -173,6 +196,29 @@ def read_each(
     place = tf.where(read, place, tf.size(found) - 1)
     images = tf.ensure_shape(tf.gather(images, place), (None, *image_size, 3))
     return images, tf.gather(sizes, place), read
+
+
+def or_no_memory(read: Any, encoded: Any, max_pixels: int) -> tf.Tensor:
+    """Returns `read`, or fails if one may not be read for want of memory."""
+
+    def claim(one: Any) -> Any:
+        pixels = tf.reduce_prod(image_header(one)[1])
+        return tf.where(pixels <= max_pixels, pixels, 0)
+
+    def with_memory() -> Any:
+        none = tf.zeros(PARALLEL_DECODES, tf.int64)
+        claims = tf.data.Dataset.from_tensor_slices(encoded).map(claim).ignore_errors()
+        claims = claims.concatenate(tf.data.Dataset.from_tensor_slices(none))
+        claims = claims.batch(tf.size(encoded, tf.int64) + PARALLEL_DECODES)
+        largest, _ = tf.math.top_k(claims.get_single_element(), PARALLEL_DECODES)
+        megabytes = _BYTES_A_PIXEL * tf.reduce_sum(largest) // 2**20
+        shape = tf.stack([tf.cast(megabytes, tf.int32), 2**20])
+        with tf.device("CPU:0"):
+            memory = tf.raw_ops.Empty(shape=shape, dtype=tf.uint8, init=False)
+        with tf.control_dependencies([memory]):
+            return tf.identity(read)
+
+    return tf.cond(tf.reduce_all(read), lambda: read, with_memory)
 
 
 class _Source:

@@ -13,7 +13,7 @@ from keras_wsol.arguments import check_choice
 from keras_wsol.data.cub200 import WEAK_SPLITS, part_of, readable_name
 from keras_wsol.data.dataset import ImageDataset, verified
 from keras_wsol.data.ilsvrc2012 import with_annotations
-from keras_wsol.data.images import read_size
+from keras_wsol.data.numpy_pipeline import read_size
 
 _LIST = "list.json"
 _NAME_FEATURES = ("image/filename", "file_name", "id")  # by builder

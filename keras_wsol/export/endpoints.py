@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from keras_wsol.cam.score_map import look
 from keras_wsol.cam.split import SplitModel
-from keras_wsol.data.tf_pipeline import decode_rgb, read_each, resize
+from keras_wsol.data.tf_pipeline import decode_rgb, or_no_memory, read_each, resize
 from keras_wsol.models import Localizer, class_names_of
 from keras_wsol.models.localizer_batches import not_empty
 
@@ -37,6 +37,7 @@ def localize_bytes(
         return resize(image, size), image
 
     images, sizes, read = read_each(tf.size(image_bytes), read_one, size)
+    read = or_no_memory(read, image_bytes, max_pixels)
     outputs = localize(localizer, images, cam_threshold)
     scale = tf.cast(sizes, tf.float32) / tf.constant(size, tf.float32)
     scale = tf.gather(scale, [1, 0, 1, 0], axis=1)  # height and width to x, y, x, y

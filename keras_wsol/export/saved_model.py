@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from keras_wsol.arguments import check_integer
-from keras_wsol.data.images import MAX_PIXELS
+from keras_wsol.data.images import MAX_PIXELS, MAX_SCANS
 from keras_wsol.export.model_card import model_card, write_model_card
 from keras_wsol.files import replaced, restore
 from keras_wsol.models import Localizer
@@ -36,8 +36,12 @@ def export_saved_model(
     - `serve_uint8`: the same in uint8;
     - `serve_bytes`: `image_bytes`, strings `(B,)`: JPEG, PNG, BMP or still WebP files,
       turned upright by their EXIF tag, with boxes in pixels of each. What cannot be
-      decoded, is a GIF or an animated WebP, or claims more than `max_pixels`, gets
-      `valid=False` and zeros, and leaves the others untouched;
+      decoded, is a GIF or an animated WebP, or exceeds a limit, gets `valid=False` and
+      zeros, and leaves the others untouched. The limits are `max_pixels`, a JPEG's 100
+      scans and 1000 segments before them, and a PNG's eight bytes a pixel and half a
+      megabyte. A PNG may still take two seconds for each of its megabytes: have the
+      server limit the bytes of a request. An image that could be read with more memory
+      is an error, RESOURCE_EXHAUSTED;
     - `localize` and `localize_bytes`: the same with a scalar `cam_threshold`, whose
       default is the localizer's.
 
@@ -75,10 +79,12 @@ def export_saved_model(
     restore(path)
     _check_path(path, overwrite)
     localizer = in_float32(as_localizer(localizer))
-    card = {**model_card(localizer, metrics), "max_pixels": max_pixels}
+    limits = {"max_pixels": max_pixels, "max_scans": MAX_SCANS}
+    card = {**model_card(localizer, metrics), **limits}
     with replaced(path, overwrite) as temporary:
         _write(localizer, temporary, max_pixels, features)
         write_model_card(temporary / "model_card.json", card)
+        _check_path(path, overwrite=True)  # something may have come meanwhile
     return path
 
 

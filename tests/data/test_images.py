@@ -10,17 +10,17 @@ import pytest
 import tensorflow as tf
 from PIL import EpsImagePlugin, Image, ImageOps
 
-from keras_wsol.data.images import (
+from keras_wsol.data.images import image_header, jpeg_orientation
+from keras_wsol.data.numpy_pipeline import (
     decode_image,
     exif_orientation,
-    image_header,
-    jpeg_orientation,
     read_image,
     read_size,
 )
 from keras_wsol.data.tf_pipeline import (
     PARALLEL_DECODES,
     decode_rgb,
+    or_no_memory,
     read_each,
     upright,
 )
@@ -467,6 +467,27 @@ def test_read_each_eagerly_and_in_a_map(broken):
         assert sizes.numpy()[:, 0].tolist() == heights.tolist()
     images, sizes, found = read(tf.constant(0))
     assert (images.shape, sizes.shape, found.shape) == ((0, 2, 3, 3), (0, 2), (0,))
+
+
+def test_missing_memory_is_no_broken_file():
+    claim = struct.pack(">II", 10**7, 10**7)  # a petabyte
+    huge = SHOWN["png"][0][:16] + claim + SHOWN["png"][0][24:]
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string), tf.TensorSpec(())])
+    def read_all(files, limit):
+        def read_one(slot):
+            image = decode_rgb(files[slot], max_pixels=tf.cast(limit, tf.int64))
+            return tf.image.resize(image, (2, 3)), image
+
+        read = read_each(tf.size(files), read_one, (2, 3))[2]
+        return or_no_memory(read, files, tf.cast(limit, tf.int64))
+
+    good, cut = JPEG, JPEG[: len(JPEG) // 2]
+    files = [huge, good, cut, b"", JPEG[:30]]
+    assert read_all(files, 1e6).numpy().tolist() == [False, True, False, False, False]
+    assert read_all([good], 1e15).numpy().tolist() == [True]
+    with pytest.raises(tf.errors.ResourceExhaustedError, match="OOM when allocating"):
+        read_all(files, 1e15)
 
 
 # With Pillow alone.

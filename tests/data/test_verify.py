@@ -87,9 +87,26 @@ def test_broken_files_are_left_out_with_the_reason(spoiled):
 
 
 def test_pillow_finds_the_same_where_tensorflow_is_missing(spoiled, without_tensorflow):
-    # But for the animation, of which it reads the first frame.
-    reasons = {name: reason for name, reason in REASONS.items() if name != "7.png"}
-    assert check(spoiled, reasons).class_ids.tolist() == [0, 2, 7, 8]
+    reasons = {**REASONS, "6.png": "7100 x 7100 are more than 50000000 pixels"}
+    assert check(spoiled, reasons).class_ids.tolist() == GOOD
+
+
+@pytest.mark.parametrize("good", [True, False])
+def test_what_no_memory_can_be_had_for_is_not_left_out(good, tmp_path, monkeypatch):
+    # TensorFlow says of both that they are broken, as where memory is missing.
+    path = tmp_path / "a.jpg"
+    path.write_bytes(encode(gradient(), "JPEG")[: None if good else 20])
+
+    def fail(_):
+        raise tf.errors.InvalidArgumentError(None, None, "Invalid JPEG data")
+
+    monkeypatch.setattr(tf_pipeline, "_reader", lambda orientation: fail)
+    monkeypatch.setattr(tf_pipeline, "_BYTES_A_PIXEL", 10**13)
+    if good:
+        with pytest.raises(MemoryError):
+            verify([path])
+    else:
+        assert verify([path])[1] == ((str(path), "Invalid JPEG data"),)
 
 
 def test_without_verification_nothing_is_opened(spoiled):

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from keras_wsol.data.images import read_image
+from keras_wsol.data.numpy_pipeline import read_image
 from keras_wsol.export import export_saved_model
 from tests.data.handmade import behind_start, encode, exif, large_png, segment
+from tests.data.hard_files import full_png, with_scans
 from tests.export.conftest import LIMIT
 from tests.export.encoded import broken, jpegs, lossless
 from tests.models.painted import blob_images, painted_classifier
@@ -79,7 +80,7 @@ def test_the_box_lies_where_a_viewer_shows_the_object(exported):
 
 
 def refused():
-    """Files that are too large for the limit, or of several frames."""
+    """Files that are too much for a limit, or of several frames."""
     larger = blob_images(1, (LIMIT // 100 + 1, 100), seed=2)[0]
     frames = {"save_all": True, "append_images": [Image.fromarray(PICTURE[::-1])]}
     return {
@@ -89,6 +90,8 @@ def refused():
         "animated gif": encode(PICTURE[:40], "GIF", **frames),
         "animated webp": encode(PICTURE, "WEBP", **frames),
         "60 megapixels": large_png(6_000, 10_000),
+        "scans": with_scans(1000),
+        "a gigabyte behind a pixel": full_png(1024),
     }
 
 

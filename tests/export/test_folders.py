@@ -92,6 +92,14 @@ def test_a_version_that_another_job_writes_meanwhile_is_kept(tmp_path, written):
     assert [x.name for x in tmp_path.iterdir()] == ["1"]
 
 
+def test_what_is_no_model_is_kept_if_it_comes_meanwhile(tmp_path, written):
+    path = tmp_path / "1"
+    written(meanwhile=lambda: (path.mkdir(), (path / "precious").write_text("mine")))
+    with pytest.raises(FileExistsError, match="so it is not replaced: it has no saved"):
+        export_saved_model(painted_classifier(), path, overwrite=True)
+    assert files_in(tmp_path) == {"1/precious": b"mine"}
+
+
 def test_a_model_that_a_kill_left_under_another_name_is_not_overwritten(
     tmp_path, written
 ):

@@ -44,12 +44,14 @@ def decode_image(
     file: Any, orientation: str = "stored", max_pixels: int = MAX_PIXELS
 ) -> np.ndarray:
     """Decodes an image, a path or an open file, as RGB."""
-    from PIL import Image
+    from PIL import Image, ImageChops
 
     with _opened(file, max_pixels) as image:
         turn = _TURNS[exif_orientation(image)] if orientation == "exif" else None
         if turn is not None:
             image = image.transpose(Image.Transpose(turn))
+        if image.mode == "CMYK" and "adobe" not in image.info:
+            image = ImageChops.invert(image)  # Adobe's are stored inverted, others not
         if image.mode.startswith("I;16"):
             image = Image.fromarray((np.asarray(image) // 256).astype("uint8"))
         pixels = np.asarray(image.convert("RGB"))

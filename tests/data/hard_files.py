@@ -4,7 +4,7 @@ import struct
 import zlib
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops
 
 from tests.data.handmade import (
     behind_start,
@@ -75,6 +75,12 @@ MASKS = (0xFF0000, 0xFF00, 0xFF)
 HARD = {
     "grey jpeg": (encode(RGB[..., 0], "JPEG", quality=95), True),
     "cmyk jpeg": (encode(PICTURE.convert("CMYK"), "JPEG", quality=95), True),
+    "cmyk jpeg without Adobe's mark": (
+        encode(ImageChops.invert(PICTURE.convert("CMYK")), "JPEG", quality=95).replace(
+            b"Adobe", b"adobe"
+        ),
+        True,
+    ),
     "jpeg and more": (JPEG + bytes(range(256)), True),
     "two jpegs": (JPEG + JPEG, True),
     "turned jpeg": (behind_start(JPEG, segment(0xE1, exif(6))), True),

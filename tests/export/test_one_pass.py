@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_wsol import cam
-from keras_wsol.export import export_litert, export_onnx
+from keras_wsol.export import export_litert, export_onnx, litert_onnx
 from keras_wsol.export.litert_onnx import _of_one_pass, _write
 from keras_wsol.export.saved_model import in_float32
 from keras_wsol.models import Localizer, SecondLook, build_classifier
@@ -89,11 +89,10 @@ def test_a_folder_is_not_replaced_by_a_file(write, tmp_path):
     assert (tmp_path / "precious").read_text() == "mine"
 
 
-def test_a_model_and_its_card_come_at_once(tmp_path):
+def test_a_model_and_its_card_come_at_once(tmp_path, monkeypatch):
     path, localizer = tmp_path / "a.tflite", Localizer(painted_classifier())
 
-    def fails(file):
-        file.write_bytes(b"half")
+    def fails(*_):
         raise RuntimeError("stopped")
 
     def meanwhile(file):
@@ -103,8 +102,10 @@ def test_a_model_and_its_card_come_at_once(tmp_path):
     def other(file):
         file.write_bytes(b"two")
 
-    with pytest.raises(RuntimeError, match="stopped"):
-        _write(path, localizer, fails)
+    with monkeypatch.context() as patch:
+        patch.setattr(litert_onnx, "write_model_card", fails)
+        with pytest.raises(RuntimeError, match="stopped"):
+            _write(path, localizer, other)
     assert list(tmp_path.iterdir()) == []
     assert _write(path, localizer, meanwhile) == path
     card = json.loads((tmp_path / "a.tflite.json").read_text())

@@ -111,9 +111,13 @@ def side(rng, longest):
 
 
 def readable(content):
-    """Whether Pillow can read it to the end."""
+    """Whether Pillow can read it to the end, within the limit of pixels."""
     try:
-        Image.open(io.BytesIO(content)).convert("RGB")
+        image = Image.open(io.BytesIO(content))
+        # A broken header may claim terabytes.
+        if image.width * image.height > 50_000_000:
+            return False
+        image.convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return False
     return True

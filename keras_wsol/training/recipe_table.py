@@ -63,10 +63,6 @@ _PLACES |= {
 }
 
 
-def _everywhere(places: Sequence[str], **layer: Any) -> dict[str, dict[str, Any]]:
-    return {place: dict(layer) for place in places}
-
-
 def _dgdm_layers(places: Sequence[str]) -> dict[str, dict[str, Any]]:
     """DGDM's, whose background is a larger share in front of the last map."""
     shares = [0.2] * (len(places) - 1) + [0.1]
@@ -149,7 +145,7 @@ _ADL_BACKBONE_LACKS = {
 }
 
 
-# What ADL's code, which has two backbones, does not say.
+# What the code of ADL does not say.
 _BACKBONE_NOTES = {
     "mobilenet": "[ours] not published: as ResNet50-SE",
     "inception_v3": "[ours] not published: as VGG-GAP",
@@ -180,7 +176,7 @@ def _adl(
         name=f"{method}-{backbone}-{data}",
         backbone=backbone,
         method=method,
-        drop_after=_everywhere(_PLACES[backbone], **layer) if method == "adl" else None,
+        drop_after=dict.fromkeys(_PLACES[backbone], layer) if method == "adl" else None,
         rate=rate,
         batch_size=32 if data == "cub" else 256,
         target=_target(figures),
@@ -220,7 +216,7 @@ def _dfm(backbone: str, data: str, *figures: float) -> Recipe:
         name=f"dfm-{backbone}-{data}",
         backbone=backbone,
         method="dfm",
-        drop_after=_everywhere(places[::2] if is_resnet else places, **_DFM_LAYER),
+        drop_after=dict.fromkeys(places[::2] if is_resnet else places, _DFM_LAYER),
         rate=0.01,
         batch_size=32 if data == "cub" else 256,
         target=_target(figures),

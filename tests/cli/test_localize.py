@@ -226,7 +226,7 @@ def test_a_kill_among_the_pictures_loses_nothing(
 def test_localize_into_one_folder(model, pets):
     words = ("localize", "--model", model, "--images", pets.images, "--flat")
     shown = call(*words, "--out", pets.root / "flat.csv")
-    assert "`flat` is for a folder. Received: format='csv'" in shown.err
+    assert "--flat is for a folder. Received: --format csv" in shown.err
     shown = call(*words, "--out", pets.root / "flat", "--format", "voc")
     assert shown.status == 0, shown.err
     links = list((pets.root / "flat" / "JPEGImages").iterdir())

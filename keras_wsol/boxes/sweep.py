@@ -10,7 +10,12 @@ import numpy as np
 
 from keras_wsol.arguments import check_choice, check_integer
 from keras_wsol.boxes.components import check_rank
-from keras_wsol.boxes.contours import CONVENTIONS, border_sweep, whole_boxes
+from keras_wsol.boxes.contours import (
+    CONVENTIONS,
+    adl_boxes,
+    border_sweep,
+    whole_boxes,
+)
 from keras_wsol.boxes.iou import pairwise_iou
 
 
@@ -30,18 +35,19 @@ def sweep_largest_boxes(
     Args:
         score_maps: Array `(N, H, W)`, values in [0, 1].
         thresholds: Array `(T,)`, ascending, in [0, 1): shares of each map's maximum.
-        convention: `"default"`, or `"wsolevaluation"` for the boxes of the published
-            evaluator to the last digit (`boxes/contours.py` has its rules), whose maps
-            and thresholds are float64.
+        convention: `"default"`, or `"wsolevaluation"` or `"adl"` for the boxes of these
+            published evaluators to the last digit (`boxes/contours.py` has their
+            rules), whose maps and thresholds are float64.
         jobs: Integer, number of threads. Default: one a core.
 
     Returns:
         float32 array `(T, N, 4)`: x0, y0, x1, y1 in cells, the far edge exclusive (of
-        wsolevaluation inclusive); the zero box where no cell is above the threshold.
+        wsolevaluation inclusive); the zero box where no cell is above the threshold
+        (of ADL 0, 0, 1, 1).
 
     Raises:
         ValueError: A shape does not fit, the thresholds do not ascend in [0, 1), or a
-            map is not in [0, 1] (wsolevaluation only).
+            map is not in [0, 1] (published conventions only).
 
     Example:
     >>> score_map = np.array([[0.9, 0.0, 0.6, 1.0], [0.0, 0.0, 0.8, 0.2]])
@@ -54,6 +60,8 @@ def sweep_largest_boxes(
     def boxes_of(score_map: np.ndarray) -> np.ndarray:
         if default:
             return _largest(_sweep(score_map, thresholds))
+        if convention == "adl":
+            return adl_boxes(score_map, thresholds)
         return border_sweep(score_map, thresholds)[0]
 
     boxes = np.zeros((len(thresholds), len(maps), 4), np.float32)
@@ -96,6 +104,7 @@ def sweep_best_iou(
     >>> sweep_best_iou(score_map[None], [0.1, 0.85, 0.9], true_boxes)[:, 0].tolist()
     [1.0, 1.0, 0.5]
     """
+    check_choice("convention", convention, CONVENTIONS[:2])  # ADL's has one box
     maps, thresholds = _prepare(score_maps, thresholds, convention)
     true_boxes = np.asarray(keras.ops.convert_to_numpy(true_boxes))
     shape = true_boxes.shape
@@ -204,7 +213,7 @@ def _prepare(
     check_rank("score_maps", maps)
     if convention != "default" and not np.all((maps >= 0) & (maps <= 1)):
         raise ValueError(
-            "`score_maps` must be in [0, 1] and hold no NaN for wsolevaluation."
+            f"`score_maps` must be in [0, 1] and hold no NaN for {convention}."
         )
     thresholds = np.asarray(thresholds, dtype)
     if thresholds.ndim != 1 or not len(thresholds):

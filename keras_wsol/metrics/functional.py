@@ -13,7 +13,7 @@ from keras import ops
 
 from keras_wsol.arguments import check_integer
 from keras_wsol.boxes import sweep_largest_boxes
-from keras_wsol.boxes.contours import inclusive_iou, whole_boxes
+from keras_wsol.boxes.contours import ADL_THRESHOLDS, inclusive_iou, whole_boxes
 from keras_wsol.boxes.iou import check_true_boxes, pairwise_iou
 
 NO_RANK = 2**31 - 1  # of a class that is not there, or whose logits are not finite
@@ -91,7 +91,8 @@ def largest_boxes_and_iou(
     boxes = sweep_largest_boxes(score_maps, thresholds, convention).transpose(1, 0, 2)
     if convention == "default":
         return boxes, best_iou(boxes, true_boxes.astype("float32"))
-    pairs = zip(boxes.astype(np.int64), whole_boxes(true_boxes), strict=True)
+    true = whole_boxes(true_boxes, outside=convention == "adl")
+    pairs = zip(boxes.astype(np.int64), true, strict=True)
     ious = [inclusive_iou(*pair).max(axis=-1, initial=0) for pair in pairs]
     return boxes, np.reshape(ious, boxes.shape[:2])
 
@@ -128,6 +129,8 @@ def threshold_grid(
     """Returns the thresholds given, or an even grid from 0 up to, not including, 1."""
     # The published evaluator's grid is numpy.arange(0, 1, 0.001), in float64.
     dtype = "float32" if convention == "default" else "float64"
+    if thresholds is None and convention == "adl":
+        thresholds = ADL_THRESHOLDS
     if thresholds is None:
         check_integer("num_thresholds", num_thresholds)
         return np.linspace(0, 1, num_thresholds, endpoint=False, dtype=dtype)

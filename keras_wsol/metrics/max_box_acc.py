@@ -99,7 +99,8 @@ class MaxBoxAcc(BoxAccuracy):
         num_thresholds: Integer. Size of the grid in [0, 1). Default 1000 [published].
         convention: `"default"`: exact boxes of 8-connected components, the largest by
             cells, far edges exclusive. `"wsolevaluation"`: the published evaluator to
-            the last digit. Maps must be in [0, 1] without NaN.
+            the last digit. `"adl"`: the evaluator of ADL's code, at its seven
+            thresholds unless others are given. Maps must then be in [0, 1] without NaN.
         thresholds: Optional ascending floats in [0, 1), instead of the grid.
         name, **kwargs: Passed on to `keras.metrics.Metric`.
 
@@ -164,6 +165,7 @@ class MaxBoxAccV2(BoxAccuracy):
         if not levels:
             raise ValueError("`iou_thresholds` must not be empty. Received: ().")
         self.iou_thresholds = levels
+        check_choice("convention", convention, CONVENTIONS[:2])  # ADL's has one box
         grid = (num_thresholds, convention, thresholds)
         super().__init__(levels, *grid, name=name, **kwargs)
 
@@ -207,6 +209,7 @@ class PxAP(OverThresholds):
         name: str = "px_ap",
         **kwargs: Any,
     ) -> None:
+        check_choice("convention", convention, CONVENTIONS[:2])
         super().__init__(num_thresholds, convention, thresholds, name=name, **kwargs)
         self.thresholds = np.append(self.thresholds, self.thresholds.dtype.type(1))
         self.reset_state()

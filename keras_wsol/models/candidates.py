@@ -11,7 +11,7 @@ from keras import ops
 
 from keras_wsol.boxes import sweep_largest_boxes
 from keras_wsol.boxes.iou import pairwise_iou
-from keras_wsol.cam import CAM, ByClass, Mean, ScoreMap, score_maps
+from keras_wsol.cam import CAM, ByClass, ClassMaps, Mean, ScoreMap, score_maps
 from keras_wsol.cam.by_class import check_class_ids, checked_class_ids, next_by_class
 from keras_wsol.cam.ddt import check_batches, ddt_of, scatter_of
 from keras_wsol.cam.foreground import directions_of, foreground_of
@@ -241,9 +241,15 @@ def candidates(
     boxes: ImageDataset | None = None,
     maps: Sequence[ScoreMap] | None = None,
     seed: int = 0,
+    own: Any = "cam",
 ) -> tuple[list[Candidate], Sample]:
-    """Fits the maps that may be chosen, or takes those given, and measures them."""
-    layers = map_layers(model) if maps is None else None
+    """Fits the maps that may be chosen, or takes those given, and measures them.
+
+    `own` is the map of the method that the model trained with.
+    """
+    fit_at = map_layers(model) if maps is None else []
+    is_read = isinstance(own, ClassMaps)  # one layer's channels, and no more
+    layers = [*fit_at, *[own.layer] * is_read] if maps is None else None
     split = None if maps is None else maps[0].split(model)
     size = tuple(model.input_shape[1:3])
     batches = _batches(images, size, seed)
@@ -253,14 +259,15 @@ def candidates(
         boxed = read_sample(model, layers, batches, split)
     if maps is not None:
         return [_measured(each, sample, boxed, seed) for each in maps], sample
-    fitted = [_measured(x, sample, boxed, seed) for x in _fitted(sample, layers)]
-    others = []
+    fitted = [_measured(x, sample, boxed, seed) for x in _fitted(sample, fit_at)]
+    others: list[ScoreMap] = []
     if sample.knows_classes:
-        others += [CAM(), CAM(negative_weights=False)]
-    members = (*members_of_mean(fitted), *others[1:])
+        clamped = [CAM(negative_weights=False)] * (sample.split.dense is not None)
+        others += [CAM(), *([own] if is_read else clamped)]
+    members = (*members_of_mean(fitted), *others[-1:])
     if boxed is not None and sample.labelled and sample.knows_classes:
         # Without boxes they are never chosen.
-        others += [_ddt_by_class(sample, layer) for layer in layers]
+        others += [_ddt_by_class(sample, layer) for layer in fit_at]
     found = (_measured(each, sample, boxed, seed) for each in (*others, Mean(members)))
     return [*fitted, *found], sample
 

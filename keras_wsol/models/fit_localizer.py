@@ -25,6 +25,7 @@ from keras_wsol.models.candidates import (
 from keras_wsol.models.classifier import build_classifier
 from keras_wsol.models.contrast import SIDE
 from keras_wsol.models.localizer import Localizer
+from keras_wsol.models.methods.method import as_read
 from keras_wsol.models.splice import with_input_size
 from keras_wsol.models.tune import check_not_test
 
@@ -98,13 +99,14 @@ def fit_localizer(
     check_bool("verbose", verbose)
     check_integer("seed", seed, low=0)
     model = _with_head(model.model if isinstance(model, Localizer) else model)
+    model, own_map = as_read(model, None)
     boxed = _boxed(images, boxes, seed)
     maps = None if score_maps is None else _checked(score_maps)
     own = (maps[0].split(model) if maps else split_at(model)).input_size
     tried = []
     for size in input_sizes or [own]:
         sized = model if size == own else with_input_size(model, size)
-        found, sample = candidates(sized, images, boxed, maps, seed)
+        found, sample = candidates(sized, images, boxed, maps, seed, own_map)
         best = choose(found, given=maps is not None)
         tried.append((best, found, sized, sample))
     best, found, sized, sample = max(tried, key=lambda each: each[0].merit)

@@ -214,8 +214,8 @@ def test_inclusive_iou_equals_the_loops():
     [
         (
             lambda: sweep_largest_boxes(np.ones((1, 2, 3)), [0.2], "opencv"),
-            "`convention` must be one of ['default', 'wsolevaluation']. Received: "
-            "convention='opencv'.",
+            "`convention` must be one of ['default', 'wsolevaluation', 'adl']. "
+            "Received: convention='opencv'.",
         ),
         (
             lambda: sweep_largest_boxes(np.full((1, 2, 3), np.nan), [0.2], RULES),

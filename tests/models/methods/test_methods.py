@@ -1,11 +1,13 @@
 """What every method promises: plain `compile` and `fit`, and nothing at inference."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
-from keras_wsol.models import Localizer, build_classifier
+from keras_wsol.models import Localizer, build_classifier, fit_localizer
 from keras_wsol.models.methods import Method
 from tests.models.methods.cases import (
     CLASSES,
@@ -162,3 +164,14 @@ def test_a_row_has_its_presets():
         backbone_options={"alpha": 0.25},
     )
     assert model.name == "mobilenet_bas"
+
+
+@EVERY
+def test_a_localizer_is_fitted_to_it(name):
+    model = built(name)
+    images, class_ids = batch(24)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The localizer may be wrong")
+        localizer = fit_localizer(model, [(images, class_ids)], verbose=False)
+    found = localizer.predict_on_batch(images)
+    assert found["boxes"].shape == (24, 1, 4)

@@ -73,6 +73,13 @@ class SplitModel:
     # The head's, if the features are what its pooling reads; None, too, where they are
     # class maps, whose means are the logits.
     dense: keras.layers.Dense | None
+    # What else comes of the features, beside the way to the logits.
+    aside: Any = None
+
+    @cached_property
+    def onward(self) -> keras.Model:
+        """Model from features to `aside`."""
+        return keras.Model(self.features, self.aside)
 
     @cached_property
     def tail(self) -> keras.Model:
@@ -89,7 +96,10 @@ class SplitModel:
 
 
 def split_at(
-    model: keras.Model, layer: str | None = None, *more: str | None
+    model: keras.Model,
+    layer: str | None = None,
+    *more: str | None,
+    aside: str | None = None,
 ) -> SplitModel:
     """Splits a classifier at the output of a layer; layers and weights are shared.
 
@@ -97,9 +107,10 @@ def split_at(
     the gradient by the features holds it fixed. The layer may lie inside a model that
     is itself a layer. Without a `layer`, the pooling of the head is what reads them.
     With `more` layers, the features of these, of the same pass, are what is `around`.
+    The output of the layer `aside` can be made anew from features, by `onward`.
     """
     check_layout(inner_layers(model))
-    layers = (layer, *more)
+    layers = (layer, *more, *([aside] if aside else []))
     if not getattr(model, "inputs", None) or len(model.outputs) != 1:
         raise ValueError(
             "The model must be functional, called on a `keras.Input`, with one output. "
@@ -120,9 +131,10 @@ def split_at(
     logits = _logits(model)
     graph, whole = graph_of(logits), graph_of(model.outputs[0])
     every = [_output_of(each, whole) if each else pooled for each in layers]
+    off = every.pop() if aside else None
     features, around = every[0], tuple(every[1:] or _around(every[0], graph))
     network = keras.Model(model.inputs[0], [features, logits, *around])
-    return SplitModel(network, features, logits, around, dense)
+    return SplitModel(network, features, logits, around, dense, off)
 
 
 def _head(model: keras.Model) -> tuple[Any, Any]:

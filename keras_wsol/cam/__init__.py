@@ -9,6 +9,7 @@ from keras_wsol.cam.class_activation import (
     score_maps,
 )
 from keras_wsol.cam.ddt import DDT
+from keras_wsol.cam.erased_maps import ErasedMaps
 from keras_wsol.cam.foreground import Foreground
 from keras_wsol.cam.gradient import (
     GradCAM,
@@ -18,6 +19,7 @@ from keras_wsol.cam.gradient import (
     XGradCAM,
 )
 from keras_wsol.cam.guided_filter import Guided
+from keras_wsol.cam.level_maps import LevelMaps
 from keras_wsol.cam.mean import Mean
 from keras_wsol.cam.score_cam import ScoreCAM
 from keras_wsol.cam.score_map import SCORE_MAPS, ScoreMap
@@ -29,12 +31,14 @@ __all__ = [
     "ByClass",
     "ChannelMean",
     "ClassMaps",
+    "ErasedMaps",
     "Foreground",
     "GradCAM",
     "GradCAMPlusPlus",
     "Guided",
     "HiResCAM",
     "LayerCAM",
+    "LevelMaps",
     "Mean",
     "ScoreCAM",
     "ScoreMap",

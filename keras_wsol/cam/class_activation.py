@@ -117,13 +117,13 @@ class CAM(ScoreMap):
     def maps(self, evidence: Evidence) -> Any:
         class_ids, dense = evidence.class_ids, evidence.split.dense
         if dense is None:
-            return _channels(evidence.features, class_ids)
+            return channels_of(evidence.features, class_ids)
         return class_activation_maps(
             evidence.features, dense.kernel, class_ids, self.negative_weights
         )
 
 
-def _channels(features: Any, class_ids: Any) -> Any:
+def channels_of(features: Any, class_ids: Any) -> Any:
     """The channels `(B, K, h, w)` of these classes."""
     maps = ops.transpose(ops.cast(features, "float32"), (0, 3, 1, 2))
     return ops.take_along_axis(maps, class_ids[:, :, None, None], axis=1)
@@ -166,10 +166,10 @@ class ClassMaps(ScoreMap):
 
     def maps(self, evidence: Evidence) -> Any:
         if self.top_k is None:
-            return _channels(evidence.features, evidence.class_ids)
+            return channels_of(evidence.features, evidence.class_ids)
         count = min(self.top_k, evidence.split.num_classes)
         best = ops.top_k(evidence.logits, count)[1]
-        return ops.mean(_channels(evidence.features, best), axis=1, keepdims=True)
+        return ops.mean(channels_of(evidence.features, best), axis=1, keepdims=True)
 
 
 @named("channel_mean")

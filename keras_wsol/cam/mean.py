@@ -33,6 +33,7 @@ class Mean(ScoreMap):
     """
 
     score_maps: tuple[ScoreMap, ...]
+    reads_several = True
     default_threshold = 0.5
 
     def __post_init__(self) -> None:
@@ -47,7 +48,13 @@ class Mean(ScoreMap):
                 "forward pass: no gradients, no ScoreCAM. Received: "
                 f"score_maps={found!r}."
             )
-        if any(isinstance(_unguided(each), Mean) for each in maps):
+        several = [each for each in map(_unguided, maps) if each.reads_several]
+        if any(not isinstance(each, Mean) for each in several):
+            raise ValueError(
+                "`score_maps` must hold maps that read one layer each. Received: "
+                f"score_maps={found!r}."
+            )
+        if several:
             raise ValueError(
                 "`score_maps` must hold no Mean: list its maps instead. Received: "
                 f"score_maps={found!r}."

@@ -116,6 +116,8 @@ class ScoreMap:
     forward_only: ClassVar[bool] = True
     # Whether the map is one of a class, or the same for every class.
     needs_class: ClassVar[bool] = True
+    # Whether the map reads more than the features of one layer.
+    reads_several: ClassVar[bool] = False
     # Where the map is cut unless told, with its default `relu`.
     default_threshold: ClassVar[float | None] = None
 

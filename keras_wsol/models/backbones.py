@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from keras_wsol import layers
-from keras_wsol.models.methods import BAS
+from keras_wsol.models.methods import BAS, SPG, ACoL, DANet
 from keras_wsol.models.methods.method import Method
 
 # The layer that images go through first; a place for layers that hide image parts.
@@ -33,6 +33,9 @@ METHODS: Mapping[str, type[keras.layers.Layer] | type[Method] | None] = {
     "targeted_dropout": layers.TargetedDropout,
     "cutout": layers.Cutout,
     "bas": BAS,
+    "acol": ACoL,
+    "spg": SPG,
+    "danet": DANet,
 }
 
 Options = Mapping[str, Any]
@@ -145,6 +148,14 @@ _BAS_VGG = {"area_weight": 0.7, "foreground_weight": 0.0, "top_k": 80}
 _BAS_NARROW = {**_BAS_RESNET, "convolutions": 0}
 # What a study of the MobileNets chose.
 _GROWN = {name: {"grow_background": True} for name in ("sagd", "dgdm")}
+# Of the methods with several heads, in narrow backbones, and of SPG in ResNets: from
+# the evaluation code of Choe et al., 2020.
+_NARROW: Mapping[str, Options] = {
+    "acol": {"convolutions": 0},
+    "spg": {"filters": 256},
+    "danet": {"convolutions": 0},
+}
+_WIDE: Mapping[str, Options] = {"spg": {"filters": 1024}}
 _STRIDE_1 = {"strides": (1, 1)}
 _SAME = {"padding": "same"}
 _SAME_STRIDE_1 = {**_SAME, **_STRIDE_1}
@@ -178,6 +189,8 @@ def _resnet(
     stages: tuple[str, str] = ("conv4", "conv5"),
     blocks: tuple[int, int] = (6, 3),
     normalization: str = "caffe",
+    root: str = "conv3_block4_out",
+    heads: Mapping[str, Options] = _WIDE,
     **entries: Any,
 ) -> BackboneSpec:
     """A ResNet, whose last two stages stride in their first convolutions."""
@@ -196,7 +209,10 @@ def _resnet(
         method_drop_after={
             "dfm": (middle[0], features),
             "bas": (f"{stages[0]}_block{blocks[0]}_out",),
+            "spg": (middle[0], f"{stages[0]}_block{blocks[0]}_out"),
+            "danet": (root, f"{stages[0]}_block{blocks[0]}_out"),
         },
+        heads=heads,
         **entries,
     )
 
@@ -206,6 +222,8 @@ def _basic_resnet(*blocks: int) -> BackboneSpec:
         build=partial(keras_cv_resnet, blocks=blocks),
         stages=("v2_stack_2", "v2_stack_3"),
         blocks=blocks[2:],
+        root=f"v2_stack_1_block{blocks[1]}_out",
+        heads={"spg": {"filters": 256}},
         normalization="torch",
         extra="keras-cv",
         source="After resnet50 [ours]. KerasCV has no weights for it.",
@@ -223,6 +241,10 @@ _RESNET_BLOCKS = [
 _INCEPTION_STEM = dict.fromkeys(
     ["conv2d_1", "conv2d_2", "max_pooling2d_1", "conv2d_5", "max_pooling2d_2"], _SAME
 )
+# Of DANet's authors, in their code.
+_INCEPTION_HEADS: Mapping[str, Options] = {
+    "danet": {"maps_per_class": 4, "widths": (256, 384)}
+}
 _MIXED3 = ["conv2d_29", "conv2d_30", "max_pooling2d_3"]
 
 BACKBONES: Mapping[str, BackboneSpec] = {
@@ -233,9 +255,11 @@ BACKBONES: Mapping[str, BackboneSpec] = {
         method_drop_after={
             "dgdm": ("conv_pw_13_relu",),
             "bas": ("conv_pw_11_relu",),
+            "spg": ("conv_pw_6_relu", "conv_pw_11_relu"),
+            "danet": ("conv_pw_5_relu", "conv_pw_11_relu"),
         },
         bas=_BAS_NARROW,
-        presets=_GROWN,
+        presets={**_NARROW, **_GROWN},
         normalization="tf",
         features="conv_pw_13_relu",
         map_sizes=_map_sizes(
@@ -249,9 +273,13 @@ BACKBONES: Mapping[str, BackboneSpec] = {
         build=keras.applications.MobileNetV2,
         adl=0.95,
         drop_after=("block_13_depthwise_relu", "out_relu"),
-        method_drop_after={"bas": ("block_13_expand_relu",)},
+        method_drop_after={
+            "bas": ("block_13_expand_relu",),
+            "spg": ("block_7_expand_relu", "block_13_expand_relu"),
+            "danet": ("block_6_expand_relu", "block_13_expand_relu"),
+        },
         bas=_BAS_NARROW,
-        presets=_GROWN,
+        presets={**_NARROW, **_GROWN},
         normalization="tf",
         features="out_relu",
         map_sizes=_map_sizes(
@@ -265,7 +293,11 @@ BACKBONES: Mapping[str, BackboneSpec] = {
         build=keras.applications.VGG16,
         adl=0.8,
         drop_after=("block3_pool", "block4_pool", "block5_conv3"),
-        method_drop_after={"bas": ("block4_conv3",)},
+        method_drop_after={
+            "bas": ("block4_conv3",),
+            "spg": ("block4_pool", "block5_conv3"),
+            "danet": ("block3_pool", "block4_pool"),
+        },
         bas=_BAS_VGG,
         normalization="caffe",
         features="block5_conv3",
@@ -295,7 +327,12 @@ BACKBONES: Mapping[str, BackboneSpec] = {
         build=keras.applications.InceptionV3,
         adl=0.8,
         drop_after=("mixed2", "mixed7", "head_conv2"),
-        method_drop_after={"bas": ("mixed2",)},
+        method_drop_after={
+            "bas": ("mixed2",),
+            "spg": ("mixed2", "mixed7"),
+            "danet": ("max_pooling2d_2", "mixed2"),
+        },
+        heads=_INCEPTION_HEADS,
         normalization="tf",
         features="mixed7",
         map_sizes={
@@ -310,7 +347,12 @@ BACKBONES: Mapping[str, BackboneSpec] = {
         build=partial(keras.applications.EfficientNetV2B0, include_preprocessing=False),
         adl=0.9,
         drop_after=("block6a_activation", "top_activation"),
-        method_drop_after={"bas": ("block6a_expand_activation",)},
+        method_drop_after={
+            "bas": ("block6a_expand_activation",),
+            "spg": ("block4b_expand_activation", "block6a_expand_activation"),
+            "danet": ("block4a_expand_activation", "block6a_expand_activation"),
+        },
+        presets=_NARROW,
         bas=_BAS_NARROW,
         normalization="torch",
         features="top_activation",
@@ -325,7 +367,11 @@ BACKBONES: Mapping[str, BackboneSpec] = {
         # Not after the normalization that follows `add_18`: there the channel mean,
         # which the modules attend to, is the same in every cell.
         drop_after=("convnext_tiny_downsampling_conv_2", "add_18"),
-        method_drop_after={"bas": ("convnext_tiny_downsampling_conv_2",)},
+        method_drop_after={
+            "bas": ("convnext_tiny_downsampling_conv_2",),
+            "spg": ("add_7", "add_15"),
+            "danet": ("add_6", "add_15"),
+        },
         normalization="torch",
         features="layer_normalization_1",
         # Convolutions between the stages are 2x2, so that stride 1 needs padding.

@@ -1,6 +1,9 @@
 """Methods that are more than a layer: heads and losses beside the classifier."""
 
+from keras_wsol.models.methods.acol import ACoL
 from keras_wsol.models.methods.bas import BAS
+from keras_wsol.models.methods.danet import DANet
 from keras_wsol.models.methods.method import Method, Trunk, Truth
+from keras_wsol.models.methods.spg import SPG
 
-__all__ = ["BAS", "Method", "Trunk", "Truth"]
+__all__ = ["BAS", "SPG", "ACoL", "DANet", "Method", "Trunk", "Truth"]

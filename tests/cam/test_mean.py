@@ -162,6 +162,8 @@ def test_a_saved_model_says_the_same(tmp_path):
         (("score_cam", "cam"), "one forward pass"),
         (("cam", cam.Mean(("cam", "channel_mean"))), "no Mean: list its maps"),
         (("cam", cam.Guided(cam.Mean(("cam", "cam")))), "no Mean: list its maps"),
+        ((cam.ErasedMaps("a", "b", "c"), "cam"), "maps that read one layer each"),
+        (("cam", cam.Guided(cam.LevelMaps(("a", "b")))), "read one layer each"),
         (("cam", "camel"), "`score_map` must be one of"),
     ],
 )

@@ -86,7 +86,7 @@ class BackboneSpec:
         """Returns the layers after which `method` inserts its layer."""
         # Cutout's default fill, 0, is the mean colour of a normalized image (mid-grey
         # where images are scaled to [-1, 1]).
-        own = {"cutout": (NORMALIZATION,), **self.method_drop_after}
+        own = {"cutout": (NORMALIZATION,), "acol": (), **self.method_drop_after}
         return own.get(method, self.drop_after)
 
     def preset(

@@ -25,7 +25,7 @@ class ACoL(Method):
     count the same. The model's logits are those of the first head. Its score map is
     `cam.ErasedMaps`, for which the second head runs once a class.
 
-    It is inserted after no layer: `drop_after` is not used.
+    It acts on the last features alone: there is no `drop_after`.
 
     Args:
         erase_threshold: Float in [0, 1]. Share of the map's range from which on cells
@@ -56,6 +56,7 @@ class ACoL(Method):
         check_integer("convolutions", self.convolutions, low=0)
 
     def head(self, trunk: Trunk, features: Any) -> Any:
+        trunk.exact_places("no layer", 0)
         # Under a name of its own, for the score map.
         shared = keras.layers.Identity(name=_FEATURES)(features)
         first = self._class_maps(trunk, shared, "head", _FIRST)

@@ -11,7 +11,7 @@ CLASSES = 5
 # Name to the method, and the place after which it acts.
 METHODS = {
     "bas": (BAS(convolutions=0, top_k=2), ["conv2_relu"]),
-    "acol": (ACoL(convolutions=0), ["conv2_relu"]),
+    "acol": (ACoL(convolutions=0), None),
     "spg": (SPG(filters=4), ["conv1_relu", "conv2_relu"]),
     "danet": (DANet(convolutions=0, maps_per_class=4), ["conv1_relu", "conv2_relu"]),
     "danet_levels": (

@@ -41,12 +41,16 @@ def test_the_loss_is_that_of_the_second_head(threshold):
 def test_each_map_erases_for_itself():
     maps = np.array([[[0.0, 5.0], [3.0, 2.9]], [[2.0, 2.0], [2.0, 2.0]]], "float32")
     features = np.arange(1, 9, dtype="float32").reshape(1, 2, 2, 2)
-    found = ops.convert_to_numpy(erase(features, maps[None], 0.6))
+    found = ops.convert_to_numpy(
+        erase(*map(ops.convert_to_tensor, (features, maps[None])), 0.6)
+    )
     # 3 of 5 reaches 0.6; a map without a maximum erases nothing.
     expected = [[[1, 2], [0, 0]], [[0, 0], [7, 8]]]
     np.testing.assert_array_equal(found, [[expected, features[0]]])
     # Not even where 0 would reach the threshold.
-    found = ops.convert_to_numpy(erase(features, maps[None], 0.0))
+    found = ops.convert_to_numpy(
+        erase(*map(ops.convert_to_tensor, (features, maps[None])), 0.0)
+    )
     np.testing.assert_array_equal(found[0, 1], features[0])
 
 
@@ -126,6 +130,9 @@ def test_bad_arguments():
         ErasedMaps("a", "b", "c", 1.5)
     with pytest.raises(ValueError, match=r"`convolutions` must be an integer >= 0"):
         ACoL(convolutions=-1)
+    message = r"`drop_after` must name no layer for this method. .*conv2_relu"
+    with pytest.raises(ValueError, match=message):
+        tiny_classifier(method=ACoL(), drop_after=["conv2_relu"])
     model = built_acol().for_inference()
     message = r"`first` must have a channel for each of 5 .*'conv3_relu' with 8"
     score_map = ErasedMaps("head_features", "conv3_relu", "head_second_logits")

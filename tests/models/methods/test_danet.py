@@ -81,10 +81,10 @@ def test_cosines_of_opposite_signs_cancel():
     other -= one * (one * other).sum() / np.square(one).sum()
     maps = np.stack([one, -2 * one, 3 * one, other], axis=-1)[None].astype("float32")
 
-    def found(*drawn):
-        return float(
-            ops.convert_to_numpy(likeness(maps, np.array([drawn], "float32")))[0]
-        )
+    def found(*drawn, maps=maps):
+        given = maps, np.array([drawn], "float32")
+        (value,) = ops.convert_to_numpy(likeness(*map(ops.convert_to_tensor, given)))
+        return value
 
     # Cosines -1, 1 and -1.
     np.testing.assert_allclose(found(1, 1, 1, 0), 1 / 3, rtol=1e-5)
@@ -92,8 +92,7 @@ def test_cosines_of_opposite_signs_cancel():
     np.testing.assert_allclose(found(1, 1, 0, 0), 1, rtol=1e-5)
     np.testing.assert_allclose(found(1, 0, 0, 1), 0, atol=1e-5)
     np.testing.assert_allclose(found(1, 1, 0, 1), 1 / 3, rtol=1e-5)
-    dead = np.zeros_like(maps)
-    assert ops.convert_to_numpy(likeness(dead, np.ones((1, 4), "float32"))) == 0
+    assert found(1, 1, 1, 1, maps=np.zeros_like(maps)) == 0
 
 
 def test_half_of_the_maps_are_drawn_for_the_whole_batch():

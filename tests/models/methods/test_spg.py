@@ -43,8 +43,15 @@ def test_the_loss_is_that_of_the_three_masks(high, low):
     assert added.std() > 0.01
 
 
+def loss(logits, guide, high, low):
+    """A number for each image."""
+    logits, guide = map(ops.convert_to_tensor, (logits, guide))
+    return ops.convert_to_numpy(guided_cross_entropy(logits, guide, high, low))
+
+
 def labels(guide, high, low):
-    is_object, is_sure = map(ops.convert_to_numpy, sure_pixels(guide, high, low))
+    found = sure_pixels(ops.convert_to_tensor(guide), high, low)
+    is_object, is_sure = map(ops.convert_to_numpy, found)
     return np.where(is_sure, is_object, 255)
 
 
@@ -72,9 +79,9 @@ def test_what_is_neither_object_nor_background_is_ignored():
     found = labels(guide, 0.5, 0.25)
     assert [np.sum(found == value) for value in (0, 255, 1)] == [19, 20, 38]
     logits = np.random.default_rng(0).normal(size=(1, 7, 11)).astype("float32")
-    before = guided_cross_entropy(logits, guide, 0.5, 0.25)
+    before = loss(logits, guide, 0.5, 0.25)
     changed = np.where(found == 255, 9.0, logits).astype("float32")
-    after = guided_cross_entropy(changed, guide, 0.5, 0.25)
+    after = loss(changed, guide, 0.5, 0.25)
     np.testing.assert_allclose(before, after, rtol=1e-6)
 
 
@@ -83,8 +90,7 @@ def test_an_empty_map_is_background_and_no_pixel_is_no_loss():
     empty = np.zeros((2, 5, 8), "float32")
     assert (labels(empty, 0.7, 0.05) == 0).all()
     assert (labels(empty, 0.7, 0.0) == 255).all()
-    found = guided_cross_entropy(logits, empty, 0.7, 0.0)
-    np.testing.assert_array_equal(ops.convert_to_numpy(found), [0, 0])
+    np.testing.assert_array_equal(loss(logits, empty, 0.7, 0.0), [0, 0])
 
 
 def test_a_pixel_counts_the_same_in_every_image():
@@ -96,7 +102,7 @@ def test_a_pixel_counts_the_same_in_every_image():
     guide[0, 1:] = 0.1
     labels_of = np.stack([spg_numpy.target(each, 0.95, 0.05) for each in guide])
     assert [(each != 255).sum() for each in labels_of] == [8, 40]
-    found = ops.convert_to_numpy(guided_cross_entropy(logits, guide, 0.95, 0.05))
+    found = loss(logits, guide, 0.95, 0.05)
     expected = spg_numpy.mask_loss(logits, labels_of)
     np.testing.assert_allclose(found.mean(), expected, rtol=1e-5)
 

@@ -28,9 +28,8 @@ class LevelMaps(ScoreMap):
         maps_per_class: Integer. Default 8 [authors' code, for VGG16].
 
     Reference:
-        - [Xue et al., 2019](https://openaccess.thecvf.com/content_ICCV_2019/html/
-          Xue_DANet_Divergent_Activation_for_Weakly_Supervised_Object_Localization_ICCV_2019_paper.html)
-          (DANet)
+        - [Xue et al., 2019](https://github.com/xuehaolan/DANet), "DANet: Divergent
+          Activation for Weakly Supervised Object Localization"
     """
 
     layers: tuple[str, ...]
@@ -70,7 +69,8 @@ class LevelMaps(ScoreMap):
         """Maps `(B, h, w, K)` of the class asked for or, `K` being 1, predicted."""
         values = by_map(ops.cast(features, "float32"), self.maps_per_class)
         if class_ids is None:
-            class_ids = ops.argmax(ops.mean(values, axis=(1, 2, 3)), axis=-1)[:, None]
+            # Not by `argmax`, which LiteRT has no operation for.
+            class_ids = ops.top_k(ops.mean(values, axis=(1, 2, 3)), 1)[1]
         maps = channels_of(ops.mean(ops.relu(values), axis=3), class_ids)
         return ops.transpose(maps, (0, 2, 3, 1))
 

@@ -49,8 +49,8 @@ class DANet(Method):
     ('parent', 'root')
 
     Reference:
-        - [Xue et al., 2019](https://openaccess.thecvf.com/content_ICCV_2019/html/
-          Xue_DANet_Divergent_Activation_for_Weakly_Supervised_Object_Localization_ICCV_2019_paper.html)
+        - [Xue et al., 2019](https://github.com/xuehaolan/DANet), "DANet: Divergent
+          Activation for Weakly Supervised Object Localization"
     """
 
     parents: tuple[int, ...] | None = None

@@ -128,6 +128,8 @@ def test_the_map_is_the_sum_over_levels(hierarchy):
     model = built_danet(**hierarchy)
     if hierarchy:  # so that the first class is not the predicted one
         model.get_layer("head_root").bias.assign(np.tile([0.0, 2.0, 1.0], 3))
+    bias = model.get_layer("head_child").bias  # so that maps have both signs
+    bias.assign(np.linspace(-1.0, 1.0, 15))
     images, _ = batch(4)
     class_ids = np.array([[0, 1], [2, 3], [4, 0], [1, 1]], "int32")
     localizer, found = maps_found(model, images, class_ids)
@@ -145,6 +147,7 @@ def test_the_map_is_the_sum_over_levels(hierarchy):
         expected = danet_numpy.localization_map(own, class_ids[b, k])
         np.testing.assert_allclose(found[b, k], expected, rtol=1e-3, atol=1e-5)
         predicted.add(int(np.argmax(danet_numpy.logits(own[-1]))))
+    assert levels[0].min() < -0.5
     assert 0 not in predicted
 
 

@@ -190,7 +190,7 @@ def _resnet(
     blocks: tuple[int, int] = (6, 3),
     normalization: str = "caffe",
     root: str = "conv3_block4_out",
-    heads: Mapping[str, Options] = _WIDE,
+    presets: Mapping[str, Options] = _WIDE,
     **entries: Any,
 ) -> BackboneSpec:
     """A ResNet, whose last two stages stride in their first convolutions."""
@@ -212,7 +212,7 @@ def _resnet(
             "spg": (middle[0], f"{stages[0]}_block{blocks[0]}_out"),
             "danet": (root, f"{stages[0]}_block{blocks[0]}_out"),
         },
-        heads=heads,
+        presets=presets,
         **entries,
     )
 
@@ -223,7 +223,7 @@ def _basic_resnet(*blocks: int) -> BackboneSpec:
         stages=("v2_stack_2", "v2_stack_3"),
         blocks=blocks[2:],
         root=f"v2_stack_1_block{blocks[1]}_out",
-        heads={"spg": {"filters": 256}},
+        presets={"spg": {"filters": 256}},
         normalization="torch",
         extra="keras-cv",
         source="After resnet50 [ours]. KerasCV has no weights for it.",
@@ -332,7 +332,7 @@ BACKBONES: Mapping[str, BackboneSpec] = {
             "spg": ("mixed2", "mixed7"),
             "danet": ("max_pooling2d_2", "mixed2"),
         },
-        heads=_INCEPTION_HEADS,
+        presets=_INCEPTION_HEADS,
         normalization="tf",
         features="mixed7",
         map_sizes={

@@ -295,7 +295,7 @@ def fuse(
     )
 
 
-# DropBlock, MaxDrop and Cutout
+# DropBlock, MaxDrop, Cutout and CutMix
 
 
 def random_blocks(uniform: Any, rate: float, block_size: int) -> Any:
@@ -368,16 +368,16 @@ def _first_maximum(values: Any, axis: int) -> Any:
     return ops.logical_and(places == first, live)
 
 
-def random_square(uniform: Any, height: Any, width: Any, size: int) -> Any:
-    """Drops the square around one pixel, which `uniform` `(B, 2)` places in [0, 1)."""
+def random_box(uniform: Any, height: Any, width: Any, rows: Any, columns: Any) -> Any:
+    """Drops the box around one pixel, which `uniform` `(B, 2)` places in [0, 1)."""
     uniform = ops.convert_to_tensor(uniform)
-    rows = _segment(uniform[:, 0:1], height, size)
-    columns = _segment(uniform[:, 1:2], width, size)
+    rows = _segment(uniform[:, 0:1], height, rows)
+    columns = _segment(uniform[:, 1:2], width, columns)
     inside = ops.logical_and(rows[:, :, None, None], columns[:, None, :, None])
     return 1.0 - ops.cast(inside, "float32")
 
 
-def _segment(uniform: Any, length: Any, size: int) -> Any:
+def _segment(uniform: Any, length: Any, size: Any) -> Any:
     """Marks `size` cells around a random one, `(B, 1)` to `(B, length)`."""
     centre = ops.floor(uniform * ops.cast(length, "float32"))
     # Rounding may lift a draw just below 1 to `length`.

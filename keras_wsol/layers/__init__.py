@@ -4,12 +4,8 @@ from keras_wsol.layers.adl import ADL
 from keras_wsol.layers.attention_gates import CBAM, SqueezeExcite
 from keras_wsol.layers.dfm import DFM
 from keras_wsol.layers.dgdm import CAGD, DGDM, SAGD
-from keras_wsol.layers.dropout_relatives import (
-    Cutout,
-    DropBlock2D,
-    MaxDrop,
-    TargetedDropout,
-)
+from keras_wsol.layers.dropout_relatives import DropBlock2D, MaxDrop, TargetedDropout
+from keras_wsol.layers.hidden_parts import Cutout, HideAndSeek
 
 __all__ = [
     "ADL",
@@ -20,6 +16,7 @@ __all__ = [
     "SAGD",
     "Cutout",
     "DropBlock2D",
+    "HideAndSeek",
     "MaxDrop",
     "SqueezeExcite",
     "TargetedDropout",

@@ -1,7 +1,5 @@
-"""What the papers compare with: DropBlock, MaxDrop, targeted dropout, Cutout."""
+"""What the papers compare with: DropBlock, MaxDrop, targeted dropout."""
 
-import math
-from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -222,77 +220,3 @@ class TargetedDropout(AttentionMask):
 
     def factor(self, features: Any) -> Any:
         return self.channel_mask(self.maps(features)["eligible"], self.rate)
-
-
-@keras.saving.register_keras_serializable(package="keras_wsol")
-class Cutout(AttentionMask):
-    """Replaces a square of each image by one colour.
-
-    The centre of the square is drawn uniformly over the pixels of each image; what
-    lies outside the image is cut off [paper]. All channels lose the same pixels. Kept
-    pixels are not rescaled. `keras.layers.RandomErasing` is the relative that draws
-    rectangles inside the image.
-
-    The layer has no weights. It acts only if `training` is true.
-
-    Args:
-        size: Integer >= 1, side of the square in pixels. For an even size `s` a centre
-            in row `i` hides rows `i - s/2 .. i + s/2 - 1`. Default 112 [ours: half the
-            side of a 224 pixel image, as the paper's 16 for CIFAR-10's 32].
-        fill_value: Number, or a sequence of numbers, one a channel. Default 0 [paper:
-            the mean of normalized images]. For images in [0, 255] give the mean
-            colour, as `(123.68, 116.78, 103.94)` for ImageNet.
-        seed: Integer or `None`. Fixes the sequence of draws.
-        **kwargs: Of `keras.layers.Layer` (`name`, `dtype`, ...).
-
-    Input and output shape:
-        `(batch, height, width, channels)`; height and width may be unknown.
-
-    Example:
-    >>> layer = Cutout(size=9, fill_value=(7.0, 8.0))  # wider than the image
-    >>> images = keras.ops.ones((1, 1, 4, 2))
-    >>> keras.ops.convert_to_numpy(layer(images, training=True))[0, 0].tolist()
-    [[7.0, 8.0], [7.0, 8.0], [7.0, 8.0], [7.0, 8.0]]
-
-    Reference:
-        - [DeVries and Taylor, 2017](https://arxiv.org/abs/1708.04552)
-    """
-
-    def __init__(
-        self,
-        size: int = 112,
-        fill_value: float | Sequence[float] = 0.0,
-        seed: int | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(seed=seed, **kwargs)
-        self.size = check_integer("size", size)
-        self.fill_value = _check_fill_value(fill_value)
-
-    def build(self, input_shape: tuple) -> None:
-        fill_value, channels = self.fill_value, input_shape[-1]
-        if isinstance(fill_value, list) and len(fill_value) != channels:
-            raise ValueError(
-                "`fill_value` must be a number, or one for each channel. "
-                f"Received: fill_value={fill_value!r} for {channels} channels."
-            )
-
-    def call(self, inputs: Any, training: bool = False) -> Any:
-        if not training:
-            return inputs
-        batch, height, width, _ = ops.shape(inputs)
-        mask = masks.random_square(self.uniform(batch, 2), height, width, self.size)
-        fill = ops.convert_to_tensor(self.fill_value, dtype="float32")
-        # Not a product: what is hidden may be NaN, and images may be integers.
-        return ops.where(mask > 0, inputs, ops.cast(fill, inputs.dtype))
-
-
-def _check_fill_value(value: Any) -> float | list[float]:
-    """Returns a number of Python, or a list of them."""
-    several = isinstance(value, Sequence) and not isinstance(value, str)
-    expected = "a finite number, or one for each channel"
-    numbers = [
-        float(check_number("fill_value", number, -math.inf, None, expected))
-        for number in (value if several else [value])
-    ]
-    return numbers if several else numbers[0]

@@ -12,6 +12,7 @@ import keras
 from keras_wsol import layers
 from keras_wsol.models.methods import BAS, SPG, ACoL, DANet
 from keras_wsol.models.methods.method import Method
+from keras_wsol.models.parts import NORMALIZED_MEANS
 
 # The layer that images go through first; a place for layers that hide image parts.
 NORMALIZATION = "normalization"
@@ -36,6 +37,7 @@ METHODS: Mapping[str, type[keras.layers.Layer] | type[Method] | None] = {
     "acol": ACoL,
     "spg": SPG,
     "danet": DANet,
+    "has": layers.HideAndSeek,
 }
 
 Options = Mapping[str, Any]
@@ -86,7 +88,8 @@ class BackboneSpec:
         """Returns the layers after which `method` inserts its layer."""
         # Cutout's default fill, 0, is the mean colour of a normalized image (mid-grey
         # where images are scaled to [-1, 1]).
-        own = {"cutout": (NORMALIZATION,), "acol": (), **self.method_drop_after}
+        image = dict.fromkeys(("cutout", "has"), (NORMALIZATION,))
+        own = {**image, "acol": (), **self.method_drop_after}
         return own.get(method, self.drop_after)
 
     def preset(
@@ -97,6 +100,7 @@ class BackboneSpec:
         everywhere = {
             "spatial_dropout": {"rate": 0.2},
             "cutout": {"size": min(input_shape[:2]) // 2},
+            "has": {"fill_value": NORMALIZED_MEANS[self.normalization]},
         }
         return {
             **everywhere.get(method, {}),

@@ -9,6 +9,14 @@ from keras import ops
 from keras_wsol.arguments import check_choice, composed
 
 MODES = ("tf", "caffe", "torch")
+_MEAN_COLOUR = (123.675, 116.28, 103.53)  # of ImageNet, as the mode "torch" has it
+# Mode, or None for images as they are, to what it makes of ImageNet's mean colour.
+NORMALIZED_MEANS = {
+    None: _MEAN_COLOUR,
+    "tf": tuple(value / 127.5 - 1 for value in _MEAN_COLOUR),
+    "caffe": 0.0,
+    "torch": 0.0,
+}
 
 
 @keras.saving.register_keras_serializable(package="keras_wsol")

@@ -268,6 +268,25 @@ CASES = (
         weightless=True,
     ),
     LayerCase(
+        layer=layers.HideAndSeek,
+        settings=(
+            {
+                "grid_size": [2, 0, 3],
+                "rate": 0.3,
+                "fill_value": [1.0, 2.0, 3.0, 4.0],
+                "seed": 7,
+            },
+        ),
+        random={"grid_size": 2},
+        held=(
+            {"grid_size": 0},
+            {"grid_size": 2, "rate": 0.0},
+            {"grid_size": [2, 3], "rate": 1.0, "fill_value": 2.5},
+        ),
+        identity_at_inference=True,
+        weightless=True,
+    ),
+    LayerCase(
         layer=layers.TargetedDropout,
         settings=(
             {

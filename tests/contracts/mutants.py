@@ -182,7 +182,7 @@ MUTANTS = (
     ),
     Mutant(
         bug="Cutout hands an integer on: its generator stands still in `fit`",
-        file="layers/dropout_relatives.py",
+        file="layers/hidden_parts.py",
         old="self.uniform(batch, 2)",
         new="keras.random.uniform((batch, 2), seed=self.seed or 1)",
         test="tests/contracts/test_training_contract.py"

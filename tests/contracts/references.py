@@ -6,6 +6,10 @@ the shape of what was drawn, too: whether there is one number for the batch, or 
 for each sample, channel or cell.
 """
 
+import math
+
+import numpy as np
+
 from tests.reference.adl_numpy import adl
 from tests.reference.cagd_numpy import cagd
 from tests.reference.cbam_numpy import cbam
@@ -13,6 +17,7 @@ from tests.reference.cutout_numpy import cutout
 from tests.reference.dfm_numpy import dfm
 from tests.reference.dgdm_numpy import dgdm
 from tests.reference.drop_block_numpy import drop_block
+from tests.reference.hide_and_seek_numpy import hide_and_seek
 from tests.reference.max_drop_numpy import max_drop
 from tests.reference.sagd_numpy import sagd
 from tests.reference.squeeze_excite_numpy import squeeze_excite
@@ -113,6 +118,14 @@ def _cutout(features, weights, draws, **arguments):
     return cutout(features, draws[0], **arguments)
 
 
+def _hide_and_seek(features, weights, draws, grid_size, **arguments):
+    batch, height, width, _ = features.shape
+    least = min((side for side in np.atleast_1d(grid_size) if side), default=1)
+    grid = (math.ceil(height / least), math.ceil(width / least))
+    assert_shapes(draws, (batch,), (batch, *grid))
+    return hide_and_seek(features, *draws, grid_size, **arguments)
+
+
 def _targeted_dropout(features, weights, draws, magnitude="l2", **arguments):
     assert_shapes(draws, of_channels(features))
     return targeted_dropout(features, draws[0][:, 0, 0], kind=magnitude, **arguments)
@@ -136,6 +149,7 @@ REFERENCES = {
     "DFM": _dfm,
     "DGDM": _dgdm,
     "DropBlock2D": _drop_block,
+    "HideAndSeek": _hide_and_seek,
     "MaxDrop": _max_drop,
     "SAGD": _sagd,
     "SqueezeExcite": _squeeze_excite,

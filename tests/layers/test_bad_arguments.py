@@ -48,6 +48,7 @@ OUTSIDE = (
     ("TargetedDropout", {"rate": 2}, "a number in [0, 1]"),
     ("TargetedDropout", {"magnitude": "l1"}, "one of ['l2', 'mean']"),
     ("Cutout", {"size": 0}, "an integer >= 1"),
+    ("HideAndSeek", {"rate": 2}, "a number in [0, 1]"),
 )
 ACTIVATION = "an activation: a function, or a name of `keras.activations`"
 
@@ -65,8 +66,8 @@ def test_values_of_another_type(case):
     for name in set(case.defaults) - {"seed"}:
         for value in (object(), [1]):
             message = rf"^`{name}` must be .*Received: {name}="
-            if (case.name, name, value) == ("Cutout", "fill_value", [1]):
-                continue  # a colour of one channel
+            if name in ("fill_value", "grid_size") and value == [1]:
+                continue  # a colour of one channel, a list of one size
             with pytest.raises((TypeError, ValueError), match=message):
                 case.layer(**{name: value})
 

@@ -22,6 +22,7 @@ ARGUMENTS = {
     "MaxDrop": {"rate": 0.5, "block_size": 2},
     "TargetedDropout": {"target_fraction": 0.7},
     "Cutout": {"size": 4},
+    "HideAndSeek": {"grid_size": (0, 2, 3)},
     "SqueezeExcite": {"ratio": 2},
     "CBAM": {"ratio": 2, "kernel_size": 3},
 }

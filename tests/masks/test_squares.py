@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_wsol.masks import random_square
+from keras_wsol.masks import random_box
 from tests.reference.cutout_numpy import cutout
 
 SIZES = ((6, 4), (3, 8), (1, 9), (7, 1), (1, 1), (15, 2))
@@ -10,7 +10,7 @@ SIZES = ((6, 4), (3, 8), (1, 9), (7, 1), (1, 1), (15, 2))
 
 def square(uniform, height, width, size):
     uniform = np.asarray(uniform, "float32")
-    return ops.convert_to_numpy(random_square(uniform, height, width, size))
+    return ops.convert_to_numpy(random_box(uniform, height, width, size, size))
 
 
 def drawn(mask):

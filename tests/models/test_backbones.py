@@ -138,7 +138,8 @@ def test_every_name_of_a_row_is_a_layer_of_its_graph(backbone):
         assert spec.places(method) == tuple(
             OWN_PLACES.get((row, method), PLACES[backbone])
         )
-    assert spec.places("cutout") == ("normalization",)
+    for method in ("cutout", "has"):
+        assert spec.places(method) == ("normalization",)
 
 
 def shape_with(backbone, map_size, input_shape):
@@ -234,6 +235,7 @@ def test_what_the_papers_compare_with_is_listed():
         "maxdrop",
         "targeted_dropout",
         "cutout",
+        "has",
     }
 
 
@@ -254,7 +256,8 @@ def test_every_method_is_built_and_draws(method):
         return
     layers = inserted_layers(model, method)
     places = OWN_PLACES.get(("mobilenet", method), PLACES["mobilenet"])
-    assert list(layers) == (["normalization"] if method == "cutout" else places)
+    of_images = method in ("cutout", "has")
+    assert list(layers) == (["normalization"] if of_images else places)
     if method == "cutout":  # half of the shorter side
         assert layers["normalization"].size == 16
     images = random_images(4, shape[:2])

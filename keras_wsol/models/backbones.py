@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from keras_wsol import layers
-from keras_wsol.models.methods import BAS, SPG, ACoL, DANet
+from keras_wsol.models.methods import BAS, SPG, ACoL, CutMix, DANet
 from keras_wsol.models.methods.method import Method
 from keras_wsol.models.parts import NORMALIZED_MEANS
 
@@ -38,6 +38,7 @@ METHODS: Mapping[str, type[keras.layers.Layer] | type[Method] | None] = {
     "spg": SPG,
     "danet": DANet,
     "has": layers.HideAndSeek,
+    "cutmix": CutMix,
 }
 
 Options = Mapping[str, Any]
@@ -88,7 +89,7 @@ class BackboneSpec:
         """Returns the layers after which `method` inserts its layer."""
         # Cutout's default fill, 0, is the mean colour of a normalized image (mid-grey
         # where images are scaled to [-1, 1]).
-        image = dict.fromkeys(("cutout", "has"), (NORMALIZATION,))
+        image = dict.fromkeys(("cutout", "has", "cutmix"), (NORMALIZATION,))
         own = {**image, "acol": (), **self.method_drop_after}
         return own.get(method, self.drop_after)
 

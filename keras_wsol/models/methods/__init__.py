@@ -2,8 +2,9 @@
 
 from keras_wsol.models.methods.acol import ACoL
 from keras_wsol.models.methods.bas import BAS
+from keras_wsol.models.methods.cutmix import CutMix
 from keras_wsol.models.methods.danet import DANet
 from keras_wsol.models.methods.method import Method, Trunk, Truth
 from keras_wsol.models.methods.spg import SPG
 
-__all__ = ["BAS", "SPG", "ACoL", "DANet", "Method", "Trunk", "Truth"]
+__all__ = ["BAS", "SPG", "ACoL", "CutMix", "DANet", "Method", "Trunk", "Truth"]

@@ -1,9 +1,13 @@
 """A small classifier of each method that is more than a layer."""
 
+import math
+
 import keras
 import numpy as np
+from keras import ops
 
-from keras_wsol.models.methods import BAS, SPG, ACoL, DANet
+from keras_wsol.models.methods import BAS, SPG, ACoL, CutMix, DANet
+from tests.contracts.draws import drawing
 from tests.models.small import TINY_SIZE, draw_weights, tiny_classifier
 
 CLASSES = 5
@@ -24,6 +28,7 @@ METHODS = {
         ),
         ["conv1_relu", "conv2_relu"],
     ),
+    "cutmix": (CutMix(), None),
 }
 
 # These draw, and XLA draws other numbers than TensorFlow does.
@@ -49,6 +54,17 @@ def compiled(model, rate=0.01, **arguments):
     arguments = {"loss": loss, "metrics": ["accuracy"], **arguments}
     model.compile(keras.optimizers.SGD(rate), **arguments)
     return model
+
+
+def same_draws():
+    """Methods draw the same numbers meanwhile, compiled or not, and in every call."""
+
+    def uniform(shape, dtype, seed):
+        assert seed is not None, "a draw without the layer's generator"
+        waves = ops.cos(ops.arange(1, 1 + math.prod(shape), dtype=dtype))
+        return ops.reshape(0.5 + 0.49 * waves, shape)
+
+    return drawing(uniform)
 
 
 def added_loss(model, images, class_ids):

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from keras_wsol import layers
-from keras_wsol.models.methods import BAS, SPG, ACoL, CutMix, DANet
+from keras_wsol.models.methods import ABN, BAS, SPG, ACoL, CutMix, DANet
 from keras_wsol.models.methods.method import Method
 from keras_wsol.models.parts import NORMALIZED_MEANS
 
@@ -39,6 +39,7 @@ METHODS: Mapping[str, type[keras.layers.Layer] | type[Method] | None] = {
     "danet": DANet,
     "has": layers.HideAndSeek,
     "cutmix": CutMix,
+    "abn": ABN,
 }
 
 Options = Mapping[str, Any]
@@ -216,6 +217,7 @@ def _resnet(
             "bas": (f"{stages[0]}_block{blocks[0]}_out",),
             "spg": (middle[0], f"{stages[0]}_block{blocks[0]}_out"),
             "danet": (root, f"{stages[0]}_block{blocks[0]}_out"),
+            "abn": (f"{stages[0]}_block{blocks[0]}_out",),
         },
         presets=presets,
         **entries,
@@ -262,6 +264,7 @@ BACKBONES: Mapping[str, BackboneSpec] = {
             "bas": ("conv_pw_11_relu",),
             "spg": ("conv_pw_6_relu", "conv_pw_11_relu"),
             "danet": ("conv_pw_5_relu", "conv_pw_11_relu"),
+            "abn": ("conv_pw_11_relu",),
         },
         bas=_BAS_NARROW,
         presets={**_NARROW, **_GROWN},
@@ -282,6 +285,7 @@ BACKBONES: Mapping[str, BackboneSpec] = {
             "bas": ("block_13_expand_relu",),
             "spg": ("block_7_expand_relu", "block_13_expand_relu"),
             "danet": ("block_6_expand_relu", "block_13_expand_relu"),
+            "abn": ("block_12_add",),
         },
         bas=_BAS_NARROW,
         presets={**_NARROW, **_GROWN},
@@ -300,6 +304,7 @@ BACKBONES: Mapping[str, BackboneSpec] = {
         drop_after=("block3_pool", "block4_pool", "block5_conv3"),
         method_drop_after={
             "bas": ("block4_conv3",),
+            "abn": ("block4_pool",),
             "spg": ("block4_pool", "block5_conv3"),
             "danet": ("block3_pool", "block4_pool"),
         },
@@ -334,6 +339,7 @@ BACKBONES: Mapping[str, BackboneSpec] = {
         drop_after=("mixed2", "mixed7", "head_conv2"),
         method_drop_after={
             "bas": ("mixed2",),
+            "abn": ("mixed6",),
             "spg": ("mixed2", "mixed7"),
             "danet": ("max_pooling2d_2", "mixed2"),
         },
@@ -354,6 +360,7 @@ BACKBONES: Mapping[str, BackboneSpec] = {
         drop_after=("block6a_activation", "top_activation"),
         method_drop_after={
             "bas": ("block6a_expand_activation",),
+            "abn": ("block5e_add",),
             "spg": ("block4b_expand_activation", "block6a_expand_activation"),
             "danet": ("block4a_expand_activation", "block6a_expand_activation"),
         },
@@ -376,6 +383,7 @@ BACKBONES: Mapping[str, BackboneSpec] = {
             "bas": ("convnext_tiny_downsampling_conv_2",),
             "spg": ("add_7", "add_15"),
             "danet": ("add_6", "add_15"),
+            "abn": ("add_15",),
         },
         normalization="torch",
         features="layer_normalization_1",

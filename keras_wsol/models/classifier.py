@@ -11,10 +11,16 @@ from typing import Any
 import keras
 
 from keras_wsol.arguments import check_integer, check_layout
-from keras_wsol.models.backbones import METHODS, NORMALIZATION
+from keras_wsol.models.backbones import METHODS, NORMALIZATION, BackboneSpec
 from keras_wsol.models.methods.method import Method, MethodModel, Sides, Trunk
 from keras_wsol.models.parts import ImageNetNormalization
-from keras_wsol.models.splice import CallAndInsert, check_names, copy_graph, derive_seed
+from keras_wsol.models.splice import (
+    CallAndInsert,
+    check_names,
+    copy_graph,
+    copy_stage,
+    derive_seed,
+)
 from keras_wsol.models.weights import (
     Base,
     base_of_model,
@@ -130,6 +136,8 @@ def build_classifier(
         num_classes=num_classes,
         class_names=class_names,
         seed=seed,
+        copy_stage=partial(_copy_stage, base, seed, copies := {}),
+        copies=copies,
     )
     own = _method_object(base, method)
     given = {}
@@ -160,7 +168,9 @@ def build_classifier(
     if weights is not None:
         names = {f"{method_name}_{place}" for place in places}
         source = base.source if base.trained is None else base.trained
-        new = carry_over(source, model, {*base.spec.inserted_blocks, *names})
+        new = carry_over(
+            source, model, {*base.spec.inserted_blocks, *names}, trunk.copies
+        )
     for name in new & set(base.spec.inserted_blocks):
         model.get_layer(name).open_gates()  # pretrained branches keep their scale
     freeze_layers(model, freeze, base, new)
@@ -262,17 +272,41 @@ def _following(
     base: Base, method: Any, trunk: Trunk, own: Method, given: Mapping[str, Any]
 ) -> dict[str, list[Any]]:
     """Place to what makes the layers that follow it; the backbone's blocks go first."""
-    following: dict[str, list[Any]] = {}
-    for name, place in base.spec.inserted_blocks.items():
-        seed = derive_seed(trunk.seed, name)
-        block = partial(base.spec.block, name=name, seed=seed)
-        following.setdefault(place, []).append(block)
+    following = _blocks(base.spec, trunk.seed)
     for place in trunk.places:
         layers = own.following(trunk, place)
         if type(own) is Method:
             layers = [partial(_method_layer, base, method, given, place, trunk.seed)]
         following.setdefault(place, []).extend(layers)
     return following
+
+
+def _blocks(spec: BackboneSpec, seed: int, prefix: str = "") -> dict[str, list[Any]]:
+    """Place to what makes the backbone's inserted blocks that follow it."""
+    following: dict[str, list[Any]] = {}
+    for name, place in spec.inserted_blocks.items():
+        name = prefix + name
+        block = partial(spec.block, name=name, seed=derive_seed(seed, name))
+        following.setdefault(prefix + place, []).append(block)
+    return following
+
+
+def _copy_stage(
+    base: Base,
+    seed: int,
+    copies: dict[str, str],
+    place: str,
+    features: Any,
+    prefix: str,
+) -> Any:
+    """Runs copies of the layers from a place on, with the strides of the first maps."""
+    spec, call = base.spec, CallAndInsert(_blocks(base.spec, seed, prefix))
+    changes = {**next(iter(spec.map_sizes.values()), {}), **base.changes}
+    last = copy_stage(
+        base.source, place, spec.features, features, call, changes, seed, prefix
+    )
+    copies.update({name: name.removeprefix(prefix) for name in call.outputs})
+    return last
 
 
 def check_devices(strategy: Any = None) -> None:

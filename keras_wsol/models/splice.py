@@ -51,9 +51,11 @@ def copy_graph(
     call: CallAndInsert,
     changes: Mapping[str, Mapping[str, Any]],
     seed: int,
+    names: Mapping[str, str] | None = None,
+    prefix: str = "",
 ) -> None:
     """Calls copies of a model's layers on `images`, under their stable names."""
-    names = stable_names(source)
+    names = stable_names(source) if names is None else names
     check_names("map_sizes", changes, f"`{source.name}`", names.values())
     copies: dict[int, Any] = {}
 
@@ -62,7 +64,9 @@ def copy_graph(
             return layer
         if id(layer) not in copies:
             name = names[layer.name]
-            copies[id(layer)] = changed_layer(layer, name, changes.get(name, {}), seed)
+            copies[id(layer)] = changed_layer(
+                layer, prefix + name, changes.get(name, {}), seed
+            )
         return copies[id(layer)]
 
     def run(layer: Any, *args: Any, **kwargs: Any) -> Any:
@@ -79,6 +83,36 @@ def copy_graph(
     keras.models.clone_model(
         source, input_tensors=images, clone_function=copy, call_function=run
     )
+
+
+def copy_stage(
+    source: keras.Model,
+    start: str,
+    end: str,
+    features: Any,
+    call: CallAndInsert,
+    changes: Mapping[str, Mapping[str, Any]],
+    seed: int,
+    prefix: str,
+) -> Any:
+    """Calls copies of the layers after `start`, up to `end`, on other features."""
+    names = stable_names(source)
+    tensors = {}
+    for tensor, operation, *_ in graph_of(source.outputs[0]):
+        while isinstance(operation, keras.Sequential):
+            operation = operation.layers[-1]
+        tensors[names.get(operation.name)] = tensor
+    if start == end:
+        return features
+    try:
+        stage = keras.Model(tensors[start], tensors[end])
+    except (KeyError, ValueError) as error:
+        raise ValueError(
+            f"`drop_after` must name a layer of `{source.name}` through which all that "
+            f"leads to {end!r} passes. Received: {start!r}."
+        ) from error
+    copy_graph(stage, features, features, call, changes, seed, names, prefix)
+    return call.outputs[prefix + end]
 
 
 def check_names(

@@ -159,9 +159,15 @@ def own_places(
 
 
 def carry_over(
-    source: keras.Model, model: keras.Model, inserted: Collection[str]
+    source: keras.Model,
+    model: keras.Model,
+    inserted: Collection[str],
+    copies: Mapping[str, str],
 ) -> set[str]:
-    """Copies weights by layer name; returns the inserted layers that found none."""
+    """Copies weights by layer name; returns the inserted layers that found none.
+
+    Those that are copies of other layers start as these do, unless they were trained.
+    """
     names = stable_names(source)
     saved = {
         names[layer.name]: layer.get_weights()
@@ -170,8 +176,9 @@ def carry_over(
     }
     if class_names_of(source) != class_names_of(model):
         saved.pop("head_logits", None)  # its columns are of other classes
+    saved = {**{x: saved[y] for x, y in copies.items() if y in saved}, **saved}
     layers = [layer for layer in model.layers if layer.weights]
-    optional = {x.name for x in layers if x.name.startswith("head_")}
+    optional = {x.name for x in layers if x.name.startswith("head_")} | {*copies}
     missing = [x.name for x in layers if x.name not in {*saved, *inserted, *optional}]
     if missing:
         raise ValueError(
@@ -190,7 +197,7 @@ def carry_over(
                 f"The weights of layer {layer.name!r} must have the shapes {expected}; "
                 f"check `backbone_options`. Received: {received}."
             )
-    return {x.name for x in layers if x.name in inserted} - set(saved)
+    return {x.name for x in layers if x.name in {*inserted, *optional}} - set(saved)
 
 
 def freeze_layers(

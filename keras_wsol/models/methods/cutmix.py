@@ -30,6 +30,15 @@ class CutMix(Method):
         probability: Number in [0, 1]: how often a batch is mixed. Default 1 [paper:
             ImageNet].
 
+    Example:
+    >>> from keras_wsol.models import build_classifier
+    >>> model = build_classifier("mobilenet", CutMix(probability=0.5), 5, weights=None,
+    ...                          input_shape=(64, 96, 3),
+    ...                          backbone_options={"alpha": 0.25})
+    >>> model.compile("sgd", "sparse_categorical_crossentropy")
+    >>> model.name
+    'mobilenet_cutmix'
+
     Reference:
         - [Yun et al., 2019](https://arxiv.org/abs/1905.04899)
     """

@@ -24,6 +24,9 @@ class Trunk:
         places: Names of the layers after which the method acts.
         num_classes, class_names, seed: As in `build_classifier`.
         sides: Name to tensor: what hooks put there for `Method.loss` and score maps.
+        copy_stage: Function of a place, a tensor and a prefix: calls copies of the
+            layers after the place, up to the last features, on the tensor.
+        copies: Name of each layer that `copy_stage` made to that of its original.
     """
 
     outputs: Mapping[str, Any]
@@ -32,6 +35,8 @@ class Trunk:
     class_names: Any
     seed: int
     sides: dict[str, Any] = field(default_factory=dict)
+    copy_stage: Callable[[str, Any, str], Any]
+    copies: dict[str, str]
 
     def only_place(self) -> str:
         """The place of a method that acts after one layer."""

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_wsol.models.methods import BAS, SPG, ACoL, CutMix, DANet
+from keras_wsol.models.methods import ABN, BAS, SPG, ACoL, CutMix, DANet
 from tests.contracts.draws import drawing
 from tests.models.small import TINY_SIZE, draw_weights, tiny_classifier
 
@@ -29,6 +29,7 @@ METHODS = {
         ["conv1_relu", "conv2_relu"],
     ),
     "cutmix": (CutMix(), None),
+    "abn": (ABN(), ["conv2_relu"]),
 }
 
 # These draw, and XLA draws other numbers than TensorFlow does.

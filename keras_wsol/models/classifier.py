@@ -130,14 +130,14 @@ def build_classifier(
     base = make_base(backbone, features, weights, input_shape, backbone_options or {})
     places = _places(base, method, drop_after)
     call = CallAndInsert({})
+    copies: dict[str, str] = {}  # name of a layer to that which it is a copy of
     trunk = Trunk(
         outputs=call.outputs,
         places=places,
         num_classes=num_classes,
         class_names=class_names,
         seed=seed,
-        copy_stage=partial(_copy_stage, base, seed, copies := {}),
-        copies=copies,
+        copy_stage=partial(_copy_stage, base, seed, copies),
     )
     own = _method_object(base, method)
     given = {}
@@ -168,9 +168,7 @@ def build_classifier(
     if weights is not None:
         names = {f"{method_name}_{place}" for place in places}
         source = base.source if base.trained is None else base.trained
-        new = carry_over(
-            source, model, {*base.spec.inserted_blocks, *names}, trunk.copies
-        )
+        new = carry_over(source, model, {*base.spec.inserted_blocks, *names}, copies)
     for name in new & set(base.spec.inserted_blocks):
         model.get_layer(name).open_gates()  # pretrained branches keep their scale
     freeze_layers(model, freeze, base, new)

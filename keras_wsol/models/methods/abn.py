@@ -66,15 +66,15 @@ class _Attention:
         maps = trunk.copy_stage(self.place, features, _BRANCH)
         # No offset: the next normalization would take it away again.
         maps = layers.BatchNormalization(center=False, name="head_attention_bn")(maps)
-        each = {"use_bias": False}
-        maps = trunk.conv("head_attention_classes", trunk.num_classes, 1, **each)(maps)
+        count, kind = trunk.num_classes, {"use_bias": False}
+        maps = trunk.conv("head_attention_classes", count, 1, **kind)(maps)
         maps = layers.BatchNormalization(name="head_attention_classes_bn")(maps)
         maps = layers.ReLU(name="head_attention_maps")(maps)
-        each["dtype"] = "float32"
-        scores = trunk.conv("head_attention_scores", trunk.num_classes, 1, **each)
+        kind = {**kind, "dtype": "float32"}  # of what is read outside the model
+        scores = trunk.conv("head_attention_scores", count, 1, **kind)
         logits = trunk.pooled(scores(maps), "head_attention_logits")
         trunk.sides["attention_logits"] = logits
-        attention = trunk.conv("head_attention_conv", 1, 3, **each)(maps)
+        attention = trunk.conv("head_attention_conv", 1, 3, **kind)(maps)
         normalization = layers.BatchNormalization(
             name="head_attention_conv_bn", dtype="float32"
         )

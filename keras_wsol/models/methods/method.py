@@ -25,8 +25,8 @@ class Trunk:
         num_classes, class_names, seed: As in `build_classifier`.
         sides: Name to tensor: what hooks put there for `Method.loss` and score maps.
         copy_stage: Function of a place, a tensor and a prefix: calls copies of the
-            layers after the place, up to the last features, on the tensor.
-        copies: Name of each layer that `copy_stage` made to that of its original.
+            layers after the place, up to the last features, on the tensor. They start
+            with the weights of their originals where those carry over.
     """
 
     outputs: Mapping[str, Any]
@@ -36,7 +36,6 @@ class Trunk:
     seed: int
     sides: dict[str, Any] = field(default_factory=dict)
     copy_stage: Callable[[str, Any, str], Any]
-    copies: dict[str, str]
 
     def only_place(self) -> str:
         """The place of a method that acts after one layer."""

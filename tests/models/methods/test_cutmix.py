@@ -157,3 +157,16 @@ def test_inference_and_map_are_the_plain_classifiers():
 def test_bad_arguments(arguments):
     with pytest.raises(ValueError, match=f"`{next(iter(arguments))}` must be a number"):
         CutMix(**arguments)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="reads a graph")
+def test_nothing_is_drawn_at_inference():
+    import tensorflow as tf
+
+    model = tiny_classifier(method=CutMix())
+    given = tf.TensorSpec((None, 16, 24, 3))
+    for training in (False, True):
+        call = tf.function(lambda images, on=training: model(images, training=on))
+        graph = call.get_concrete_function(given).graph
+        draws = [each for each in graph.get_operations() if "Random" in each.type]
+        assert bool(draws) == training

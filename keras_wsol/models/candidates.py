@@ -249,7 +249,8 @@ def candidates(
     """
     fit_at = map_layers(model) if maps is None else []
     is_read = isinstance(own, ClassMaps)  # one layer's channels, and no more
-    layers = [*fit_at, *[own.layer] * is_read] if maps is None else None
+    read_too = [own.layer] if is_read else []
+    layers = None if maps is not None else [*fit_at, *read_too]
     split = None if maps is None else maps[0].split(model)
     size = tuple(model.input_shape[1:3])
     batches = _batches(images, size, seed)

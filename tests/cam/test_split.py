@@ -345,6 +345,30 @@ def test_a_temperature_belongs_to_the_logits(step, factor, softmax):
     check(ending_in(*end, *[keras.layers.Softmax(), step] * (factor == 1)), factor)
 
 
+@pytest.mark.parametrize("end", [[], [keras.layers.Softmax()], [lambda x: 3 * x]])
+def test_class_maps_that_are_pooled_are_the_score_maps(end):
+    class_maps = keras.layers.Dense(3, activation="relu", name="class_maps")
+    model = ending_in(class_maps, pool(), *end)
+    images = ops.convert_to_tensor(random_images(2, SIZE))
+    split = split_at(model)
+    features, logits = split.network(images, training=False)
+    expected = keras.Model(model.inputs, model.get_layer("class_maps").output)(images)
+    expected = ops.convert_to_numpy(expected)
+    np.testing.assert_array_equal(ops.convert_to_numpy(features), expected)
+    factor = 3 if end and not isinstance(end[0], keras.layers.Layer) else 1
+    found = ops.convert_to_numpy(logits)
+    np.testing.assert_allclose(found, factor * expected.mean(axis=(1, 2)), rtol=1e-4)
+    assert split.dense is None
+    localizer = Localizer(model, top_k=3)
+    out = localizer(images)
+    ids = ops.convert_to_numpy(out["class_ids"])
+    by_class = expected.transpose(0, 3, 1, 2)[np.arange(2)[:, None], ids]
+    maps = ops.convert_to_numpy(cam.score_maps(by_class, SIZE))
+    np.testing.assert_allclose(ops.convert_to_numpy(out["score_maps"]), maps, atol=1e-6)
+    with pytest.raises(ValueError, match="`negative_weights` must be True"):
+        Localizer(model, score_map=cam.CAM(negative_weights=False))
+
+
 def test_a_sequential_model():
     layers = [keras.Input((*SIZE, 3)), keras.layers.Conv2D(4, 3, name="last_map")]
     check(keras.Sequential([*layers, pool(), last()]))
@@ -375,8 +399,7 @@ def test_weights_that_are_set_later_are_read():
 REFUSED = {
     "Flatten": [keras.layers.Flatten(), last()],
     "GlobalMaxPooling2D": [keras.layers.GlobalMaxPooling2D(), last()],
-    "no Dense": [pool()],
-    "Dense before": [last(4), pool()],
+    "class maps of which the largest counts": [last(4), keras.layers.Flatten()],
     "a hidden layer": [pool(), last(8, activation="relu"), last()],
 }
 
@@ -386,8 +409,8 @@ def test_a_model_without_such_a_head_is_refused(name):
     model = ending_in(*REFUSED[name])
     ends = [type(layer).__name__ for layer in model.layers[-4:]]
     message = (
-        "functional model that ends in GlobalAveragePooling2D and one Dense layer. "
-        f"Received a model that ends in: {ends}."
+        "functional model that ends in GlobalAveragePooling2D and one Dense layer, or "
+        f"in the pooling of class maps. Received a model that ends in: {ends}."
     )
     with pytest.raises(ValueError, match=re.escape(message)):
         Localizer(model)

@@ -90,8 +90,9 @@ class BackboneSpec:
         """Returns the layers after which `method` inserts its layer."""
         # Cutout's default fill, 0, is the mean colour of a normalized image (mid-grey
         # where images are scaled to [-1, 1]).
-        image = dict.fromkeys(("cutout", "has", "cutmix"), (NORMALIZATION,))
-        own = {**image, "acol": (), **self.method_drop_after}
+        image = dict.fromkeys(("cutout", "has"), (NORMALIZATION,))
+        nowhere = dict.fromkeys(("acol", "cutmix"), ())
+        own = {**image, **nowhere, **self.method_drop_after}
         return own.get(method, self.drop_after)
 
     def preset(

@@ -47,7 +47,7 @@ _STRATEGIES = {
 
 def build_classifier(
     backbone: str | keras.Model,
-    method: str | keras.layers.Layer = "cam",
+    method: str | keras.layers.Layer | Method = "cam",
     num_classes: int = 1000,
     *,
     weights: str | Path | None = "imagenet",
@@ -76,9 +76,12 @@ def build_classifier(
         method: A row of `models.METHODS`, with the presets of the backbone: `"cam"`
             (plain), `"adl"`, `"dfm"`, `"dgdm"`, `"cagd"`, `"sagd"`, `"se"`, `"cbam"`,
             `"spatial_dropout"`, `"dropblock"`, `"maxdrop"`, `"targeted_dropout"`,
-            `"cutout"`. Or a layer, such as `DGDM(block_size=5)` or your own, without
-            presets: each place gets a copy with a seed derived from the layer's, else
-            `seed`. A `name` that you give it is the method's: `DGDM(5, name="five")`.
+            `"cutout"`, `"has"`; with losses or heads of their own, `"cutmix"`,
+            `"acol"`, `"spg"`, `"danet"`, `"abn"`, `"bas"`. Or an object of
+            `models.methods`, or a layer, such as `DGDM(block_size=5)` or your own,
+            without presets: each place gets a copy with a seed derived from the
+            layer's, else `seed`. A `name` that you give it is the method's:
+            `DGDM(5, name="five")`.
         num_classes: Integer, number of classes.
         weights: `None` (random), `"imagenet"` (of your model, those that it has), or a
             path: an `.h5` file for `keras.applications` without top, or a `.keras`
@@ -140,16 +143,15 @@ def build_classifier(
         copy_stage=partial(_copy_stage, base, seed, copies),
     )
     own = _method_object(base, method)
-    given = {}
-    if isinstance(drop_after, Mapping):
-        given = dict(zip(places, drop_after.values(), strict=True))
-    call.following.update(_following(base, method, trunk, own, given))
+    call.following.update(_following(base, method, trunk, own, drop_after))
     images = keras.Input(base.input_shape, name="images")
     normalization = keras.layers.Identity(name=NORMALIZATION, dtype="float32")
     if mode := base.spec.normalization:
         normalization = ImageNetNormalization(mode, name=NORMALIZATION)
     normalized = own.images(trunk, call(normalization, images))
     copy_graph(base.source, images, normalized, call, base.changes, seed)
+    if type(own) is not Method:  # its head is made of what follows its places
+        check_names("drop_after", places, f"`{base.name}`", call.outputs)
     maps = call.outputs[base.spec.features]
     count = own.head_convolutions
     for number in range(1, 1 + (base.head_convolutions if count is None else count)):
@@ -267,10 +269,13 @@ def _method_object(base: Base, method: Any) -> Method:
 
 
 def _following(
-    base: Base, method: Any, trunk: Trunk, own: Method, given: Mapping[str, Any]
+    base: Base, method: Any, trunk: Trunk, own: Method, drop_after: Any
 ) -> dict[str, list[Any]]:
     """Place to what makes the layers that follow it; the backbone's blocks go first."""
     following = _blocks(base.spec, trunk.seed)
+    given = {}
+    if isinstance(drop_after, Mapping):
+        given = dict(zip(trunk.places, drop_after.values(), strict=True))
     for place in trunk.places:
         layers = own.following(trunk, place)
         if type(own) is Method:

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_wsol.arguments import check_integer, check_number
 from keras_wsol.cam import ClassMaps
 from keras_wsol.models.methods.method import (
     Method,
@@ -20,10 +21,34 @@ from keras_wsol.models.methods.method import (
 @keras.saving.register_keras_serializable(package="keras_wsol")
 @dataclass(frozen=True)
 class BAS(Method):
-    """Background activation suppression.
+    """Background activation suppression: a small map that, hidden, hides the class.
 
-    A convolution on early features makes a foreground map for each class. Hiding the
-    foreground of the true class must take its score away; the map is to be small.
+    A 3x3 convolution and a sigmoid make a foreground map of each class from the
+    features after `drop_after`. Behind the foreground of the true class, the rest of
+    the network, its weights held fixed, is to find nothing of the class: the loss adds
+    that share of the score, 0 where it is no less than the score; the mean of the map
+    times `area_weight`; and the cross entropy of what is seen through the map, times
+    `foreground_weight`. The head pools class maps, which are not negative.
+
+    Args:
+        area_weight: Float >= 0. Default 1.2 [paper: ResNet50 on CUB].
+        foreground_weight: Float >= 0. Default 0.5 [paper: ResNet50 on CUB].
+        convolutions: Integer >= 0. How many 3x3 convolutions to 1024 channels are in
+            front of the class maps. Default 2 [paper].
+        top_k: Integer. The score map is the mean of the maps of so many classes, those
+            of the largest logits. Default 200 [paper: ResNet50 on CUB].
+
+    Example:
+    >>> from keras_wsol.models import Localizer, build_classifier
+    >>> model = build_classifier("mobilenet", BAS(convolutions=0), 5, weights=None,
+    ...                          drop_after=["conv_pw_11_relu"],
+    ...                          input_shape=(64, 96, 3),
+    ...                          backbone_options={"alpha": 0.25})
+    >>> Localizer(model).score_map
+    ClassMaps(layer='head_generator', top_k=200)
+
+    Reference:
+        - [Wu et al., 2022](https://arxiv.org/abs/2112.00580)
     """
 
     area_weight: float = 1.2
@@ -32,6 +57,12 @@ class BAS(Method):
     top_k: int = 200
     reads = ("features", "foreground", "class_maps")
     keeps = ("foreground",)
+
+    def __post_init__(self) -> None:
+        check_number("area_weight", self.area_weight, high=None)
+        check_number("foreground_weight", self.foreground_weight, high=None)
+        check_integer("convolutions", self.convolutions, low=0)
+        check_integer("top_k", self.top_k)
 
     @property
     def head_convolutions(self) -> int:

@@ -52,6 +52,7 @@ class CutMix(Method):
         check_number("probability", self.probability)
 
     def images(self, trunk: Trunk, images: Any) -> Any:
+        trunk.exact_places("no layer", 0)
         seed = derive_seed(trunk.seed, "cutmix")
         paste = PastedBox(self.beta, self.probability, seed, name="cutmix_box")
         mixed, order, share = paste(images)

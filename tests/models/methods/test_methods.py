@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from keras import ops
 
+from keras_wsol.layers import ADL
 from keras_wsol.models import Localizer, build_classifier, fit_localizer
-from keras_wsol.models.methods import Method
+from keras_wsol.models.methods import BAS, Method
 from tests.models.methods.cases import (
     CLASSES,
     DRAWING,
@@ -181,3 +182,47 @@ def test_a_localizer_is_fitted_to_it(name):
         localizer = fit_localizer(model, [(images, class_ids)], verbose=False)
     found = localizer.predict_on_batch(images)
     assert found["boxes"].shape == (24, 1, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "places", "message"),
+    [
+        ("bas", ["conv9_relu"], r"`drop_after` must name layers of .*\['conv9_relu'\]"),
+        ("spg", ["conv1_relu", "tip"], r"`drop_after` must name layers of .*\['tip'\]"),
+        ("bas", ["conv1_relu", "conv2_relu"], "must name one layer for this method"),
+        ("cutmix", ["conv1_relu"], "must name no layer for this method"),
+        ("acol", ["conv1_relu"], "must name no layer for this method"),
+    ],
+)
+def test_places_that_a_method_cannot_act_at(name, places, message):
+    with pytest.raises(ValueError, match=message):
+        tiny_classifier(method=METHODS[name][0], drop_after=places)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [("area_weight", -1.0, ValueError), ("top_k", 0, ValueError)],
+)
+def test_arguments_of_bas(name, value, error):
+    with pytest.raises(error, match=f"`{name}` must be"):
+        BAS(**{name: value})
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        {"conv2_relu": ADL(drop_threshold=0.5)},
+        {"conv1_relu": ADL(0.1), "conv3_relu": ADL(0.9)},
+    ],
+)
+def test_a_layer_for_each_place(layers):
+    model = tiny_classifier(method="adl", drop_after=layers)
+    found = {x.name: x.get_config() for x in model.layers if isinstance(x, ADL)}
+    assert set(found) == {f"adl_{place}" for place in layers}
+    for place, layer in layers.items():
+        config = found[f"adl_{place}"]
+        assert config["drop_rate"] == layer.drop_rate
+        assert config["drop_threshold"] == layer.drop_threshold
+    for method in ("dfm", ADL()):
+        with pytest.raises(TypeError, match="With a dictionary as `drop_after`"):
+            tiny_classifier(method=method, drop_after=layers)

@@ -135,7 +135,7 @@ class SAGD(MaskOrImportance):
     >>> x = keras.ops.array([1.0, 5.0, 5.0, 9.0, 8.0, 5.0])
     >>> x = keras.ops.reshape(x, (1, 1, 6, 1))
     >>> keras.ops.convert_to_numpy(layer(x, training=True)).ravel().tolist()
-    [0.0, 0.0, 0.0, 0.0, 0.0, 5.0]
+    [0.0, 5.0, 0.0, 0.0, 0.0, 5.0]
 
     Reference:
         - [Yin et al., 2020](https://arxiv.org/abs/2003.04719)

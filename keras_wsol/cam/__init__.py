@@ -1,6 +1,7 @@
 """Features to score maps: by class weights, gradients, scores or fitted directions."""
 
 from keras_wsol.cam.by_class import ByClass
+from keras_wsol.cam.c2am import C2AM
 from keras_wsol.cam.class_activation import (
     CAM,
     ChannelMean,
@@ -25,6 +26,7 @@ from keras_wsol.cam.score_cam import ScoreCAM
 from keras_wsol.cam.score_map import SCORE_MAPS, ScoreMap
 
 __all__ = [
+    "C2AM",
     "CAM",
     "DDT",
     "SCORE_MAPS",

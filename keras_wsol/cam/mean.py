@@ -23,8 +23,8 @@ class Mean(ScoreMap):
 
     Args:
         score_maps: Two or more score maps, or their names. Each must need one forward
-            pass: `CAM`, `ChannelMean`, `DDT`, `Foreground`, `ByClass`, or `Guided` of
-            one of these.
+            pass: `CAM`, `ChannelMean`, `DDT`, `Foreground`, `C2AM`, `ByClass`, or
+            `Guided` of one of these.
 
     Example:
     >>> from keras_wsol.cam import CAM, Foreground

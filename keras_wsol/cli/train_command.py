@@ -29,7 +29,7 @@ _OF_RECIPE = (
     *("backbone", "method", "drop_after", "weights", "epochs", "batch_size", "rate"),
 )
 # Score maps that are fitted to the images.
-_FITTED = {"ddt": cam.DDT, "foreground": cam.Foreground}
+_FITTED = {"ddt": cam.DDT, "foreground": cam.Foreground, "c2am": cam.C2AM}
 _WRITTEN = ("config.json", "log.csv", "best.keras", "localizer.keras")
 _WRITTEN += (shared.TRAINED_ON, shared.VERIFIED)
 _SECONDS = 20  # between two lines on an epoch

@@ -29,7 +29,7 @@ def export_litert(localizer: keras.Model, path: str | Path) -> Path:
     Args:
         localizer: `Localizer`, or a classifier that one can be made of. Its score map
             must need one forward pass: that of CAM, ChannelMean, DDT, Foreground,
-            ByClass, Mean, or Guided of one of these; else it is a `ValueError`.
+            C2AM, ByClass, Mean, or Guided of one of these; else it is a `ValueError`.
         path: String or path. File to write, such as `birds.tflite`.
 
     Returns:

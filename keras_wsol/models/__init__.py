@@ -2,6 +2,7 @@
 
 from keras_wsol.models.backbones import BACKBONES, METHODS, BackboneSpec
 from keras_wsol.models.classifier import build_classifier
+from keras_wsol.models.distill import distill
 from keras_wsol.models.fit_localizer import fit_localizer
 from keras_wsol.models.inspection import (
     describe,
@@ -23,6 +24,7 @@ __all__ = [
     "build_classifier",
     "class_names_of",
     "describe",
+    "distill",
     "drop_shares",
     "fit_localizer",
     "insert_after",

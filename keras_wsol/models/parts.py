@@ -82,5 +82,5 @@ def class_names_of(model: keras.Model) -> tuple[str, ...] | None:
     >>> class_names_of(keras.Model(inputs, outputs))
     ('cat', 'dog')
     """
-    found = (x.class_names for x in reversed(model.layers) if isinstance(x, Logits))
-    return next(found, None)
+    layers = reversed(model.layers)
+    return next((x.class_names for x in layers if hasattr(x, "class_names")), None)

@@ -9,6 +9,7 @@ from keras import ops
 
 from keras_wsol.arguments import check_bool, check_integer, shows_progress
 from keras_wsol.cam.ddt import check_batches
+from keras_wsol.cam.score_map import resize_to_input
 from keras_wsol.cam.split import SplitModel
 from keras_wsol.data import ImageDataset
 from keras_wsol.data.images import default_threads, resize_before_crop
@@ -209,11 +210,10 @@ def _with_box_head(
     head = _box_head(split.features.shape[1:], seed)
 
     given = keras.Input((None, None, 3), dtype="float32", name="images")
-    resize = keras.layers.Resizing(*size, antialias=True, dtype="float32")
-    resized = resize(given)
-    features, logits = network(resized, training=False)
+    resized = ResizeToInput(size, name="resized")(given)
+    features, logits = network(resized)
     crops = keras.Input((*size, 3), dtype="float32", name="crops")
-    features_of_crops = network(crops, training=False)[0]
+    features_of_crops = _AtInference(network)(crops)
     if not freeze:
         split = _copied(localizer)
         inputs = split.network.inputs[0]
@@ -256,6 +256,36 @@ def _box_head(shape: Sequence[int], seed: int) -> keras.Model:
     last = {**arguments("box"), "kernel_initializer": "zeros"}
     x = keras.layers.Dense(4, "sigmoid", **last)(x)
     return keras.Model(features, x, name="box_head")
+
+
+class _AtInference(keras.layers.Layer):
+    """The features of a network that stays in inference mode while others train."""
+
+    def __init__(self, network: keras.Model) -> None:
+        super().__init__(dtype="float32")
+        self.network = network
+
+    def call(self, images: Any) -> Any:
+        return self.network(images, training=False)[0]
+
+
+@keras.saving.register_keras_serializable(package="keras_wsol")
+class ResizeToInput(keras.layers.Layer):
+    """Resizes images as a `Localizer` does."""
+
+    # Not by Keras' own: its `training` is true unless told, also for layers behind it.
+    def __init__(self, size: Sequence[int], **kwargs: Any) -> None:
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        self.size = tuple(size)
+
+    def call(self, images: Any) -> Any:
+        return resize_to_input(images, self.size)
+
+    def compute_output_spec(self, images: Any) -> Any:
+        return keras.KerasTensor((images.shape[0], *self.size, 3), "float32")
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "size": list(self.size)}
 
 
 @keras.saving.register_keras_serializable(package="keras_wsol")

@@ -9,6 +9,8 @@ from keras import ops
 
 from keras_wsol import cam, metrics
 from keras_wsol.boxes.iou import pairwise_iou
+from keras_wsol.cam.score_map import resize_to_input
+from keras_wsol.cam.split import node_of
 from keras_wsol.data.numpy_pipeline import random_crop_and_flip
 from keras_wsol.models import Localizer, class_names_of, distill
 from tests.contracts.saved_graph import operations, random_operations
@@ -21,7 +23,13 @@ from tests.models.creatures import (
 )
 from tests.models.painted import blob_images, painted_classifier
 from tests.models.patches import drawn
-from tests.models.small import dtype_policy, random_images, tiny_classifier
+from tests.models.small import (
+    draw_weights,
+    dtype_policy,
+    outputs,
+    random_images,
+    tiny_classifier,
+)
 
 own = sys.modules["keras_wsol.models.distill"]  # `models.distill` is the function
 TENSORFLOW = pytest.mark.skipif(
@@ -58,12 +66,11 @@ def test_it_finds_the_creatures_without_a_map(teacher, student):
     assert np.diag(pairwise_iou(boxes, found, np)).mean() > 0.6
 
 
-def test_the_boxes_that_it_learns_are_its_own(teacher):
-    # Of the localizer, not of the data set: those are never read.
-    train = creatures()
-    found = own._boxes_found(teacher, train)
-    expected = teacher.predict(train.images, verbose=0)["boxes"][:, 0] / 64
-    np.testing.assert_allclose(found, expected, atol=1e-4)
+def test_the_boxes_that_it_learns_are_those_of_the_localizer():
+    train = drawn(9, boxes="part")  # those of the data set are never read
+    found = own._boxes_found(painted(), train)
+    expected = painted().predict(train.images, verbose=0)["boxes"][:, 0]
+    np.testing.assert_allclose(found, expected / [36, 24, 36, 24], atol=1e-4)
 
 
 def test_classes_are_those_of_the_localizer(teacher, student):
@@ -82,13 +89,16 @@ def test_classes_are_those_of_the_localizer(teacher, student):
 
 
 def test_boxes_are_in_pixels_of_the_images_given(student):
-    images = creatures("train-fullsup", 60).images[:5]
+    images = random_images(4, (50, 140))
     boxes = arrays(student(images))["boxes"]
-    larger = arrays(student(images.repeat(3, axis=1).repeat(2, axis=2)))["boxes"]
-    np.testing.assert_allclose(larger, boxes * [2, 3, 2, 3], atol=6)
+    predicted = student.predict(images, verbose=0)["boxes"]
+    np.testing.assert_allclose(predicted, boxes, atol=1e-3)
+    sized = arrays(student(resize_to_input(images, (64, 64))))["boxes"]
+    scale = np.array([140, 50, 140, 50]) / 64
+    np.testing.assert_allclose(boxes, sized * scale, atol=0.05)
     near, far = np.split(boxes, 2, axis=-1)
     assert (near >= 0).all()
-    assert (far <= 64).all()
+    assert (far <= [140, 50]).all()
     assert (far > near).all()
 
 
@@ -186,6 +196,21 @@ def test_what_is_trained(freeze):
             for name in ("classifier", "box_trunk")
         ]
         assert np.abs(weights[0] - weights[1]).max() > 1e-5
+
+
+def test_a_frozen_network_hides_nothing_while_the_head_trains():
+    model = tiny_classifier(method="dropblock")
+    draw_weights(model)
+    localizer = Localizer(model, 0.3, score_map="channel_mean")
+    images = random_images(8, (16, 24))
+    features = []
+    for freeze in (True, False):
+        _, trained = own._with_box_head(localizer, freeze, seed=0)
+        (read,) = node_of(trained.outputs[0]).parents
+        part = keras.Model(trained.inputs[0], read)
+        features.append([outputs(part, images, training=x) for x in (True, False)])
+    np.testing.assert_array_equal(*features[0])
+    assert np.abs(features[1][0] - features[1][1]).max() > 0.01
 
 
 def test_it_is_measured_by_the_metrics(student):

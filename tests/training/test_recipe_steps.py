@@ -41,13 +41,18 @@ def test_a_recipe_in_few_steps_scales_its_schedule():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FIRST.values())
 def test_a_step(name):
+    recipe = RECIPES[name]
+    if recipe.backbone in ("resnet18", "resnet34"):
+        pytest.importorskip("keras_cv")
+    # InceptionV3 refuses sides below 75.
+    size = (80, 96) if recipe.backbone == "inception_v3" else (32, 64)
     # One image in ILSVRC's many classes is as good as one in three.
-    recipe = dataclasses.replace(RECIPES[name], image_size=(32, 64), batch_size=2)
+    recipe = dataclasses.replace(recipe, image_size=size, batch_size=2)
     model = recipe.build(weights=None, num_classes=3)
     recipe.compile(model, 2)
     model.run_eagerly = True  # quicker than tracing for one step
     before = [variable.numpy().copy() for variable in model.trainable_variables]
-    images = np.random.default_rng(0).uniform(0, 255, (2, 32, 64, 3))
+    images = np.random.default_rng(0).uniform(0, 255, (2, *size, 3))
     loss, *_ = model.train_on_batch(images.astype("float32"), np.array([0, 2]))
     assert np.isfinite(loss)
     assert loss > 0

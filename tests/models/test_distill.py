@@ -158,6 +158,7 @@ def test_an_image_without_a_box_is_left_out():
         distill(painted(), images[None, [1, 3]], epochs=1)
 
 
+@pytest.mark.slow
 def test_the_seed_fixes_it_and_forms_of_images_do_not_matter():
     dataset = drawn(9)
     images = dataset.images

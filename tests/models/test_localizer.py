@@ -384,7 +384,13 @@ def test_keras_export_does_not_write_a_broken_file(form, tmp_path):
     assert not any(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("backbone", ["mobilenet", "vgg16", "resnet50"])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "backbone",
+    ["mobilenet", *(pytest.param(x, marks=SLOW) for x in ("vgg16", "resnet50"))],
+)
 def test_an_empty_batch_gives_empty_outputs(backbone):
     # Of toy models, kernels take it that refuse it in real ones.
     model = build_classifier(backbone, "cam", 5, weights=None, input_shape=(64, 96, 3))

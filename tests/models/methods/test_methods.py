@@ -23,6 +23,16 @@ from tests.models.methods.cases import (
 from tests.models.small import TINY_SIZE, dtype_policy, outputs, tiny_classifier
 
 EVERY = pytest.mark.parametrize("name", list(METHODS))
+# As `EVERY`; two of them at once, the rest, which take long, with the slow tests.
+SOME = pytest.mark.parametrize(
+    "name",
+    [
+        name
+        if name in ("bas", "cutmix")
+        else pytest.param(name, marks=pytest.mark.slow)
+        for name in METHODS
+    ],
+)
 
 
 @EVERY
@@ -68,7 +78,7 @@ def test_labels_may_be_one_hot(name):
     np.testing.assert_allclose(one_hot, by_id, rtol=1e-4, atol=1e-5)
 
 
-@EVERY
+@SOME
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_it_trains_in_mixed_precision(name, policy):
     with dtype_policy(policy):
@@ -79,7 +89,7 @@ def test_it_trains_in_mixed_precision(name, policy):
     assert outputs(model, images).dtype == "float32"
 
 
-@EVERY
+@SOME
 @pytest.mark.skipif(keras.backend.backend() == "torch", reason="torch.compile is slow")
 def test_it_trains_compiled(name):
     images, class_ids = batch()
@@ -173,7 +183,7 @@ def test_a_row_has_its_presets():
     assert model.name == "mobilenet_bas"
 
 
-@EVERY
+@SOME
 def test_a_localizer_is_fitted_to_it(name):
     model = built(name)
     images, class_ids = batch(24)

@@ -110,7 +110,10 @@ def build_classifier(
 
     Returns:
         A functional `keras.Model` named `"{backbone}_{method}"`: images
-        `(B, height, width, 3)` in [0, 255] to float32 logits `(B, num_classes)`.
+        `(B, height, width, 3)` in [0, 255] to float32 logits `(B, num_classes)`. With a
+        method that has losses, `fit` adds them to the compiled one (not `evaluate`),
+        and a call with `training=True` gives a dictionary, `"logits"` and what the
+        losses read, for `model.compute_loss(x, y, outputs)` of a compiled model.
 
     Raises:
         TypeError: An argument is of the wrong type.
@@ -159,8 +162,8 @@ def build_classifier(
         maps = call(trunk.conv(name, 1024, activation="relu"), maps)
     logits = own.head(trunk, maps)
     kind = keras.Model
-    if trunk.sides:
-        kind, sides = MethodModel, Sides(trunk.sides, own)
+    if type(own) is not Method:
+        kind, sides = MethodModel, Sides(trunk.sides, own, class_names)
         logits = sides([logits, *trunk.sides.values()])
     model = kind(images, logits, name=f"{base.name}_{method_name}")
     used = {x.name for x in model.operations}

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_wsol.arguments import check_choice, composed
+from keras_wsol.arguments import check_choice
 
 MODES = ("tf", "caffe", "torch")
 _MEAN_COLOUR = (123.675, 116.28, 103.53)  # of ImageNet, as the mode "torch" has it
@@ -55,16 +55,22 @@ class Logits(keras.layers.Dense):
     ) -> None:
         super().__init__(units, **kwargs)
         if class_names is not None:
-            class_names = tuple(composed(str(name)) for name in class_names)
-            if len(class_names) != units or len(set(class_names)) != units:
-                raise ValueError(
-                    f"`class_names` must be {units} different names. Received "
-                    f"{len(class_names)}, {len(set(class_names))} of them different."
-                )
+            class_names = check_class_names(class_names, units)
         self.class_names = class_names
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "class_names": self.class_names}
+
+
+def check_class_names(names: Sequence[str], units: int) -> tuple[str, ...]:
+    """Returns the names as strings, or raises unless there is one of each class."""
+    names = tuple(str(name) for name in names)
+    if len(names) != units or len(set(names)) != units:
+        raise ValueError(
+            f"`class_names` must be {units} different names. Received "
+            f"{len(names)}, {len(set(names))} of them different."
+        )
+    return names
 
 
 def class_names_of(model: keras.Model) -> tuple[str, ...] | None:

@@ -272,7 +272,8 @@ def with_input_size(model: keras.Model, input_size: Sequence[int]) -> keras.Mode
         )
     (given,) = model.inputs
     # A clone would keep the loss, and a list or dictionary around the input.
-    plain = keras.Model(given, model.outputs[0], name=model.name)
+    kind = type(model) if hasattr(model, "for_inference") else keras.Model
+    plain = kind(given, model.outputs[0], name=model.name)
     images = keras.Input(
         batch_shape=(given.shape[0], *size, given.shape[3]),
         dtype=given.dtype,

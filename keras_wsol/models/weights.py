@@ -1,5 +1,6 @@
 """What a classifier is built on: the backbone, its weights, and what is trained."""
 
+import re
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -175,7 +176,9 @@ def carry_over(
         if getattr(layer, "weights", None)
     }
     if class_names_of(source) != class_names_of(model):
-        saved.pop("head_logits", None)  # its columns are of other classes
+        # The head is of other classes, but for the convolutions in front of it.
+        of_classes = [x for x in saved if re.match(r"head_(?!conv\d)", x)]
+        saved = {x: v for x, v in saved.items() if x not in of_classes}
     saved = {**{x: saved[y] for x, y in copies.items() if y in saved}, **saved}
     layers = [layer for layer in model.layers if layer.weights]
     optional = {x.name for x in layers if x.name.startswith("head_")} | {*copies}

@@ -90,8 +90,10 @@ class BAS(Method):
         loss = share + self.area_weight * ops.mean(foreground, axis=(1, 2, 3))
         if self.foreground_weight:
             maps = sides["class_maps"]
-            step = foreground.shape[1] // maps.shape[1]
-            pooled = ops.average_pool(foreground, step) if step > 1 else foreground
+            high, low = foreground.shape[1], maps.shape[1]
+            step = round(high / low)
+            padding = "valid" if high // step == low else "same"
+            pooled = ops.average_pool(foreground, step, padding=padding)
             seen = truth.cross_entropy(ops.mean(maps * pooled, axis=(1, 2)))
             loss = loss + self.foreground_weight * seen
         return loss

@@ -35,7 +35,6 @@ class CutMix(Method):
     >>> model = build_classifier("mobilenet", CutMix(probability=0.5), 5, weights=None,
     ...                          input_shape=(64, 96, 3),
     ...                          backbone_options={"alpha": 0.25})
-    >>> model.compile("sgd", "sparse_categorical_crossentropy")
     >>> model.name
     'mobilenet_cutmix'
 

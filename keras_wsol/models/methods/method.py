@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from keras_wsol.cam.split import node_of
-from keras_wsol.models.parts import Logits
+from keras_wsol.models.parts import Logits, check_class_names
 from keras_wsol.models.splice import derive_seed
 
 _SIDES = "head_sides"
@@ -44,8 +44,9 @@ class Trunk:
     def exact_places(self, expected: str, count: int) -> tuple[str, ...]:
         """The places of a method that acts after so many layers."""
         if len(self.places) != count:
+            needs = f"`drop_after` must name {expected} for this method"
             raise ValueError(
-                f"`drop_after` must name {expected} for this method. Received: "
+                f"{needs if count else 'This method takes no `drop_after`'}. Received: "
                 f"drop_after={list(self.places)}."
             )
         return self.places
@@ -103,9 +104,9 @@ class Method:
     layer need no class: `build_classifier` takes the layer.
 
     Example:
-    >>> from dataclasses import dataclass
     >>> from keras_wsol.models import build_classifier
-    >>> @dataclass(frozen=True)
+    >>> @keras.saving.register_keras_serializable(package="mine")
+    ... @dataclass(frozen=True)
     ... class Sparse(Method):
     ...     weight: float = 0.1
     ...     reads = ("features",)
@@ -118,7 +119,8 @@ class Method:
     >>> model = build_classifier("mobilenet", Sparse(), 5, weights=None,
     ...                          input_shape=(64, 96, 3),
     ...                          backbone_options={"alpha": 0.25})
-    >>> model.compile("sgd", "sparse_categorical_crossentropy")
+    >>> loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    >>> model.compile("sgd", loss)
     """
 
     # Sides that `loss` is given, and those that `score_map` reads.
@@ -164,20 +166,28 @@ class Sides(keras.layers.Layer):
 
     passes_logits = True  # for who reads the graph backwards
 
-    def __init__(self, names: Any, method: Any = None, **kwargs: Any) -> None:
+    def __init__(
+        self, names: Any, method: Any = None, class_names: Any = None, **kwargs: Any
+    ) -> None:
         super().__init__(**{"name": _SIDES, **kwargs, "dtype": "float32"})
         self.names, self.method = tuple(names), method
+        self.class_names = None if class_names is None else tuple(class_names)
         self._convert_input_args = False  # they keep their dtype
 
     def call(self, inputs: Any) -> Any:
         return inputs[0]
+
+    def build(self, input_shape: Any) -> None:
+        if self.class_names is not None:
+            check_class_names(self.class_names, input_shape[0][-1])
 
     def compute_output_spec(self, inputs: Any) -> Any:
         return keras.KerasTensor(inputs[0].shape, inputs[0].dtype)
 
     def get_config(self) -> dict[str, Any]:
         method = keras.saving.serialize_keras_object(self.method)
-        return {**super().get_config(), "names": list(self.names), "method": method}
+        config = {"names": self.names, "method": method}
+        return {**super().get_config(), **config, "class_names": self.class_names}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Sides":
@@ -197,6 +207,11 @@ class MethodModel(keras.Model):
         self, inputs: Any, outputs: Any, name: str | None = None, **kwargs: Any
     ) -> None:
         super().__init__(inputs, outputs, name=name, **kwargs)
+        if self.outputs[0].shape[-1] == 1:
+            raise ValueError(
+                "A method with losses needs one logit a class; for one class and the "
+                "rest, train with two outputs. Received: num_classes=1."
+            )
 
     @property
     def method(self) -> Method:
@@ -213,9 +228,8 @@ class MethodModel(keras.Model):
     def for_inference(self) -> keras.Model:
         """The functional model of what score maps read, on the same layers."""
         tensors, keeps = self._inner.tensors, self.method.keeps
-        logits = tensors["logits"]
-        if keeps:
-            logits = Sides(keeps)([logits, *[tensors[name] for name in keeps]])
+        sides = Sides(keeps, class_names=self.get_layer(_SIDES).class_names)
+        logits = sides([tensors["logits"], *[tensors[name] for name in keeps]])
         return keras.Model(self.inputs[0], logits, name=self.name)
 
     def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
@@ -237,7 +251,17 @@ class MethodModel(keras.Model):
         loss = super().compute_loss(x, y, logits, sample_weight, training)
         added = self.method.loss(self, y_pred, self._truth(y, logits.shape[-1]))
         # As a loss of Keras, so that it counts once where there are several devices.
-        return loss + _AsItIs(name="added")(added, added, sample_weight)
+        reduction = getattr(self._compiled_loss(), "reduction", "sum_over_batch_size")
+        return loss + _AsItIs("added", reduction)(added, added, sample_weight)
+
+    def _compiled_loss(self) -> Any:
+        """The loss given to `compile`, alone, or in a list or dictionary of one."""
+        losses = keras.tree.flatten(self.loss)
+        if len(losses) != 1:
+            raise ValueError(
+                f"`compile` must be given one loss. Received: loss={self.loss!r}."
+            )
+        return keras.losses.get(losses[0])
 
     def compute_metrics(
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
@@ -249,7 +273,7 @@ class MethodModel(keras.Model):
         y = ops.convert_to_tensor(y)
         one_hot = len(y.shape) == 2 and y.shape[-1] == num_classes > 1
         ids = ops.argmax(y, axis=-1) if one_hot else ops.reshape(y, (-1,))
-        loss = keras.losses.get(self.loss)
+        loss = self._compiled_loss()
         # Of a loss object, the function: its reduction would leave one number.
         function = loss.call if isinstance(loss, keras.losses.Loss) else loss
         return Truth(
@@ -289,6 +313,8 @@ def as_read(model: Any, score_map: Any) -> tuple[Any, Any]:
 
 
 class _AsItIs(keras.losses.Loss):
+    """A loss that is a number for each image already."""
+
     def call(self, y_true: Any, y_pred: Any) -> Any:
         return y_pred
 

@@ -130,7 +130,7 @@ def test_bad_arguments():
         ErasedMaps("a", "b", "c", 1.5)
     with pytest.raises(ValueError, match=r"`convolutions` must be an integer >= 0"):
         ACoL(convolutions=-1)
-    message = r"`drop_after` must name no layer for this method. .*conv2_relu"
+    message = r"This method takes no `drop_after`. .*conv2_relu"
     with pytest.raises(ValueError, match=message):
         tiny_classifier(method=ACoL(), drop_after=["conv2_relu"])
     model = built_acol().for_inference()

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from keras_wsol.models import build_classifier
 from keras_wsol.models.methods import BAS
 from tests.models.methods.cases import added_loss, batch, compiled
 from tests.models.small import draw_weights, outputs, tiny_classifier
@@ -45,3 +46,14 @@ def test_the_loss_is_that_of_the_paper(area, weight):
     np.testing.assert_allclose(added, expected, rtol=1e-4)
     assert (share > 0).any()
     assert (share < 1).all()
+
+
+def test_an_odd_map_is_pooled_to_what_the_backbone_makes_of_it():
+    model = build_classifier(
+        "inception_v3", BAS(convolutions=0), 3, weights=None, input_shape=(88, 88, 3)
+    )
+    images = np.zeros((2, 88, 88, 3), "float32")
+    added, sides = added_loss(compiled(model), images, np.array([0, 2]))
+    assert sides["foreground"].shape[1] == 11
+    assert sides["class_maps"].shape[1] == 6
+    assert np.isfinite(added).all()

@@ -8,7 +8,13 @@ import pytest
 from keras import ops
 
 from keras_wsol.layers import ADL
-from keras_wsol.models import Localizer, build_classifier, fit_localizer
+from keras_wsol.models import (
+    Localizer,
+    build_classifier,
+    class_names_of,
+    fit_localizer,
+    with_input_size,
+)
 from keras_wsol.models.methods import BAS, Method
 from tests.models.methods.cases import (
     CLASSES,
@@ -20,7 +26,13 @@ from tests.models.methods.cases import (
     compiled,
     same_draws,
 )
-from tests.models.small import TINY_SIZE, dtype_policy, outputs, tiny_classifier
+from tests.models.small import (
+    TINY_SIZE,
+    dtype_policy,
+    outputs,
+    tiny_classifier,
+    weights_by_layer,
+)
 
 EVERY = pytest.mark.parametrize("name", list(METHODS))
 # As `EVERY`; two of them at once, the rest, which take long, with the slow tests.
@@ -200,8 +212,8 @@ def test_a_localizer_is_fitted_to_it(name):
         ("bas", ["conv9_relu"], r"`drop_after` must name layers of .*\['conv9_relu'\]"),
         ("spg", ["conv1_relu", "tip"], r"`drop_after` must name layers of .*\['tip'\]"),
         ("bas", ["conv1_relu", "conv2_relu"], "must name one layer for this method"),
-        ("cutmix", ["conv1_relu"], "must name no layer for this method"),
-        ("acol", ["conv1_relu"], "must name no layer for this method"),
+        ("cutmix", ["conv1_relu"], "This method takes no `drop_after`"),
+        ("acol", ["conv1_relu"], "This method takes no `drop_after`"),
     ],
 )
 def test_places_that_a_method_cannot_act_at(name, places, message):
@@ -236,3 +248,71 @@ def test_a_layer_for_each_place(layers):
     for method in ("dfm", ADL()):
         with pytest.raises(TypeError, match="With a dictionary as `drop_after`"):
             tiny_classifier(method=method, drop_after=layers)
+
+
+@EVERY
+def test_at_another_size_it_is_still_the_method(name):
+    model = built(name)
+    images, class_ids = batch()
+    larger = with_input_size(model, (32, 32))
+    assert type(larger) is type(model)
+    assert larger.method.get_config() == model.method.get_config()
+    for one, other in zip(larger.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    images = np.resize(images, (6, 32, 32, 3))
+    assert np.isfinite(compiled(larger).train_on_batch(images, class_ids)[0])
+
+
+@EVERY
+def test_class_names_are_checked_and_carried(name):
+    names = tuple("abcde")
+    model = built(name, class_names=names)
+    assert class_names_of(model) == names
+    assert class_names_of(Localizer(model, cam_threshold=0.3).model) == names
+    with pytest.raises(ValueError, match=r"must be 5 different names\. Received 2"):
+        built(name, class_names=("a", "b"))
+
+
+@EVERY
+def test_a_head_of_other_classes_starts_anew(name, tmp_path):
+    path = tmp_path / "model.keras"
+    built(name, class_names=tuple("abcde")).save(path)
+    method, places = METHODS[name]
+    for names in ("abcde", "edcba"):
+        model = tiny_classifier(
+            method=method, drop_after=places, class_names=tuple(names), weights=path
+        )
+        saved = weights_by_layer(keras.saving.load_model(path))
+        for layer, weights in weights_by_layer(model).items():
+            carried = all(map(np.array_equal, weights, saved[layer]))
+            of_classes = layer.startswith("head_") and layer != "head_conv1"
+            assert carried == (names == "abcde" or not of_classes), layer
+
+
+class Halved(Method):
+    """Counts half of the compiled loss, and keeps nothing beside the logits."""
+
+    def loss(self, model, sides, truth):
+        return -0.5 * truth.cross_entropy(sides["logits"])
+
+    def get_config(self):
+        return {}
+
+
+@pytest.mark.parametrize("reduction", ["sum", "sum_over_batch_size"])
+@pytest.mark.parametrize("form", [lambda x: x, lambda x: [x]])
+def test_the_added_loss_is_reduced_as_the_compiled_one(form, reduction):
+    images, class_ids = batch()
+    make = keras.losses.SparseCategoricalCrossentropy
+    loss = make(from_logits=True, reduction=reduction)
+    model = compiled(tiny_classifier(method=Halved()), rate=0.0, loss=form(loss))
+    logits = model(images, training=True)["logits"]
+    found = model.train_on_batch(images, class_ids)[0]
+    expected = float(ops.convert_to_numpy(loss(class_ids, logits))) / 2
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+@EVERY
+def test_one_logit_is_refused(name):
+    with pytest.raises(ValueError, match=r"one logit a class"):
+        built(name, num_classes=1)

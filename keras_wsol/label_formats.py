@@ -15,7 +15,7 @@ from typing import Any, TextIO
 from xml.sax.saxutils import escape
 
 from keras_wsol.data.image_folder import UNWRITABLE
-from keras_wsol.files import delete
+from keras_wsol.files import delete, reading
 
 # `img2label_paths` of Ultralytics puts `labels` in place of the last `/images/` of a
 # path, and the folder of the list in place of each `./`.
@@ -198,7 +198,9 @@ LABEL_FORMATS = {
 def keep_others(old: Path, new: Path) -> None:
     """Has a new folder hold what others put into the old one, also in place of ours."""
     written = old / WRITTEN
-    listed = json.loads(written.read_text("utf-8")) if written.is_file() else {}
+    with reading(written, f"move {old} away"):
+        text = written.read_text("utf-8") if written.is_file() else "{}"
+        listed = dict(json.loads(text))
     # In place of a link, somebody may have put the image itself.
     ours = {name for name, link in listed.items() if link <= (old / name).is_symlink()}
     others = {n for n in _files_in(old) - ours if not OF_ULTRALYTICS.fullmatch(n)}

@@ -195,7 +195,8 @@ class _Journal:
                 if line.endswith(b"\n"):  # else a killed job did not end it
                     done, end = done + (b'"owned"' not in line[:9]), end + len(line)
             file.truncate(end)
-        begun = json.loads(first)
+        with files.reading(self.path, "delete it to begin anew"):
+            begun = dict(json.loads(first))
         differs = sorted(key for key in job if job[key] != begun.get(key))
         if differs:
             raise ValueError(
@@ -236,7 +237,11 @@ class _Journal:
     def _entries(self) -> Iterator[dict[str, Any]]:
         with self.path.open(encoding="utf-8") as file:
             next(file)
-            yield from (e for e in map(json.loads, file) if "owned" not in e)
+            for line in file:
+                with files.reading(self.path, "delete it to begin anew"):
+                    entry = dict(json.loads(line))
+                if "owned" not in entry:
+                    yield entry
 
 
 def _find(

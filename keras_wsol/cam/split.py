@@ -183,8 +183,9 @@ def _activation(operation: Any) -> str:
 
 
 def _is_softmax(operation: Any) -> bool:
+    over_classes = getattr(operation, "axis", -1) in (-1, 1)
     is_dense = isinstance(operation, keras.layers.Dense)
-    return not is_dense and _activation(operation) == "softmax"
+    return over_classes and not is_dense and _activation(operation) == "softmax"
 
 
 def _is_identity(node: Node) -> bool:
@@ -239,13 +240,15 @@ def _logits(model: keras.Model) -> Any:
     (output,) = model.outputs
     while _is_identity(node_of(output)):
         output = _before(node_of(output)).tensor
-    if _is_softmax(node_of(output).operation):
+    softened = _is_softmax(node_of(output).operation)
+    if softened:
         output = _before(node_of(output)).tensor
     end = node_of(output)
     while _is_identity(end) or _is_temperature(end):
         end = _before(end)
     operation, name = end.operation, _activation(end.operation)
-    if name == "softmax" and end.tensor is output and hasattr(operation, "kernel"):
+    alone = end.tensor is output and not softened  # a second softmax is refused
+    if name == "softmax" and alone and hasattr(operation, "kernel"):
         output = keras.ops.matmul(end.parents[0], operation.kernel)
         output = output if operation.bias is None else output + operation.bias
     elif name != "linear":

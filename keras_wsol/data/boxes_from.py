@@ -67,11 +67,13 @@ def _read_csv(path: Path) -> list[_Annotated]:
         # Else a quote that is not closed would take all that follows into one field.
         rows = csv.DictReader(file, skipinitialspace=True, strict=True)
         missing = [name for name in _CSV_COLUMNS if name not in (rows.fieldnames or ())]
-        known = [name for name in rows.fieldnames or () if name in _CSV_COLUMNS]
-        if missing or len(known) > len(_CSV_COLUMNS):
+        columns = (*_CSV_COLUMNS, "class")
+        known = [name for name in rows.fieldnames or () if name in columns]
+        if missing or len(known) > len(set(known)):
             raise ValueError(
                 f"{path} must have the columns {','.join(_CSV_COLUMNS)} in its first "
-                f"line, once. Missing: {missing}. Received: {rows.fieldnames}."
+                f"line, and may have class, each once. Missing: {missing}. Received: "
+                f"{rows.fieldnames}."
             )
         return [_csv_line(row, f"{path}, line {rows.line_num}") for row in rows]
 
@@ -177,7 +179,7 @@ def boxes_from_voc(dataset: ImageDataset, root: str | Path) -> ImageDataset:
     if (root / "Annotations").is_dir():
         root = root / "Annotations"
     annotated = []
-    for path in sorted(root.rglob("[!.]*.[xX][mM][lL]")):
+    for path in xml_below(root):
         size, found = read_voc_file(path)
         objects = [(name, (x0 - 1, y0 - 1, x1, y1)) for name, (x0, y0, x1, y1) in found]
         name = path.relative_to(root).as_posix()
@@ -216,13 +218,13 @@ def _join(
     """Takes the images annotated, once or `several` times, with their own boxes."""
     annotated = [image for image in annotated if image.objects]
     wanted = [_parts(image.path, by_stem) for image in annotated]
-    places = _places(dataset, {parts[-1:] for parts in wanted}, by_stem)
+    places = _places(dataset, set(wanted), by_stem)
     boxes: dict[int, list[Box]] = defaultdict(list)
     before: dict[int, str] = {}
     others = 0
     for image, parts in zip(annotated, wanted, strict=True):
         try:
-            index = _find(dataset, image.path, parts, places[parts[-1:]])
+            index = _find(dataset, image.path, parts, places[parts])
             if index in before and not several:
                 raise ValueError(f"its image has boxes already, by {before[index]}.")
             if index is not None:
@@ -281,23 +283,32 @@ def size_of(dataset: ImageDataset, index: int) -> tuple[int, int]:
     return read_size(dataset.paths[index], dataset.orientation)
 
 
+def xml_below(root: Path) -> list[Path]:
+    """XML files below a folder, without hidden ones and those in hidden folders."""
+    found = sorted(root.rglob("*.[xX][mM][lL]"))
+    hidden = [any(x[0] == "." for x in path.relative_to(root).parts) for path in found]
+    return [
+        path for path, is_hidden in zip(found, hidden, strict=True) if not is_hidden
+    ]
+
+
 def _places(
-    dataset: ImageDataset, names: set[Parts], by_stem: bool
+    dataset: ImageDataset, wanted: set[Parts], by_stem: bool
 ) -> dict[Parts, list[tuple[int | None, Parts]]]:
-    """Index, `None` of a file left out, and path of the images of these names."""
+    """Index, `None` of a file left out, and path of the images with these ends."""
+    lengths = {len(parts) for parts in wanted}
     places = defaultdict(list)
     left_out = [(None, path) for path, _ in dataset.left_out]
     for index, path in [*enumerate(dataset.paths.tolist()), *left_out]:
         parts = _parts(path, by_stem)
-        if parts[-1:] in names:  # a data set may have millions of others
-            places[parts[-1:]].append((index, parts))
+        for end in {parts[-length:] for length in lengths} & wanted:
+            places[end].append((index, parts))
     return places
 
 
 def _find(dataset: ImageDataset, path: str, wanted: Parts, places: list) -> Any:
-    found = [place for place in places if place[1][-len(wanted) :] == wanted]
     # The whole path of one image may be the end of another's.
-    found = [place for place in found if place[1] == wanted] or found
+    found = [place for place in places if place[1] == wanted] or places
     if len(found) != 1:
         fit = f"{len(found)} images fit" if found else "no image fits"
         raise ValueError(

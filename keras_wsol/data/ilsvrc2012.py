@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from keras_wsol.arguments import check_choice, composed, once
-from keras_wsol.data.boxes_from import read_voc_file, size_of
+from keras_wsol.data.boxes_from import read_voc_file, size_of, xml_below
 from keras_wsol.data.cub200 import read_list
 from keras_wsol.data.dataset import (
     ImageDataset,
@@ -108,7 +108,7 @@ def ilsvrc2012(
 
 def with_annotations(whole: ImageDataset, folder: str | Path) -> ImageDataset:
     """Gives images the boxes of their own class in the XML files of their names."""
-    found = sorted(existing_folder(folder).rglob("[!.]*.[xX][mM][lL]"))
+    found = xml_below(existing_folder(folder))
     stems = [composed(Path(path).stem) for path in whole.paths.tolist()]
     with reading("annotations", folder):
         once(zip(stems, whole.paths, strict=True))

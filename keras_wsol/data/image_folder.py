@@ -16,7 +16,8 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 # which Python makes of file names that are not UTF-8; and what Unicode never assigns.
 UNWRITABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
 _FOLDER_SPLITS = ("all", "train", "val")
-_SPLIT_NAMES = {"train", "training", "val", "valid", "validation", "test", "testing"}
+_SPLIT_NAMES = {"train", "training", "val", "valid", "validation", "dev", "eval"}
+_SPLIT_NAMES |= {"test", "tests", "testing"}
 
 
 def image_files(root: str | Path, *, verify: bool | str | Path = True) -> ImageDataset:

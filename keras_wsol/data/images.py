@@ -368,10 +368,13 @@ def _judge(
 
 
 def _read_verdicts(cache: Path) -> dict[tuple, dict]:
-    lines = cache.read_text("utf-8").splitlines() if cache.is_file() else []
     try:
-        verdicts = list(map(json.loads, lines))
-        return {tuple(v[key] for key in _KEY): v for v in verdicts if "size" in v}
+        lines = cache.read_text("utf-8").splitlines() if cache.is_file() else []
+        verdicts = [each for each in map(json.loads, lines) if "size" in each]
+        for size in (each["size"] for each in verdicts):
+            if size is not None and not (len(size) == 2 and min(size) > 0):
+                raise ValueError(f"no size of an image: {size}")
+        return {tuple(each[key] for key in _KEY): each for each in verdicts}
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"`verify` must be a boolean or the path of a file of verdicts. {cache} "

@@ -113,7 +113,13 @@ def _unpacked(builder: Any, part: str, folder: Path) -> list[dict[str, Any]]:
                     f"{folder} holds no {_LIST}, so it is not of this function. "
                     "Choose other `files`, or move that away."
                 ) from error
-    return json.loads((folder / _LIST).read_text("utf-8"))
+    way_out = f"delete the folder {folder}, which is then written anew"
+    with whole_files.reading(folder / _LIST, way_out):
+        rows = list(json.loads((folder / _LIST).read_text("utf-8")))
+        for path in (Path(row["name"]) for row in rows):
+            if path.is_absolute() or ".." in path.parts:
+                raise ValueError(f"{path} is no file below it")
+    return rows
 
 
 def _write(builder: Any, part: str, folder: Path) -> list[dict[str, Any]]:

@@ -30,9 +30,9 @@ def _check_pixels(images: Any) -> None:
             "Images must be uint8, or floats in [0, 255]. Received: images of dtype "
             f"{dtype}."
         )
-    if isinstance(images, np.ndarray) and images.size and images.max() <= 1:
+    if isinstance(images, np.ndarray) and images.size:  # tensors are not looked at
         low, high = images.min(), images.max()
-        if low < high:  # not merely black
+        if high > 256 or low < high <= 1:  # resizing may overshoot; black is black
             warnings.warn(
                 "Images must have pixels in [0, 255], and are normalized by the model. "
                 f"Received: pixels in [{low:g}, {high:g}].",

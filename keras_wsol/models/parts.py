@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_wsol.arguments import check_choice
+from keras_wsol.arguments import check_choice, composed
 
 MODES = ("tf", "caffe", "torch")
 _MEAN_COLOUR = (123.675, 116.28, 103.53)  # of ImageNet, as the mode "torch" has it
@@ -64,7 +64,7 @@ class Logits(keras.layers.Dense):
 
 def check_class_names(names: Sequence[str], units: int) -> tuple[str, ...]:
     """Returns the names as strings, or raises unless there is one of each class."""
-    names = tuple(str(name) for name in names)
+    names = tuple(composed(str(name)) for name in names)
     if len(names) != units or len(set(names)) != units:
         raise ValueError(
             f"`class_names` must be {units} different names. Received "

@@ -216,7 +216,7 @@ def check_not_test(
     """Raises where a split is called a test split."""
     names = [str(getattr(dataset, name, "")) for name in ("name", "split")]
     words = {word for name in names for word in re.split(r"[\W_]+", name.lower())}
-    if words & {"test", "tests", "testing"}:
+    if any(re.fullmatch(r"test(s|ing|set)?\d*", word) for word in words):
         raise ValueError(
             f"{chosen.capitalize()} are chosen on this split, which the test split "
             f"must not see: pass a held-out split, such as 'train-fullsup'{way_out}. "

@@ -427,6 +427,7 @@ MISREAD = {
     "batch norm between": [pool(), keras.layers.BatchNormalization(), last()],
     "an activation between": [pool(), keras.layers.ReLU(), last()],
     "something after": [pool(), last(), keras.layers.Rescaling(-1.0)],
+    "shares of the batch": [pool(), last(), keras.layers.Softmax(axis=0)],
     "a sign": [pool(), last(), ops.negative],
     "one by the logits": [pool(), last(), lambda logits: 1.0 / logits],
     "a factor below 0": [pool(), last(), lambda logits: logits * -2.0],
@@ -479,6 +480,14 @@ def kept():
         (
             [pool(), last(activation="relu", name="d"), keras.layers.Softmax()],
             "ends in 'd' with activation='relu'.",
+        ),
+        (
+            [pool(), last(activation="softmax", name="d"), keras.layers.Softmax()],
+            "ends in 'd' with activation='softmax'.",
+        ),
+        (
+            [pool(), last(), keras.layers.Softmax(name="d"), keras.layers.Softmax()],
+            "ends in 'd' with activation='softmax'.",
         ),
         (
             [pool(), last(activation="softmax", name="d"), lambda x: x * 2.0],

@@ -237,6 +237,8 @@ def test_box_that_is_none(bbox, pets, tmp_path):
 def test_hidden_xml_is_not_read(pets, tmp_path):
     root = voc(tmp_path)
     (root / "Annotations" / "cat" / "._1.xml").write_bytes(b"\0")
+    (root / "Annotations" / "cat" / ".AppleDouble").mkdir()
+    (root / "Annotations" / "cat" / ".AppleDouble" / "1.xml").write_bytes(b"\0")
     file = root / "Annotations" / "dog" / "1.xml"
     file.rename(file.with_suffix(".XML"))
     assert len(data.boxes_from_voc(pets, root)) == 2

@@ -5,7 +5,7 @@ import unicodedata
 import numpy as np
 import pytest
 
-from keras_wsol.data import ImageDataset, boxes_from_csv, image_files
+from keras_wsol.data import ImageDataset, boxes_from, boxes_from_csv, image_files
 
 NAMES = ("cat", 'dog, "old"')
 PATHS = (
@@ -142,10 +142,31 @@ def test_a_file_without_columns_boxes_or_itself(read, pets, tmp_path):
         read("path,x0,y0,w,h\ncat/1.jpg,1,2,3,4\n")
     with pytest.raises(ValueError, match=r"Missing: \['path', 'x0'"):
         read("")
+    for twice in ("x0", "class"):
+        with pytest.raises(ValueError, match="each once"):
+            read(f"path,x0,y0,x1,y1,class,{twice}\ncat/1.jpg,1,2,3,4,cat,dog\n")
     with pytest.raises(ValueError, match="must have at least one box"):
         read("path,x0,y0,x1,y1\n")
     with pytest.raises(FileNotFoundError, match=r"none\.csv"):
         boxes_from_csv(pets, tmp_path / "none.csv")
+
+
+def test_names_that_repeat_are_not_each_compared(read, pets, tmp_path, monkeypatch):
+    count = 300
+    paths = np.array([f"/pets/{n}/1.jpg" for n in range(count)])
+    many = dataclasses.replace(pets, class_ids=np.zeros(count, int), paths=paths)
+    path = tmp_path / "many.csv"
+    rows = [f"{n}/1.jpg,1,2,3,4" for n in range(count)]
+    path.write_text("\n".join(["path,x0,y0,x1,y1", *rows, ""]))
+    looked_at = []
+    find = boxes_from._find
+    monkeypatch.setattr(
+        boxes_from,
+        "_find",
+        lambda *given: looked_at.append(len(given[-1])) or find(*given),
+    )
+    assert len(boxes_from_csv(many, path)) == count
+    assert looked_at == [1] * count
 
 
 def test_all_images_below_a_folder(tmp_path):

@@ -258,7 +258,11 @@ def test_splits_are_no_classes(tmp_path):
         ValueError, match=r"looks like splits: \['Val', 'test', 'train'\]"
     ):
         image_folder(tmp_path)
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "6.png").touch()
+    with pytest.raises(ValueError, match="looks like splits"):
+        image_folder(tmp_path)
     assert image_folder(tmp_path / "train").class_names == ("cat", "dog")
     (tmp_path / "cat").mkdir()
     (tmp_path / "cat" / "5.png").touch()
-    assert len(image_folder(tmp_path).class_names) == 4
+    assert len(image_folder(tmp_path).class_names) == 4 + 1

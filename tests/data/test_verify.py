@@ -172,12 +172,16 @@ def test_verdicts_are_kept_while_a_file_is_unchanged(spoiled, tmp_path, monkeypa
     assert len(lines) == 9
 
 
-def test_a_file_of_something_else_is_not_written_over(tmp_path, spoiled):
+@pytest.mark.parametrize(
+    "text",
+    [b"my notes\n", b"\xff\n", b"null\n", b'{"size": "q"}\n', b'{"size": [-5, 3]}\n'],
+)
+def test_a_file_of_something_else_is_not_written_over(text, tmp_path, spoiled):
     notes = tmp_path / "notes.txt"
-    notes.write_text("my notes\n")
+    notes.write_bytes(text)
     with pytest.raises(ValueError, match=r"the path of a file of verdicts.*notes\.txt"):
         verified(spoiled, notes)
-    assert notes.read_text() == "my notes\n"
+    assert notes.read_bytes() == text
 
 
 def test_what_was_seen_before_an_interruption_is_kept(spoiled, tmp_path, monkeypatch):

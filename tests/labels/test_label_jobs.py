@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from keras_wsol import labels
+from keras_wsol.label_formats import WRITTEN
 from keras_wsol.labels import check_output, write_pseudo_labels
 from tests.labels.rectangles import (
     BLACK,
@@ -255,3 +256,22 @@ def test_flat_folders(tmp_path):
         write_pseudo_labels(localizer(), images, tmp_path / "z", "voc", flat=True)
     with pytest.raises(ValueError, match="`flat` is for a folder"):
         write_pseudo_labels(localizer(), images, tmp_path / "z.csv", "csv", flat=True)
+
+
+@pytest.mark.parametrize("text", [b"\0\0\n", b"null\n", b"[1]\n"])
+def test_a_damaged_journal_is_named_with_the_way_out(text, tmp_path):
+    root, path = write_images(tmp_path / "images"), tmp_path / "x.csv"
+    journal = labels.journal_of(path).path
+    journal.write_bytes(text)
+    with pytest.raises(ValueError, match=f"{journal}.*If it is damaged, delete it"):
+        write(root, path, format="csv")
+    assert journal.read_bytes() == text
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "\0"])
+def test_a_damaged_list_of_what_is_ours_is_named(text, tmp_path):
+    root, path = write_images(tmp_path / "images"), tmp_path / "yolo"
+    write(root, path, format="yolo")
+    (path / WRITTEN).write_text(text)
+    with pytest.raises(ValueError, match=rf"{WRITTEN}.*damaged, move .*yolo away"):
+        write(root, path, format="yolo", overwrite=True)

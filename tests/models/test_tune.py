@@ -118,12 +118,18 @@ def test_the_threshold_of_maps_that_one_knows():
     np.testing.assert_allclose(box, some.boxes[0, 0])
 
 
-@pytest.mark.parametrize("name", ["tests", "testing", "birds-TEST", "test-boxes"])
+@pytest.mark.parametrize(
+    "name", ["tests", "testing", "testset", "test2017", "birds-TEST", "test-boxes"]
+)
 def test_what_is_called_a_test_split_is_refused(name, split, painted):
     with pytest.raises(ValueError, match="the test split must not see"):
         painted.tune(dataclasses.replace(split, split=name))
     with pytest.raises(ValueError, match="the test split must not see"):
         painted.tune(dataclasses.replace(split, name=name))
+
+
+def test_latest_is_no_test_split(split, painted):
+    painted.tune(dataclasses.replace(split, split="latest", name="contest2017"))
 
 
 def test_a_test_split_is_refused(split, painted):

@@ -171,7 +171,7 @@ class Sides(keras.layers.Layer):
     ) -> None:
         super().__init__(**{"name": _SIDES, **kwargs, "dtype": "float32"})
         self.names, self.method = tuple(names), method
-        self.class_names = None if class_names is None else tuple(class_names)
+        self.class_names = class_names
         self._convert_input_args = False  # they keep their dtype
 
     def call(self, inputs: Any) -> Any:
@@ -179,7 +179,8 @@ class Sides(keras.layers.Layer):
 
     def build(self, input_shape: Any) -> None:
         if self.class_names is not None:
-            check_class_names(self.class_names, input_shape[0][-1])
+            count = input_shape[0][-1]
+            self.class_names = check_class_names(self.class_names, count)
 
     def compute_output_spec(self, inputs: Any) -> Any:
         return keras.KerasTensor(inputs[0].shape, inputs[0].dtype)

@@ -166,7 +166,7 @@ def test_without_being_asked_the_class_is_the_predicted_one():
 
 def test_nothing_is_kept_of_a_hierarchy_that_is_not_there():
     names = {layer.name for layer in Localizer(built_danet()).model.layers}
-    assert not {"head_parent", "head_root", "head_drawn", "head_sides"} & names
+    assert not {"head_parent", "head_root", "head_drawn"} & names
     assert outputs(built_danet(), batch(2)[0]).shape == (2, CLASSES)
 
 

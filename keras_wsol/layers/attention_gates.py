@@ -76,7 +76,7 @@ class AttentionGate(keras.layers.Layer):
     def open_gates(self) -> None:
         """Lets all channels start with gates near 1, so that they keep their scale."""
         bias = self.excite.bias
-        bias.assign(ops.full_like(bias, 4.0))  # whose sigmoid is 0.98
+        bias.assign(ops.full(bias.shape, 4.0))  # whose sigmoid is 0.98
 
     def attend(self, features: Any) -> tuple[Any, dict[str, Any]]:
         """The output in float32, and the gates that led to it."""
@@ -169,11 +169,6 @@ class SqueezeExcite(AttentionGate):
     def build_parts(self, channels: int) -> None:
         self.build_bottleneck(channels)
 
-    def open_gates(self) -> None:
-        """Lets all channels start with gates near 1, so that they keep their scale."""
-        bias = self.excite.bias
-        bias.assign(ops.full_like(bias, 4.0))  # whose sigmoid is 0.98
-
     def attend(self, features: Any) -> tuple[Any, dict[str, Any]]:
         middle = self.squeeze(masks.channel_attention(features))
         gate = self.gate_activation(self.excite(middle))
@@ -264,11 +259,6 @@ class CBAM(AttentionGate):
                 name="convolution",
             )
             self.convolution.build((None, None, None, 2))
-
-    def open_gates(self) -> None:
-        """Lets all channels start with gates near 1, so that they keep their scale."""
-        bias = self.excite.bias
-        bias.assign(ops.full_like(bias, 4.0))  # whose sigmoid is 0.98
 
     def attend(self, features: Any) -> tuple[Any, dict[str, Any]]:
         gates = {}

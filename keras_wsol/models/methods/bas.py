@@ -93,7 +93,8 @@ class BAS(Method):
             high, low = foreground.shape[1], maps.shape[1]
             step = round(high / low)
             padding = "valid" if high // step == low else "same"
-            pooled = ops.average_pool(foreground, step, padding=padding)
+            # With its strides: without, Keras 3.15 fails on JAX.
+            pooled = ops.average_pool(foreground, step, step, padding)
             seen = truth.cross_entropy(ops.mean(maps * pooled, axis=(1, 2)))
             loss = loss + self.foreground_weight * seen
         return loss

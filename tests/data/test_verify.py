@@ -172,6 +172,19 @@ def test_verdicts_are_kept_while_a_file_is_unchanged(spoiled, tmp_path, monkeypa
     assert len(lines) == 9
 
 
+def test_a_verdict_with_a_size_that_is_none_is_refused(tmp_path, spoiled):
+    cache = tmp_path / "verdicts.jsonl"
+    verified(spoiled, cache)
+    good = cache.read_text()
+    lines = [json.loads(line) for line in good.splitlines()]
+    place = next(n for n, line in enumerate(lines) if line["size"])
+    for size in ([-5, 3], [4], [0, 3]):
+        lines[place]["size"] = size
+        cache.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        with pytest.raises(ValueError, match="holds something else"):
+            verified(spoiled, cache)
+
+
 @pytest.mark.parametrize(
     "text",
     [b"my notes\n", b"\xff\n", b"null\n", b'{"size": "q"}\n', b'{"size": [-5, 3]}\n'],

@@ -193,6 +193,8 @@ def reading(path: str | Path, way_out: str) -> Iterator[None]:
     """Names a file that cannot be read, and what to do if it is damaged."""
     try:
         yield
+    except MemoryError:
+        raise  # the file is not at fault, and must not be deleted
     except Exception as error:
         said = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         message = f"Cannot read {path}: {said}. If it is damaged, {way_out}."

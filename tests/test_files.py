@@ -287,3 +287,5 @@ def test_reading_names_the_file_and_the_way_out(tmp_path):
         reading("a", "delete it"),
     ):
         raise EOFError
+    with pytest.raises(MemoryError), reading("a", "delete it"):
+        raise MemoryError

@@ -1,4 +1,4 @@
-"""The upper bounds of study_cub40.py: what the true boxes can teach a backbone."""
+"""The upper bounds of study.py: what the true boxes can teach a backbone."""
 
 from collections.abc import Iterator
 from typing import Any

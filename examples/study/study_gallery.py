@@ -1,4 +1,4 @@
-r"""Draws test images through models of study_cub40.py, side by side.
+r"""Draws test images through models of study.py, side by side.
 
     python examples/study/study_gallery.py cam-seed0 adl-seed0 dfm-seed0 dgdm-seed0 \
         cam-seed0:foreground-conv_pw_12_relu --data DIR --study runs/study \

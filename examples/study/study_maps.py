@@ -23,7 +23,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from PIL import Image
+from study_data import DATA, splits
 from study_rows import device
 
 import keras_wsol as wsol
@@ -47,7 +47,6 @@ WEIGHTS = {
 }
 THRESHOLDS = np.linspace(0, 1, 100, endpoint=False, dtype="float32")
 DEFAULT = 20  # the threshold of CAM's paper, 0.2, among them
-DATA = ("cub40", "imagenette10", "stanford_cars40", "oxford_pets3")
 HEAD_IMAGES = 1000
 # Of score maps, in the table.
 SHORT = {
@@ -184,45 +183,6 @@ def ious(sample: Sample, score_map: wsol.cam.ScoreMap) -> np.ndarray:
     maps = sample.maps(score_map, sample.split.input_size)
     swept = sweep_largest_boxes(maps, THRESHOLDS).transpose(1, 0, 2)
     return pairwise_iou(swept, sample.boxes, np).max(axis=-1, initial=0)
-
-
-def splits(name: str, root: Path) -> list[wsol.data.ImageDataset]:
-    """Images to learn from, held-out images with boxes, and test images."""
-    if name == "cub40":
-        parts = ("train-weaksup", "train-fullsup", "test")
-        return [wsol.data.cub200(root / "CUB_200_2011", each) for each in parts]
-    if name == "imagenette10":
-        train, val = (wsol.data.ilsvrc2012(root, x) for x in ("train-weaksup", "test"))
-        ids = set((root / "train_fullsup.txt").read_text().split())
-        held_out = np.array([Path(path).stem in ids for path in val.paths])
-        return [train, val.take(held_out, "held out"), val.take(~held_out, "test")]
-    if name == "stanford_cars40":
-        train, test = (wsol.data.stanford_cars(root, x) for x in ("train", "test"))
-    else:
-        train, test = (pets(root, each) for each in ("trainval", "test"))
-    per_class = 200 // train.num_classes
-    return [*train.hold_out(per_class=min(per_class, 30)), test]
-
-
-def pets(root: Path, split: str) -> wsol.data.ImageDataset:
-    """Oxford-IIIT Pet; the box of an animal is that of its trimap."""
-    lines = (root / "annotations" / f"{split}.txt").read_text().splitlines()
-    stems = [line.split()[0] for line in lines]
-    kinds = [stem.rsplit("_", 1)[0] for stem in stems]
-    names = sorted(set(kinds))
-    boxes = []
-    for stem in stems:
-        trimap = np.array(Image.open(root / "annotations" / "trimaps" / f"{stem}.png"))
-        y, x = np.nonzero(trimap != 2)
-        boxes.append([[x.min(), y.min(), x.max() + 1, y.max() + 1]])
-    return wsol.data.ImageDataset(
-        name="oxford_pets3",
-        split=split,
-        class_names=tuple(names),
-        class_ids=np.array([names.index(kind) for kind in kinds], "int32"),
-        paths=np.array([str(root / "images" / f"{stem}.jpg") for stem in stems]),
-        boxes=np.array(boxes, "float32"),
-    )
 
 
 def with_head(

@@ -1,4 +1,4 @@
-"""What study_cub40.py reads from a trained model, and the images that it reads."""
+"""What study.py reads from a trained model, and the images that it reads."""
 
 from dataclasses import replace
 from functools import partial
@@ -16,6 +16,7 @@ NOT_FITTED = {"cam": cam.CAM, "channel_mean": cam.ChannelMean}
 FITTED = {
     "ddt": cam.DDT.fit,
     "foreground": partial(cam.Foreground.fit, root=False),
+    "c2am": cam.C2AM.fit,
     "true_boxes": study_boxes.fit_true_boxes,
 }
 
@@ -42,7 +43,9 @@ def localizer_of(
     size = read.image_size or run.image_size
     if size != run.image_size:
         model = models.with_input_size(model, (size, size))
-    if read.score_map in FITTED:
+    if read.score_map == "own":
+        score_map = None
+    elif read.score_map in FITTED:
         fitted = {} if fitted is None else fitted
         key = (read.score_map, read.layer, size)
         if key not in fitted:

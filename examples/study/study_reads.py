@@ -1,4 +1,4 @@
-"""What study_cub40.py reads from a trained model: the score maps, and at which size."""
+"""What study.py reads from a trained model: the score maps, and at which size."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -14,8 +14,9 @@ class Read:
 
     Attributes:
         name: Name in the CSV.
-        score_map: `"cam"`, `"channel_mean"`, or what is fitted to the training images
-            first: `"ddt"`, `"foreground"`, `"true_boxes"` (a foreground of true boxes).
+        score_map: `"cam"`, `"channel_mean"`, `"own"` (the map of the method), or what
+            is fitted to the training images first: `"ddt"`, `"foreground"`, `"c2am"`,
+            `"true_boxes"` (a foreground of true boxes).
         layer: Layer whose features are read; `None` for those of the head.
         options: Attributes of the score map that are not its defaults.
         image_size: Height and width that it is read at; `None` for that of the run.
@@ -53,6 +54,7 @@ class Read:
 
 
 CAM = Read(name="cam")
+OWN = Read(name="own", score_map="own")
 POSITIVE = Read(name="cam-positive", options={"negative_weights": False})
 
 
@@ -77,6 +79,10 @@ BEFORE_STRIDE = without_class("block_13_expand_relu")[2]
 
 # What a linear map of these features could have at most.
 BOUND = replace(EARLIER[2], name="true-boxes-conv_pw_12_relu", score_map="true_boxes")
+
+C2AM_READS = (
+    Read(name="c2am-conv_pw_12_relu", score_map="c2am", layer="conv_pw_12_relu"),
+)
 
 # At 256 px birds are as large as in the training crops.
 LARGER = (CAM.at(256), EARLIER[2].at(256), EARLIER[2].at(256).twice(0.3))

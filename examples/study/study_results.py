@@ -1,4 +1,4 @@
-"""The CSV of study_cub40.py: which rows are there, and how one is added."""
+"""The CSV of study.py: which rows are there, and how one is added."""
 
 import csv
 import json
@@ -65,6 +65,7 @@ def missing_reads(path: Path, run: Run) -> tuple[Read, ...]:
     """
     rows = [row for row in read_rows(path) if row_key(row)[:2] == (run.name, run.seed)]
     told = {"method": run.method, "epochs": str(run.epochs), "rate": str(run.rate)}
+    told |= {"data": run.data}
     told |= {"options": json.dumps(dict(run.options)), "backbone": run.backbone}
     told |= {"places": json.dumps(list(run.places or ()))}
     told |= {"freeze": json.dumps(list(run.freeze or ()))}
@@ -76,7 +77,7 @@ def missing_reads(path: Path, run: Run) -> tuple[Read, ...]:
         other = {
             key: row.get(key, "")
             for key, value in told.items()
-            if row.get(key, "") != value
+            if row.get(key, "cub40" if key == "data" else "") != value
         }
         if other:
             raise SystemExit(

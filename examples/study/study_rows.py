@@ -1,4 +1,4 @@
-"""The columns of study_cub40.py: how a row came about, and its figures."""
+"""The columns of study.py: how a row came about, and its figures."""
 
 import platform
 from importlib.metadata import version
@@ -27,6 +27,7 @@ def facts(run: Run, read: Read) -> dict[str, object]:
         "run": run.name,
         "group": run.group,
         "seed": run.seed,
+        "data": run.data,
         "read": read.name,
         "method": run.method,
         "options": dict(run.options),

@@ -1,4 +1,4 @@
-"""The configurations of study_cub40.py: what is trained."""
+"""The configurations of study.py: what is trained."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -7,11 +7,13 @@ from typing import Any
 from study_reads import (
     BEFORE_STRIDE,
     BOUND,
+    C2AM_READS,
     CAM,
     EARLIER,
     GUIDED_READS,
     LARGER,
     LAST,
+    OWN,
     POSITIVE,
     Read,
     without_class,
@@ -32,8 +34,9 @@ class Run:
         name: Name in the CSV; the same for all seeds.
         group: Part of the study that it belongs to.
         seed: Of weights, draws, order and augmentation.
-        method: As in `models.build_classifier`.
-        options: Arguments of the method's layers, on top of the backbone's row.
+        data: Name of the data set, of `study_data.DATA`.
+        method: Its row of `models.METHODS`.
+        options: Arguments of the method or its layers, on top of the backbone's row.
         places: `drop_after` of `models.build_classifier`.
         backbone: As in `models.build_classifier`.
         backbone_options: As in `models.build_classifier`.
@@ -50,6 +53,7 @@ class Run:
     name: str
     group: str
     seed: int = 0
+    data: str = "cub40"
     method: str = "cam"
     options: Mapping[str, Any] = field(default_factory=dict)
     places: tuple[str, ...] | None = None
@@ -90,7 +94,7 @@ def _main() -> list[Run]:
             seed=seed,
             reads=(
                 *(CAM, POSITIVE, *EARLIER[1:]),
-                *((*LARGER, *GUIDED_READS) if method == "cam" else ()),
+                *((*LARGER, *GUIDED_READS, *C2AM_READS) if method == "cam" else ()),
             ),
         )
         for seed in SEEDS
@@ -310,8 +314,52 @@ def _improved() -> list[Run]:
     return [*frozen, tail]
 
 
+# What the papers compare with, beside the four of `main`.
+COMPARED = ("has", "cutmix", "acol", "spg", "danet", "abn", "bas")
+REPEATED = ("cam", "bas")
+
+
+def _compared() -> list[Run]:
+    """What the papers compare with, each by its own map: the four stand in `main`."""
+    runs = [_own(method, seed) for method in COMPARED for seed in _seeds(method)]
+    return [*runs, replace(_own("bas", 0), name="bas-v2", **_TAIL_OF_V2)]
+
+
+def _imagenette() -> list[Run]:
+    """The same on ten kinds of objects, which need fewer passes: most are known."""
+    runs = [
+        _own(method, seed)
+        for method in (*METHODS, *COMPARED)
+        for seed in _seeds(method)
+    ]
+    runs.append(replace(_own("bas", 0), name="bas-v2", **_TAIL_OF_V2))
+    same: dict[str, Any] = {"group": "imagenette10", "data": "imagenette10"}
+    return [
+        replace(run, name=f"{run.name}-imagenette10", epochs=3, **same) for run in runs
+    ]
+
+
+_TAIL_OF_V2: Mapping[str, Any] = {
+    "backbone": "mobilenet_v2",
+    "backbone_options": {},
+    "freeze": ("block_6_expand_relu",),
+    "batch_norm_momentum": 0.9,
+}
+
+
+def _own(method: str, seed: int) -> Run:
+    reads = (CAM, POSITIVE, *C2AM_READS) if method == "cam" else (OWN,)
+    return Run(name=method, group="compared", method=method, seed=seed, reads=reads)
+
+
+def _seeds(method: str) -> tuple[int, ...]:
+    return SEEDS if method in REPEATED else SEEDS[:1]
+
+
 STUDY: tuple[Run, ...] = (
     *_main(),
+    *_compared(),
+    *_imagenette(),
     *_improved(),
     *_references(),
     *_tuning(),

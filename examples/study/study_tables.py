@@ -1,4 +1,4 @@
-r"""Writes the tables of examples/results/README.md from the rows of study_cub40.py.
+r"""Writes the tables of examples/results/README.md from the rows of study.py.
 
     python examples/study/study_tables.py examples/results/study-cub40.csv \
         --out examples/results/README.md

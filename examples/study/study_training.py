@@ -1,4 +1,4 @@
-"""The trainings of study_cub40.py: from where an earlier start of it stopped."""
+"""The trainings of study.py: from where an earlier start of it stopped."""
 
 import argparse
 import importlib.util
@@ -11,6 +11,7 @@ import keras
 from study_runs import Run
 
 from keras_wsol import data, evaluation, models, training
+from keras_wsol.models.methods import Method
 from keras_wsol.training.epoch_callbacks import WholeCheckpoint
 
 TENSORFLOW = importlib.util.find_spec("tensorflow") is not None
@@ -61,9 +62,14 @@ def build(
         The compiled model.
     """
     weights = {"mobilenet": options.weights, "mobilenet_v2": options.weights_v2}
+    kind = models.METHODS[run.method]
+    method: Any = run.method
+    if own := kind is not None and issubclass(kind, Method):
+        presets = models.BACKBONES[run.backbone].presets.get(method, {})
+        method = kind(**{**presets, **run.options})
     model = models.build_classifier(
         run.backbone,
-        run.method,
+        method,
         train.num_classes,
         weights=weights[run.backbone],
         input_shape=(run.image_size, run.image_size, 3),
@@ -74,7 +80,7 @@ def build(
         batch_norm_momentum=run.batch_norm_momentum,
         seed=run.seed,
     )
-    if run.options:
+    if run.options and not own:
         model = with_options(model, run.options)
     steps = train.steps_per_epoch(BATCH_SIZE)
     rate = training.learning_rate(

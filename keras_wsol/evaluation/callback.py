@@ -49,7 +49,7 @@ class LocalizationEvaluation(keras.callbacks.Callback):
             `evaluate` takes, again and again; these need `allow_test=True`.
         every: Integer. Epochs from one evaluation to the next. Default 1.
         view, batch_size, num_thresholds: See `evaluate`.
-        score_map: See `models.Localizer`. Default `"cam"`.
+        score_map: See `models.Localizer`. Default None, that of the method.
         allow_test: Boolean. Whether the split may be a test split or have no name.
             Figures that models were chosen by are worthless. Default `False`.
 
@@ -71,7 +71,7 @@ class LocalizationEvaluation(keras.callbacks.Callback):
         view: str = "whole",
         batch_size: int = 32,
         num_thresholds: int = 1000,
-        score_map: Any = "cam",
+        score_map: Any = None,
         allow_test: bool = False,
     ) -> None:
         super().__init__()

@@ -14,6 +14,7 @@ from keras_wsol.cam.score_map import resize_to_input
 from keras_wsol.cam.split import graph_of, node_of
 from keras_wsol.models.backbones import BACKBONES
 from keras_wsol.models.localizer import Localizer
+from keras_wsol.models.methods.method import MethodModel
 from keras_wsol.models.splice import calls_of
 
 _CLASSES = tuple(getattr(layers, name) for name in layers.__all__)
@@ -153,8 +154,9 @@ def describe(model: keras.Model) -> str:
         model: A `Localizer`, or a functional model with one input and one output.
 
     Returns:
-        A table, to be printed: a row for each inserted layer, with its arguments that
-        differ from the defaults, and one for the whole model. Parameters include
+        A table, to be printed: the method that has losses or heads of its own; a row
+        for each inserted layer, with its arguments that differ from the defaults; and
+        one for the whole model. Parameters include
         moving statistics; multiply-adds are for one image at inference, and "unknown"
         where a layer of your own has kernels.
 
@@ -189,6 +191,8 @@ def describe(model: keras.Model) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     size = " x ".join(map(str, model.input_shape[1:]))
     lines = [f"{model.name}: images of {size}, {model.output_shape[-1]} classes"]
+    if isinstance(model, MethodModel):
+        lines.append(f"trained by {model.method}")
     for row in rows:
         cells = zip(row, "<<<>>", widths, strict=True)
         lines.append("  ".join(f"{text:{side}{n}}" for text, side, n in cells))

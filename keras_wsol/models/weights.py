@@ -223,7 +223,9 @@ def freeze_layers(
             for layer in _batch_norms(model):
                 layer.trainable = False
         elif part == "backbone":
-            frozen = up_to(base.spec.features) - {*new}
+            # What a method adds is named `head_`; a custom backbone may name so, too.
+            own = {x for x in made if x.startswith("head_")} - {*base.names.values()}
+            frozen = up_to(base.spec.features) - {*new} - own
         else:
             check_names("freeze", [part], owner, last_of)
             frozen = up_to(last_of[part])

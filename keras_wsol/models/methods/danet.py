@@ -1,6 +1,6 @@
 """DANet: coarser classes at earlier layers, and maps of a class that differ."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -64,6 +64,11 @@ class DANet(Method):
         for name in ("parents", "roots"):
             ids = getattr(self, name)
             if ids is not None:
+                if not isinstance(ids, Iterable):
+                    raise TypeError(
+                        f"`{name}` must be a sequence of integers, one a class. "
+                        f"Received: {name}={ids!r}."
+                    )
                 ids = tuple(check_integer(name, each, low=0) for each in ids)
                 object.__setattr__(self, name, ids)
         check_integer("maps_per_class", self.maps_per_class, low=2)

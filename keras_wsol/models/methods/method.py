@@ -171,6 +171,13 @@ class Sides(keras.layers.Layer):
     ) -> None:
         super().__init__(**{"name": _SIDES, **kwargs, "dtype": "float32"})
         self.names, self.method = tuple(names), method
+        needed = () if method is None else (*method.reads, *method.keeps)
+        if missing := set(needed) - {*self.names, "images", "logits"}:
+            raise ValueError(
+                f"The hooks of {type(method).__name__} must put all that it `reads` or "
+                f"`keeps` into `trunk.sides`. Received: {list(self.names)}, without "
+                f"{sorted(missing)}."
+            )
         self.class_names = class_names
         self._convert_input_args = False  # they keep their dtype
 

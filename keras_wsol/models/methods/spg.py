@@ -28,7 +28,8 @@ class SPG(Method):
     mean of both the last one. Branches are for training alone: the score map is the
     map of the class.
 
-    All is resized to the size of the images. The loss of a mask is the binary cross
+    `drop_after` names two layers, of early and of late features. All is resized to the
+    size of the images. The loss of a mask is the binary cross
     entropy over all pixels of the batch that are not ignored; 0 if there are none.
 
     Args:

@@ -151,6 +151,11 @@ def test_what_is_new_is_trained_before_a_frozen_backbone(tmp_path):
     model = built_abn(weights=tmp_path / "tiny.weights.h5", freeze="backbone")
     trained = [layer.name for layer in model.layers if layer.trainable_weights]
     assert sorted(trained) == sorted([*NEW, "head_logits"])
+    # With random weights everywhere its branch is random, too, but for the new layers.
+    model = built_abn(freeze="backbone")
+    trained = [layer.name for layer in model.layers if layer.trainable_weights]
+    assert {x for x in trained if x.startswith("head_")} == {*trained}
+    assert "head_attention_conv" in trained
 
 
 def test_inserted_blocks_are_copied_too(tmp_path):

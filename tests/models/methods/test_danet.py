@@ -179,6 +179,8 @@ def test_bad_arguments():
     ):
         with pytest.raises(ValueError, match=message):
             DANet(**arguments)
+    with pytest.raises(TypeError, match=r"`parents` must be a sequence of integers"):
+        DANet(parents=5)
     message = r"`parents` must have an integer for each of 5 classes. Received: 2"
     with pytest.raises(ValueError, match=message):
         built_danet(parents=[0, 1])

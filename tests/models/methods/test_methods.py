@@ -1,17 +1,21 @@
 """What every method promises: plain `compile` and `fit`, and nothing at inference."""
 
 import warnings
+from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
+from keras_wsol.data import synthetic
+from keras_wsol.evaluation import LocalizationEvaluation, evaluate
 from keras_wsol.layers import ADL
 from keras_wsol.models import (
     Localizer,
     build_classifier,
     class_names_of,
+    describe,
     fit_localizer,
     with_input_size,
 )
@@ -316,3 +320,31 @@ def test_the_added_loss_is_reduced_as_the_compiled_one(form, reduction):
 def test_one_logit_is_refused(name):
     with pytest.raises(ValueError, match=r"one logit a class"):
         built(name, num_classes=1)
+
+
+class Forgetful(Halved):
+    reads = ("features",)
+
+
+def test_a_side_that_no_hook_gave_is_named():
+    message = r"hooks of Forgetful must put .* Received: \[\], without \['features'\]"
+    with pytest.raises(ValueError, match=message):
+        tiny_classifier(method=Forgetful())
+
+
+def test_the_description_names_the_method():
+    lines = describe(built("spg")).splitlines()
+    assert lines[1] == f"trained by {METHODS['spg'][0]}"
+
+
+@EVERY
+def test_while_it_trains_its_own_map_is_watched(name):
+    model = compiled(built(name))
+    drawn = synthetic(num_images=6, num_classes=CLASSES, image_size=(32, 48))
+    held_out = replace(drawn, split="train-fullsup")
+    watch = LocalizationEvaluation(held_out, num_thresholds=10)
+    watch.set_model(model)
+    watched = watch.figures()
+    found = evaluate(Localizer(model), held_out, num_thresholds=10, verbose=False)
+    assert watched["val_gt_known_loc"] == found.oracle.gt_known_loc
+    assert watched["val_max_box_acc_v2"] == found.max_box_acc_v2

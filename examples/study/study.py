@@ -1,14 +1,14 @@
-r"""Measures what each method is worth, run by run, on CUB-40 or all of CUB-200-2011.
+r"""Measures what each method is worth, run by run, on the data sets of study_data.py.
 
-    python examples/study/study_cub40.py --data DIR --weights PATH --out runs/study
+    python examples/study/study.py --data DIR --weights PATH --out runs/study
 
-Each run of `study_runs.py` and `study_ablations.py` is trained on train-weaksup (labels
-only); the checkpoint and the threshold are chosen on train-fullsup, and the test split
-is measured once. A row for each map that is read goes to OUT/study.csv. Killed and
-started again, the study goes on where it stopped, in the middle of a run, too; a row
-that is there is not made again, so a copy of examples/results/study-cub40.csv in OUT
-saves the runs in it. Without TensorFlow it trains on the backend that `KERAS_BACKEND`
-names.
+DIR holds a folder for each data set, or all of CUB-200-2011. Each run of
+`study_runs.py` and `study_ablations.py` is trained on labels only; the checkpoint and
+the threshold are chosen on held-out images, and the test split is measured once. A row
+for each map that is read goes to OUT/study.csv. Killed and started again, the study
+goes on where it stopped, in the middle of a run, too; a row that is there is not made
+again, so a copy of examples/results/study-cub40.csv in OUT saves the runs in it.
+Without TensorFlow it trains on the backend that `KERAS_BACKEND` names.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from typing import Any
 
 import keras
 import study_boxes
+import study_data
 from study_ablations import ABLATION_RUNS
 from study_reading import boxed_images, localizer_of
 from study_reads import Read
@@ -71,16 +72,13 @@ def study(options: argparse.Namespace, runs: list[Run], out: Path) -> None:
 
         # The same seed gives the same weights, interrupted or not.
         tf.config.experimental.enable_op_determinism()
-    splits = {
-        split: data.cub200(options.data, split)
-        for split in ("train-weaksup", "train-fullsup", "test")
-    }
     csv_path = out / "study.csv"
     todo = [(run, missing_reads(csv_path, run)) for run in runs]
     todo = [(run, reads) for run, reads in todo if reads]
     print(f"{len(todo)} of {len(runs)} runs to go.")
     for number, (run, reads) in enumerate(todo, 1):
         print(f"-- {number} of {len(todo)}: {run.key}", flush=True)
+        splits = splits_of(run.data, options)
         folder = out / run.key
         if run.boxes:
             row = upper_bound(run, splits, options)
@@ -98,6 +96,14 @@ def study(options: argparse.Namespace, runs: list[Run], out: Path) -> None:
             print(read.name, report.to_markdown(), sep="\n", flush=True)
         if not options.keep:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def splits_of(name: str, options: argparse.Namespace) -> dict[str, data.ImageDataset]:
+    """Reads a data set: what is trained on, what is tuned on, and what is measured."""
+    root = Path(options.data)
+    inside = root / name
+    parts = study_data.splits(name, inside if inside.is_dir() else root)
+    return dict(zip(("train-weaksup", "train-fullsup", "test"), parts, strict=True))
 
 
 def upper_bound(
@@ -166,7 +172,7 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", help="folder that holds CUB_200_2011")
+    parser.add_argument("--data", help="of CUB_200_2011, or of all data sets' folders")
     parser.add_argument("--weights", help="MobileNetV1 0.75, .h5 without top")
     parser.add_argument("--weights-v2", help="MobileNetV2 1.0, .h5 without top")
     parser.add_argument("--out", help="folder to write; never put it under git")

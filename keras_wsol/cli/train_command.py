@@ -21,7 +21,7 @@ from keras_wsol.models import BACKBONES, METHODS
 from keras_wsol.training import RECIPES, Recipe
 
 # Schedule, multipliers and view of the command without --recipe.
-BASE = dataclasses.replace(RECIPES["ours-mobilenet-small"], method="dgdm")
+BASE = RECIPES["ours-mobilenet-small"]
 # Without --freeze, a pretrained backbone learns from behind this layer on.
 _FROZEN = {"mobilenet": "conv_pw_11_relu"}
 # Options that take the place of an attribute of the recipe.

@@ -316,11 +316,11 @@ def _wsolevaluation(data: str, source: str, every: int, **settings: Any) -> Reci
 
 _OURS_NOTES = {
     "backbone backbone_options": "[ours] small enough for a CPU",
-    "method": "[ours] a choice, as any of METHODS",
+    "method": "[ours] rows dgdm-grow-last of examples/results",
     "drop_after": "[ours] the row of models.BACKBONES",
     "weights": "[ours] a few dozen images a class do not train a backbone",
     "view": "[ours] as it is served",
-    "epochs rate": "[ours] no other was tried",
+    "epochs rate": "[ours] group tuning of examples/results",
     "images_per_epoch": "[ours] each image once",
     "schedule": "[ours] ends at 0, so that the last model is the one to keep",
     "image_size batch_size momentum nesterov": "[ours] as ADL's code",
@@ -334,7 +334,7 @@ _OURS = Recipe(
     dataset="CUB-40: 40 classes, 1,000 training images",
     num_classes=40,
     backbone="mobilenet",
-    method="dfm",
+    method="dgdm",
     backbone_options={"alpha": 0.75},
     view="whole",
     batch_size=32,

@@ -49,7 +49,7 @@ Options = Mapping[str, Any]
 class BackboneSpec:
     """A backbone and its presets.
 
-    Unnamed layers are called by type and number: `conv2d_29` of InceptionV3.
+    Unnamed layers go by type and number: `conv2d_29`.
 
     Attributes:
         build: Function of `keras.applications`, called with `include_top`, `weights`,
@@ -62,9 +62,9 @@ class BackboneSpec:
             entries by layer. The first is the default.
         inserted_blocks: Name of a block of the backbone to the layer that it follows.
         block: Function of `name` and `seed` that makes these blocks.
-        head_convolutions: Default number of 3x3x1024 ReLU convolutions after
-            `features`, named `head_conv1`, ...
+        head_convolutions: Default number of 3x3x1024 convolutions after `features`.
         method_drop_after: Method to its places, where they are not `drop_after`.
+        method_options: Method to its defaults of `backbone_options`.
         presets: Method to the layer options that differ from the defaults.
         place_presets: Method to place to options of that place alone.
         options: Options of `build` that the caller may set, with their defaults.
@@ -81,6 +81,7 @@ class BackboneSpec:
     block: Callable[..., keras.layers.Layer] | None = None
     head_convolutions: int = 0
     method_drop_after: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    method_options: Mapping[str, Options] = field(default_factory=dict)
     presets: Mapping[str, Options] = field(default_factory=dict)
     place_presets: Mapping[str, Mapping[str, Options]] = field(default_factory=dict)
     options: Options = field(default_factory=dict)
@@ -149,7 +150,7 @@ def keras_cv_resnet(
     return keras.Model(backbone.inputs[0], backbone.output, name=name)
 
 
-# Of the paper, for CUB; narrow backbones without convolutions of 1024 [ours].
+# Of the paper, for CUB; narrow backbones are ours.
 _BAS_RESNET = {"area_weight": 1.2, "foreground_weight": 0.5}
 _BAS_VGG = {"area_weight": 0.7, "foreground_weight": 0.0, "top_k": 80}
 _BAS_NARROW = {**_BAS_RESNET, "convolutions": 0}
@@ -162,7 +163,6 @@ _NARROW: Mapping[str, Options] = {
     "spg": {"filters": 256},
     "danet": {"convolutions": 0},
 }
-_WIDE: Mapping[str, Options] = {"spg": {"filters": 1024}}
 _STRIDE_1 = {"strides": (1, 1)}
 _SAME = {"padding": "same"}
 _SAME_STRIDE_1 = {**_SAME, **_STRIDE_1}
@@ -197,7 +197,7 @@ def _resnet(
     blocks: tuple[int, int] = (6, 3),
     normalization: str = "caffe",
     root: str = "conv3_block4_out",
-    presets: Mapping[str, Options] = _WIDE,
+    presets: Mapping[str, Options] = MappingProxyType({"spg": {"filters": 1024}}),
     **entries: Any,
 ) -> BackboneSpec:
     """A ResNet, whose last two stages stride in their first convolutions."""
@@ -210,6 +210,8 @@ def _resnet(
     return _row(
         adl=0.9,
         drop_after=(*middle, features),
+        bas={**_BAS_RESNET, "pool": 2},
+        method_options={"bas": {"map_size": 28}},  # which the pooling halves
         normalization=normalization,
         features=features,
         map_sizes=_map_sizes(last, before),

@@ -11,7 +11,12 @@ from typing import Any
 import keras
 
 from keras_wsol.arguments import check_integer, check_layout
-from keras_wsol.models.backbones import METHODS, NORMALIZATION, BackboneSpec
+from keras_wsol.models.backbones import (
+    BACKBONES,
+    METHODS,
+    NORMALIZATION,
+    BackboneSpec,
+)
 from keras_wsol.models.methods.method import Method, MethodModel, Sides, Trunk
 from keras_wsol.models.parts import ImageNetNormalization
 from keras_wsol.models.splice import (
@@ -132,8 +137,9 @@ def build_classifier(
     check_layout()
     method_name = _method_name(method)
     num_classes = check_integer("num_classes", num_classes)
+    options = {**_row_options(backbone, method), **(backbone_options or {})}
     make_base = base_of_model if isinstance(backbone, keras.Model) else base_of_row
-    base = make_base(backbone, features, weights, input_shape, backbone_options or {})
+    base = make_base(backbone, features, weights, input_shape, options)
     places = _places(base, method, drop_after)
     call = CallAndInsert({})
     copies: dict[str, str] = {}  # name of a layer to that which it is a copy of
@@ -199,6 +205,14 @@ def _method_name(method: Any) -> str:
         f"`method` must be one of {list(METHODS)}, a `Method`, or a layer, such as "
         f"keras_wsol.layers.ADL(). Received: method={method!r}."
     )
+
+
+def _row_options(backbone: Any, method: Any) -> Mapping[str, Any]:
+    """The options of a row of `BACKBONES` that a row of `METHODS` asks for."""
+    if not isinstance(backbone, str) or not isinstance(method, str):
+        return {}
+    row = BACKBONES.get(backbone)
+    return {} if row is None else row.method_options.get(method, {})
 
 
 def _row_of(method: Any) -> str | None:

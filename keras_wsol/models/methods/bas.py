@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
@@ -35,6 +36,8 @@ class BAS(Method):
         foreground_weight: Float >= 0. Default 0.5 [paper: ResNet50 on CUB].
         convolutions: Integer >= 0. How many 3x3 convolutions to 1024 channels are in
             front of the class maps. Default 2 [paper].
+        pool: Integer. Side of a max pooling after `drop_after`, behind the foreground.
+            Default 1, none [paper: 2 in ResNet50, whose foreground has 28x28 cells].
         top_k: Integer. The score map is the mean of the maps of so many classes, those
             of the largest logits. Default 200 [paper: ResNet50 on CUB].
 
@@ -54,6 +57,7 @@ class BAS(Method):
     area_weight: float = 1.2
     foreground_weight: float = 0.5
     convolutions: int = 2
+    pool: int = 1
     top_k: int = 200
     reads = ("features", "foreground", "class_maps")
     keeps = ("foreground",)
@@ -62,22 +66,26 @@ class BAS(Method):
         check_number("area_weight", self.area_weight, high=None)
         check_number("foreground_weight", self.foreground_weight, high=None)
         check_integer("convolutions", self.convolutions, low=0)
+        check_integer("pool", self.pool)
         check_integer("top_k", self.top_k)
 
     @property
     def head_convolutions(self) -> int:
         return self.convolutions
 
+    def following(self, trunk: Trunk, place: str) -> list[Any]:
+        return [partial(_Pooling, self.pool, trunk)]
+
     def head(self, trunk: Trunk, features: Any) -> Any:
-        place = trunk.only_place()
-        early = trunk.outputs[place]
+        trunk.only_place()
+        early = trunk.sides["features"]
         generator = trunk.conv(
             "head_generator", trunk.num_classes, activation="sigmoid", dtype="float32"
         )
         maps = keras.layers.ReLU(name="head_maps", dtype="float32")(
             trunk.logits()(features)
         )
-        trunk.sides.update(features=early, foreground=generator(early), class_maps=maps)
+        trunk.sides.update(foreground=generator(early), class_maps=maps)
         return trunk.pooled(maps)
 
     def loss(self, model: MethodModel, sides: Mapping[str, Any], truth: Truth) -> Any:
@@ -101,3 +109,18 @@ class BAS(Method):
 
     def score_map(self) -> ClassMaps:
         return ClassMaps("head_generator", self.top_k)
+
+
+@dataclass(frozen=True)
+class _Pooling:
+    """Called on features like a layer, keeps them for the head, and pools them."""
+
+    size: int
+    trunk: Trunk
+    name: str = "head_features_pool"
+
+    def __call__(self, features: Any) -> Any:
+        self.trunk.sides["features"] = features
+        if self.size == 1:
+            return features
+        return keras.layers.MaxPooling2D(self.size, name=self.name)(features)

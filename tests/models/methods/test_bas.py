@@ -26,9 +26,11 @@ def cross_entropy(logits, class_ids):
     return -np.log(shares[np.arange(len(class_ids)), class_ids])
 
 
-@pytest.mark.parametrize(("area", "weight"), [(1.2, 0.5), (0.7, 0.0), (2.0, 1.0)])
-def test_the_loss_is_that_of_the_paper(area, weight):
-    model = built_bas(area_weight=area, foreground_weight=weight)
+@pytest.mark.parametrize(
+    ("area", "weight", "pool"), [(1.2, 0.5, 1), (0.7, 0.0, 1), (2.0, 1.0, 2)]
+)
+def test_the_loss_is_that_of_the_paper(area, weight, pool):
+    model = built_bas(area_weight=area, foreground_weight=weight, pool=pool)
     for layer in model.layers:  # so that the pass behind can be made by hand
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.trainable = False
@@ -40,12 +42,27 @@ def test_the_loss_is_that_of_the_paper(area, weight):
     behind = outputs(model.part("features", "logits"), hidden)[rows, class_ids]
     score = sides["logits"][rows, class_ids]
     share = np.where(behind >= score, 0, behind / (score + 1e-8))
-    seen = (sides["class_maps"] * foreground[..., None]).mean(axis=(1, 2))
+    count, height, width = foreground.shape
+    blocks = foreground.reshape(count, height // pool, pool, width // pool, pool)
+    blocks = blocks.mean(axis=(2, 4))
+    seen = (sides["class_maps"] * blocks[..., None]).mean(axis=(1, 2))
     expected = share + area * foreground.mean(axis=(1, 2))
     expected = expected + weight * cross_entropy(seen, class_ids)
     np.testing.assert_allclose(added, expected, rtol=1e-4)
     assert (share > 0).any()
     assert (share < 1).all()
+
+
+def test_the_foreground_of_a_resnet_is_finer_than_its_class_maps():
+    arguments = {"weights": None, "input_shape": (64, 64, 3)}
+    sides = build_classifier("resnet50", "bas", 3, **arguments)._inner.tensors
+    assert sides["features"].shape[1:] == (8, 8, 1024)
+    assert sides["class_maps"].shape[1:] == (4, 4, 3)
+    coarse = build_classifier("resnet50", "cam", 3, **arguments)
+    assert coarse.get_layer("conv5_block3_out").output.shape[1:3] == (4, 4)
+    arguments["backbone_options"] = {"map_size": 14}
+    found = build_classifier("resnet50", "bas", 3, **arguments)
+    assert found._inner.tensors["features"].shape[1:3] == (4, 4)
 
 
 def test_an_odd_map_is_pooled_to_what_the_backbone_makes_of_it():

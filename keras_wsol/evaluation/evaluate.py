@@ -287,7 +287,7 @@ def _described(part: Any) -> str:
             said.append(f"{name}={value!r}")
         elif hasattr(value, "get_config"):
             said.append(f"{name}={_described(value)}")
-        elif value and isinstance(value, tuple) and hasattr(value[0], "get_config"):
+        elif isinstance(value, tuple) and value and hasattr(value[0], "get_config"):
             said.append(f"{name}=({', '.join(map(_described, value))})")
     return f"{type(part).__name__}({', '.join(said)})"
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from keras_wsol import cam
+from keras_wsol.evaluation import evaluate
 from keras_wsol.export import model_card
 from keras_wsol.models import Localizer
 from tests.models.creatures import (
@@ -46,6 +47,11 @@ def test_saved_and_loaded_it_is_the_same(localizer, tmp_path):
     )
     card = model_card(again)["score_map"]
     assert card == {"type": "C2AM", "bias": again.score_map.bias, "layer": LAYER}
+
+
+def test_it_is_measured(localizer):
+    report = evaluate(localizer, creatures("train-fullsup", 60), verbose=False)
+    assert report.notes["score map"].startswith("C2AM(bias=")
 
 
 def test_it_is_averaged_with_others(localizer):

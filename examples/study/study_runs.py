@@ -75,6 +75,9 @@ class Run:
 
 
 METHODS = ("cam", "adl", "dfm", "dgdm")
+# What the papers compare with beside them.
+COMPARED = ("has", "cutmix", "acol", "spg", "danet", "abn", "bas")
+REPEATED = ("cam", "bas")
 CAM_AT_ITS_BEST = "cam-rate-0.01"  # of `_tuning`, in Top-1 Loc
 
 # DGDM's defaults while the study began; `dgdm-grow` and `dgdm-grow-last` decided
@@ -204,7 +207,12 @@ BETTER_ONCE = (
 AGAINST = {"dgdm-grow-last": "dgdm-grow"}
 AGAINST |= {f"{method}-rate-0.01": CAM_AT_ITS_BEST for method in METHODS[1:]}
 _V2 = (*(f"{method}-v2" for method in METHODS[1:]), "dgdm-last-v2", "cam-rate-0.01-v2")
-AGAINST |= dict.fromkeys(_V2, "cam-v2")
+AGAINST |= dict.fromkeys((*_V2, "bas-v2"), "cam-v2")
+AGAINST |= dict.fromkeys(COMPARED, "cam")
+AGAINST |= {
+    f"{name}-imagenette10": "cam-imagenette10"
+    for name in (*METHODS, *COMPARED, "bas-v2")
+}
 # What was read from `main`, of DGDM as it is now; of the better one what was best, too.
 READ_MORE = {
     "dgdm-grow": (CAM, POSITIVE, *EARLIER[1:]),
@@ -312,11 +320,6 @@ def _improved() -> list[Run]:
         **same,
     )
     return [*frozen, tail]
-
-
-# What the papers compare with, beside the four of `main`.
-COMPARED = ("has", "cutmix", "acol", "spg", "danet", "abn", "bas")
-REPEATED = ("cam", "bas")
 
 
 def _compared() -> list[Run]:

@@ -49,7 +49,9 @@ def localizer_of(
         fitted = {} if fitted is None else fitted
         key = (read.score_map, read.layer, size)
         if key not in fitted:
-            fitted[key] = FITTED[read.score_map](model, train, layer=read.layer)
+            options = {"seed": run.seed} if read.score_map == "c2am" else {}
+            fit = FITTED[read.score_map]
+            fitted[key] = fit(model, train, layer=read.layer, **options)
         score_map = replace(fitted[key], **read.options)
     else:
         where = {} if read.layer is None else {"layer": read.layer}

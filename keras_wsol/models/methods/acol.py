@@ -25,7 +25,9 @@ class ACoL(Method):
     count the same. The model's logits are those of the first head. Its score map is
     `cam.ErasedMaps`, for which the second head runs once a class.
 
-    It acts on the last features alone: there is no `drop_after`.
+    It acts on the last features alone: there is no `drop_after`. The authors' VGG16
+    pools over 3x3 cells, and has maps of 28x28; here it is that of the row, which
+    `backbone_options={"map_size": 28}` gives maps of this size.
 
     Args:
         erase_threshold: Float in [0, 1]. Share of the map's range from which on cells

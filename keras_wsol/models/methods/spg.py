@@ -29,7 +29,8 @@ class SPG(Method):
     map of the class.
 
     `drop_after` names two layers, of early and of late features. All is resized to the
-    size of the images. The loss of a mask is the binary cross
+    size of the images. The authors have maps of 28x28, here
+    `backbone_options={"map_size": 28}`. The loss of a mask is the binary cross
     entropy over all pixels of the batch that are not ignored; 0 if there are none.
 
     Args:

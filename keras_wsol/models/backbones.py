@@ -64,7 +64,7 @@ class BackboneSpec:
         block: Function of `name` and `seed` that makes these blocks.
         head_convolutions: Default number of 3x3x1024 convolutions after `features`.
         method_drop_after: Method to its places, where they are not `drop_after`.
-        method_options: Method to its defaults of `backbone_options`.
+        method_map_size: Method to its default of the `map_size`.
         presets: Method to the layer options that differ from the defaults.
         place_presets: Method to place to options of that place alone.
         options: Options of `build` that the caller may set, with their defaults.
@@ -81,7 +81,7 @@ class BackboneSpec:
     block: Callable[..., keras.layers.Layer] | None = None
     head_convolutions: int = 0
     method_drop_after: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    method_options: Mapping[str, Options] = field(default_factory=dict)
+    method_map_size: Mapping[str, int] = field(default_factory=dict)
     presets: Mapping[str, Options] = field(default_factory=dict)
     place_presets: Mapping[str, Mapping[str, Options]] = field(default_factory=dict)
     options: Options = field(default_factory=dict)
@@ -211,7 +211,7 @@ def _resnet(
         adl=0.9,
         drop_after=(*middle, features),
         bas={**_BAS_RESNET, "pool": 2},
-        method_options={"bas": {"map_size": 28}},  # which the pooling halves
+        method_map_size={"bas": 28},  # which the pooling halves
         normalization=normalization,
         features=features,
         map_sizes=_map_sizes(last, before),

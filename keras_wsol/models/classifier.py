@@ -137,7 +137,7 @@ def build_classifier(
     check_layout()
     method_name = _method_name(method)
     num_classes = check_integer("num_classes", num_classes)
-    options = {**_row_options(backbone, method), **(backbone_options or {})}
+    options = {**_map_size(backbone, method), **(backbone_options or {})}
     make_base = base_of_model if isinstance(backbone, keras.Model) else base_of_row
     base = make_base(backbone, features, weights, input_shape, options)
     places = _places(base, method, drop_after)
@@ -207,12 +207,12 @@ def _method_name(method: Any) -> str:
     )
 
 
-def _row_options(backbone: Any, method: Any) -> Mapping[str, Any]:
-    """The options of a row of `BACKBONES` that a row of `METHODS` asks for."""
-    if not isinstance(backbone, str) or not isinstance(method, str):
+def _map_size(backbone: Any, method: Any) -> dict[str, int]:
+    """The option that a row of `METHODS` sets in a row of `BACKBONES`."""
+    row = BACKBONES.get(backbone) if isinstance(backbone, str) else None
+    if row is None or not isinstance(method, str) or method not in row.method_map_size:
         return {}
-    row = BACKBONES.get(backbone)
-    return {} if row is None else row.method_options.get(method, {})
+    return {"map_size": row.method_map_size[method]}
 
 
 def _row_of(method: Any) -> str | None:

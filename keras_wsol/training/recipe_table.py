@@ -316,11 +316,11 @@ def _wsolevaluation(data: str, source: str, every: int, **settings: Any) -> Reci
 
 _OURS_NOTES = {
     "backbone backbone_options": "[ours] small enough for a CPU",
-    "method": "[ours] rows dgdm-grow-last of examples/results",
+    "method": "[ours] rows `dgdm-grow-last` of the study",
     "drop_after": "[ours] the row of models.BACKBONES",
     "weights": "[ours] a few dozen images a class do not train a backbone",
     "view": "[ours] as it is served",
-    "epochs rate": "[ours] group tuning of examples/results",
+    "epochs rate": "[ours] group `tuning` of the study",
     "images_per_epoch": "[ours] each image once",
     "schedule": "[ours] ends at 0, so that the last model is the one to keep",
     "image_size batch_size momentum nesterov": "[ours] as ADL's code",

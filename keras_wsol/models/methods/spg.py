@@ -11,6 +11,7 @@ from keras_wsol.arguments import check_integer, check_number
 from keras_wsol.cam import score_maps
 from keras_wsol.cam.score_map import resized
 from keras_wsol.models.methods.method import Method, MethodModel, Trunk, Truth
+from keras_wsol.models.splice import derive_seed
 
 # With fewer object pixels, the threshold is a share of the map's maximum [code].
 _LEAST_PIXELS, _SHARE = 30, 0.7
@@ -69,16 +70,16 @@ class SPG(Method):
 
     def head(self, trunk: Trunk, features: Any) -> Any:
         places = trunk.exact_places("two layers, the earlier one first,", 2)
-        shared = trunk.conv("head_side_conv", self.filters, activation="relu")
-        mask = trunk.conv("head_side_mask", 1, size=1, dtype="float32")
+        relu, mask = {"activation": "relu"}, {"size": 1, "dtype": "float32"}
+        shared = _conv(trunk, "head_side_conv", self.filters, **relu)
+        side_mask = _conv(trunk, "head_side_mask", 1, **mask)
         for name, place in zip(("early", "late"), places, strict=True):
-            own = trunk.conv(f"head_{name}_conv", self.filters, activation="relu")
-            trunk.sides[name] = mask(shared(own(trunk.outputs[place])))
-        width = min(self.filters, 512)
-        own = trunk.conv("head_last_conv", width, activation="relu")
-        mask = trunk.conv("head_last_mask", 1, size=1, dtype="float32")
+            own = _conv(trunk, f"head_{name}_conv", self.filters, **relu)
+            trunk.sides[name] = side_mask(shared(own(trunk.outputs[place])))
+        own = _conv(trunk, "head_last_conv", min(self.filters, 512), **relu)
+        last = _conv(trunk, "head_last_mask", 1, **mask)(own(features))
         maps = trunk.logits()(features)
-        trunk.sides.update(last=mask(own(features)), class_maps=maps)
+        trunk.sides.update(last=last, class_maps=maps)
         return trunk.pooled(maps)
 
     def loss(self, model: MethodModel, sides: Mapping[str, Any], truth: Truth) -> Any:
@@ -96,6 +97,12 @@ class SPG(Method):
                 guides.items(), self.high, self.low, strict=True
             )
         )
+
+
+def _conv(trunk: Trunk, name: str, filters: int, **arguments: Any) -> Any:
+    """A convolution that starts as the authors' do."""
+    initializer = keras.initializers.GlorotUniform(derive_seed(trunk.seed, name))
+    return trunk.conv(name, filters, kernel_initializer=initializer, **arguments)
 
 
 def guided_cross_entropy(logits: Any, guide: Any, high: float, low: float) -> Any:

@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_wsol.boxes.iou import pairwise_iou
+
 CONVENTIONS = ("default", "wsolevaluation", "adl")
 ADL_THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35)
 
@@ -113,11 +115,5 @@ def inclusive_iou(boxes_a: np.ndarray, boxes_b: np.ndarray) -> np.ndarray:
 
     Padding of -1 overlaps nothing.
     """
-
-    def area(near: np.ndarray, far: np.ndarray) -> np.ndarray:
-        return np.maximum(far - near + 1, 0).prod(axis=-1)
-
-    a, b = boxes_a[:, None], boxes_b[None]
-    near_a, far_a, near_b, far_b = a[..., :2], a[..., 2:], b[..., :2], b[..., 2:]
-    both = area(np.maximum(near_a, near_b), np.minimum(far_a, far_b))
-    return both / (area(near_a, far_a) + area(near_b, far_b) - both)
+    grow = np.array([0, 0, 1, 1])
+    return pairwise_iou(boxes_a + grow, boxes_b + grow)

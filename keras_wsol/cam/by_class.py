@@ -110,10 +110,6 @@ class ByClass(ScoreMap):
         return ops.relu(maps) if first.relu else maps
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "ByClass":
-        return cls(map(keras.saving.deserialize_keras_object, config["score_maps"]))
-
-    @classmethod
     def fit(
         cls,
         model: keras.Model,

@@ -9,9 +9,8 @@ import numpy as np
 from keras import ops
 
 from keras_wsol.arguments import check_integer, check_number
-from keras_wsol.cam.ddt import Features
-from keras_wsol.cam.score_map import Evidence, ScoreMap
-from keras_wsol.cam.split import SplitModel, split_at
+from keras_wsol.cam.ddt import ChannelMap, Features
+from keras_wsol.cam.split import split_at
 
 _BATCH_SIZE = 16  # [paper]; the losses compare the images of a batch
 # Of the convolution alone, on features that stay [ours].
@@ -21,7 +20,7 @@ _LEAST_COSINE, _MOST_COSINE = 0.0005, 0.9995  # [paper], so that logarithms are 
 
 @keras.saving.register_keras_serializable(package="keras_wsol")
 @dataclass(frozen=True, eq=False)
-class C2AM(ScoreMap):
+class C2AM(ChannelMap):
     """C2AM's map: a 3x3 convolution of the features to one channel, and a sigmoid.
 
     `C2AM.fit` trains the convolution without labels, so that the features that the map
@@ -53,7 +52,6 @@ class C2AM(ScoreMap):
     weights: Any = field(repr=False)
     bias: float = field(repr=False)
     layer: str | None = None
-    needs_class = False
     default_threshold = 0.5
 
     def __post_init__(self) -> None:
@@ -67,12 +65,6 @@ class C2AM(ScoreMap):
         # A frozen dataclass sets its fields like this.
         object.__setattr__(self, "weights", weights)
 
-    def check(self, split: SplitModel) -> None:
-        self._check_channels(split.features.shape[-1])
-
-    def maps(self, evidence: Evidence) -> Any:
-        return self.project(evidence.features)
-
     def project(self, features: Any) -> Any:
         """Returns the maps `(B, 1, h, w)` in [0, 1] of features `(B, h, w, C)`."""
         self._check_channels(features.shape[-1])
@@ -80,14 +72,6 @@ class C2AM(ScoreMap):
         kernel = ops.convert_to_tensor(self.weights[..., None])
         maps = ops.conv(features, kernel, padding="same", data_format="channels_last")
         return ops.transpose(ops.sigmoid(maps + self.bias), (0, 3, 1, 2))
-
-    def _check_channels(self, count: int) -> None:
-        fitted = self.weights.shape[-1]
-        if count != fitted:
-            raise ValueError(
-                f"The score map must be fitted to the {count} channels of the "
-                f"features. Received: one fitted to {fitted}."
-            )
 
     def get_config(self) -> dict[str, Any]:
         # The shortest decimals that are these float32: half the size.

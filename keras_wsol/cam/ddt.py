@@ -24,18 +24,11 @@ NOTHING: Scatter = (0, np.zeros(1), np.zeros((1, 1)))
 _CELLS_AT_ONCE = 4096
 
 
-class FittedMap(ScoreMap):
-    """Base of the maps that are fitted: a sum of the features, weighed by channel."""
+class ChannelMap(ScoreMap):
+    """Base of the maps with weights that are fitted to the channels of the features."""
 
-    weights: tuple[float, ...]
-    bias: float
-    relu: bool
-    root: bool
+    weights: Any  # (..., C)
     needs_class = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_bool("root", self.root)
 
     def check(self, split: SplitModel) -> None:
         self._check_channels(split.features.shape[-1])
@@ -45,17 +38,33 @@ class FittedMap(ScoreMap):
 
     def project(self, features: Any) -> Any:
         """Returns the maps `(B, 1, h, w)` of features `(B, h, w, C)`."""
+        raise NotImplementedError
+
+    def _check_channels(self, count: int) -> None:
+        fitted = np.shape(self.weights)[-1]
+        if count != fitted:
+            raise ValueError(
+                f"The score map must be fitted to the {count} channels of the "
+                f"features. Received: one fitted to {fitted}."
+            )
+
+
+class FittedMap(ChannelMap):
+    """Base of DDT and Foreground: a sum of the features, weighed by channel."""
+
+    bias: float
+    relu: bool
+    root: bool
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_bool("root", self.root)
+
+    def project(self, features: Any) -> Any:
         self._check_channels(features.shape[-1])
         weights = ops.convert_to_tensor(self.weights, dtype="float32")
         maps = self._sum(read(features, self.root), weights)[:, None]
         return ops.relu(maps) if self.relu else maps
-
-    def _check_channels(self, count: int) -> None:
-        if count != len(self.weights):
-            raise ValueError(
-                f"The score map must be fitted to the {count} channels of the "
-                f"features. Received: one fitted to {len(self.weights)}."
-            )
 
 
 def read(features: Any, root: bool) -> Any:
@@ -183,39 +192,36 @@ class Features:
     labelled: bool = False
 
     def __iter__(self) -> Iterator[Any]:
-        found = labelled_features(self.split, self.images, self.verbose)
-        return found if self.labelled else (features for features, _ in found)
+        split, batches = self.split, self.images
+        if isinstance(batches, ImageDataset):
+            count = -(-len(batches) // _BATCH_SIZE)
+            batches = batches.evaluation_batches(
+                _BATCH_SIZE, image_size=split.input_size, view="whole"
+            )
+        else:
+            check_batches(batches)
+            count = length_hint(batches) or None
+        shown = shows_progress(self.verbose)
+        bar = keras.utils.Progbar(count, verbose=shown, unit_name="batch")
+        number = 0
+        for images, class_ids in map(images_and_classes, batches):
+            if len(images):
+                features = look(split, images).features
+                yield (features, class_ids) if self.labelled else features
+                number += 1
+                bar.update(number)
+        if not number:
+            raise ValueError("`images` must hold images. Received none.")
+        if number != count:
+            bar.update(number, finalize=True)
 
 
-def labelled_features(
-    split: SplitModel, images: Any, verbose: bool | str
-) -> Iterator[tuple[Any, Any]]:
-    """Reads features, and class ids if there are any, of a data set or of batches."""
-    if isinstance(images, ImageDataset):
-        count = -(-len(images) // _BATCH_SIZE)
-        batches = images.evaluation_batches(
-            _BATCH_SIZE, image_size=split.input_size, view="whole"
-        )
-    else:
-        check_batches(images)
-        batches, count = images, length_hint(images) or None
-    shown = shows_progress(verbose)
-    bar = keras.utils.Progbar(count, verbose=shown, unit_name="batch")
-    number = 0
-    for batch in batches:
-        class_ids = None
-        if isinstance(batch, dict):
-            batch, class_ids = batch["images"], batch.get("class_ids")
-        elif isinstance(batch, tuple):
-            batch, class_ids = batch[0], batch[1] if len(batch) > 1 else None
-        if len(batch):
-            yield look(split, batch).features, class_ids
-            number += 1
-            bar.update(number)
-    if not number:
-        raise ValueError("`images` must hold images. Received none.")
-    if number != count:
-        bar.update(number, finalize=True)
+def images_and_classes(batch: Any) -> tuple[Any, Any]:
+    """Images and class ids, or None, of a batch in whatever form."""
+    if isinstance(batch, dict):
+        return batch["images"], batch.get("class_ids")
+    images, class_ids, *_ = *(batch if isinstance(batch, tuple) else (batch,)), None
+    return images, class_ids
 
 
 def check_batches(images: Any) -> None:

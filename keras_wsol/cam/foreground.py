@@ -191,15 +191,13 @@ def foreground_of(
     for guess in guesses:
         found = guess
         for _ in range(rounds):
-            counts, cells = _find_object(features, found)
-            found = Foreground(
-                **_from_total(scatter, cells, shrinkage),
-                layer=guess.layer,
-                relu=relu,
-                root=guess.root,
-            )
+            edges, cells = _find_object(features, found)
+            covariance, (mean, others) = covariance_within(scatter, cells, shrinkage)
+            counts = cells[0], scatter[0] - cells[0]
+            (best,) = discriminants(covariance, counts, (mean[None], others))
+            found = Foreground(**best, layer=guess.layer, relu=relu, root=guess.root)
         first = first or found
-        if _edge_preference(counts) <= _MOST_AT_EDGE:
+        if _edge_preference(edges) <= _MOST_AT_EDGE:
             return found, 0
     return first, len(guesses)
 
@@ -231,15 +229,6 @@ def _find_object(
         total = total + cells_of(cells, guess.root).sum(axis=0, dtype="float64")
         number += len(cells)
     return counts, (number, total)
-
-
-def _from_total(
-    scatter: Scatter, cells: tuple[int, np.ndarray], shrinkage: float
-) -> dict[str, Any]:
-    """The discriminant from all cells, and number and sum of the object's."""
-    covariance, (mean, others) = covariance_within(scatter, cells, shrinkage)
-    counts = cells[0], scatter[0] - cells[0]
-    return discriminants(covariance, counts, (mean[None], others))[0]
 
 
 def covariance_within(

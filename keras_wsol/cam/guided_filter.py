@@ -85,11 +85,6 @@ class Guided(ScoreMap):
         filtered = guided_filter(maps, evidence.images, *options)
         return ops.relu(maps + self.strength * (filtered - maps))
 
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "Guided":
-        inner = keras.saving.deserialize_keras_object(config["score_map"])
-        return cls(**{**config, "score_map": inner})
-
 
 def guided_filter(
     maps: Any, images: Any, radius: float, epsilon: float, step: int

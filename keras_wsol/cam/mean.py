@@ -87,11 +87,6 @@ class Mean(ScoreMap):
         """Each map and the features that it reads."""
         return zip(self.score_maps, [found.features, *found.around], strict=True)
 
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "Mean":
-        found = config["score_maps"]
-        return cls(tuple(map(keras.saving.deserialize_keras_object, found)))
-
 
 def _unguided(score_map: ScoreMap) -> ScoreMap:
     """The map that is filtered, if it is."""

@@ -167,8 +167,7 @@ class ScoreMap:
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "ScoreMap":
         """Makes the score map of a configuration."""
-        lists = {name: tuple(v) for name, v in config.items() if isinstance(v, list)}
-        return cls(**{**config, **lists})
+        return cls(**{name: _from_json(value) for name, value in config.items()})
 
 
 def _as_json(value: Any) -> Any:
@@ -177,3 +176,9 @@ def _as_json(value: Any) -> Any:
     if isinstance(value, tuple | list | np.ndarray):
         return [_as_json(each) for each in value]
     return plain(value)
+
+
+def _from_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return keras.saving.deserialize_keras_object(value)
+    return tuple(map(_from_json, value)) if isinstance(value, list) else value

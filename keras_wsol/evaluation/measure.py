@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_wsol.boxes import sweep_best_iou
+from keras_wsol.boxes.iou import joined_boxes
 from keras_wsol.evaluation.box_errors import box_errors, enclosing_boxes
 from keras_wsol.metrics.functional import (
     V2_IOU_THRESHOLDS,
@@ -92,11 +93,7 @@ def measure(
         done += count
     if not done:
         raise ValueError("The split has no image, so there is nothing to measure.")
-    most = max(boxes.shape[1] for boxes in rows["true_boxes"])
-    rows["true_boxes"] = [
-        np.pad(x, [(0, 0), (0, most - x.shape[1]), (0, 0)], constant_values=-1)
-        for x in rows["true_boxes"]
-    ]
+    rows["true_boxes"] = [joined_boxes(rows["true_boxes"])]
     return ImageTable(
         thresholds=thresholds,
         on_grid=on_grid,

@@ -10,10 +10,10 @@ import numpy as np
 from keras import ops
 
 from keras_wsol.boxes import sweep_largest_boxes
-from keras_wsol.boxes.iou import pairwise_iou
+from keras_wsol.boxes.iou import joined_boxes, pairwise_iou
 from keras_wsol.cam import CAM, ByClass, ClassMaps, Mean, ScoreMap, score_maps
 from keras_wsol.cam.by_class import check_class_ids, checked_class_ids, next_by_class
-from keras_wsol.cam.ddt import check_batches, ddt_of, scatter_of
+from keras_wsol.cam.ddt import check_batches, ddt_of, images_and_classes, scatter_of
 from keras_wsol.cam.foreground import directions_of, foreground_of
 from keras_wsol.cam.score_map import Evidence, look, resize_to_input
 from keras_wsol.cam.split import SplitModel, split_at
@@ -146,12 +146,12 @@ def some_of(images: ImageDataset, seed: int) -> ImageDataset:
 def _first_images(batches: Any, size: tuple[int, int]) -> Iterator[dict[str, Any]]:
     """Gives the first 300 images of batches in whatever form, and their class ids."""
     missing = _MOST_IMAGES
-    for batch in [batches] if _is_batch(batches) else batches:
-        if isinstance(batch, tuple):
-            batch = dict(zip(("images", "class_ids"), batch, strict=False))
-        elif not isinstance(batch, dict):
-            batch = {"images": batch}
-        images = batch["images"][:missing]
+    # This may be one batch, with its class ids or without, and no list of them.
+    first = batches[0] if isinstance(batches, tuple) and batches else batches
+    is_batch = isinstance(batches, dict) or getattr(first, "ndim", 0) == 4
+    for batch in [batches] if is_batch else batches:
+        images, class_ids = images_and_classes(batch)
+        images = images[:missing]
         if not len(images):
             continue
         if np.ndim(images) != 4:
@@ -160,21 +160,12 @@ def _first_images(batches: Any, size: tuple[int, int]) -> Iterator[dict[str, Any
                 f"shape {np.shape(images)}."
             )
         found = {"images": ops.convert_to_numpy(resize_to_input(images, size))}
-        if batch.get("class_ids") is not None:
-            given = batch["class_ids"][:missing]
-            found["class_ids"] = checked_class_ids(given, len(images))
+        if class_ids is not None:
+            found["class_ids"] = checked_class_ids(class_ids[:missing], len(images))
         yield found
         missing -= len(images)
         if not missing:
             return
-
-
-def _is_batch(images: Any) -> bool:
-    """Whether this is one batch, with its class ids or without, and no list of them."""
-    if isinstance(images, tuple) and images:
-        images = images[0]
-        return getattr(images, "ndim", 0) == 4
-    return isinstance(images, dict) or getattr(images, "ndim", 0) == 4
 
 
 def read_sample(
@@ -221,18 +212,11 @@ def read_sample(
         logits=joined,
         class_ids=labels.astype("int32"),
         looks=np.concatenate(looks),
-        boxes=_padded(boxes) if boxes else None,
+        boxes=joined_boxes(boxes) if boxes else None,
         labelled=labelled,
         model=model,
         split=split,
     )
-
-
-def _padded(boxes: Sequence[np.ndarray]) -> np.ndarray:
-    most = max(each.shape[1] for each in boxes)
-    fill = [((0, 0), (0, most - each.shape[1]), (0, 0)) for each in boxes]
-    parts = zip(boxes, fill, strict=True)
-    return np.concatenate([np.pad(x, y, constant_values=-1) for x, y in parts])
 
 
 def candidates(

@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_wsol.arguments import check_bool, check_integer, shows_progress
-from keras_wsol.cam.ddt import check_batches
+from keras_wsol.cam.ddt import check_batches, images_and_classes
 from keras_wsol.cam.score_map import resize_to_input
 from keras_wsol.cam.split import SplitModel
 from keras_wsol.data import ImageDataset
@@ -117,9 +117,8 @@ def _as_dataset(images: Any) -> ImageDataset:
     check_batches(images)
     parts = []
     for batch in images:
-        batch = batch["images"] if isinstance(batch, dict) else batch
-        batch = batch[0] if isinstance(batch, tuple) else batch
-        parts.append(np.rint(ops.convert_to_numpy(batch)).astype("uint8"))
+        pixels, _ = images_and_classes(batch)
+        parts.append(np.rint(ops.convert_to_numpy(pixels)).astype("uint8"))
     sizes = {each.shape[1:] for each in parts}
     if len(sizes) != 1:
         raise ValueError(

@@ -12,13 +12,7 @@ from keras import ops
 from keras_wsol.arguments import check_choice, check_integer, check_number, check_texts
 from keras_wsol.boxes import largest_boxes, top_boxes
 from keras_wsol.cam import score_maps
-from keras_wsol.cam.score_map import (
-    Evidence,
-    ScoreMap,
-    look,
-    own_threshold,
-    score_map_of,
-)
+from keras_wsol.cam.score_map import Evidence, look, own_threshold, score_map_of
 from keras_wsol.data.images import check_view
 from keras_wsol.models.localizer_batches import (
     called_with,
@@ -143,7 +137,9 @@ class Localizer(keras.Model):
             value = score_map_of(value)
             split = value.split(self.model)
             if "_split" in vars(self):
-                self._leave_score_map(value)
+                if self.cam_threshold == self.score_map.cam_threshold:
+                    self.cam_threshold = own_threshold(value)
+                self.notes = None
             self._split = split
         elif name in self._settings:
             value = self._settings[name](self, name, value)
@@ -153,12 +149,6 @@ class Localizer(keras.Model):
         if name == "cam_threshold" and "threshold" in getattr(self, "notes", {}):
             self.notes = {k: v for k, v in self.notes.items() if k != "threshold"}
         super().__setattr__(name, value)
-
-    def _leave_score_map(self, new: ScoreMap) -> None:
-        """Takes the threshold of a new score map along, and drops the notes."""
-        if self.cam_threshold == self.score_map.cam_threshold:
-            self.cam_threshold = own_threshold(new)
-        self.notes = None
 
     @property
     def num_classes(self) -> int:

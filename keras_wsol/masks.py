@@ -169,18 +169,14 @@ def window_count(cells: Any, height: Any, width: Any) -> Any:
     """
     counts = ops.cast(cells, "int32")
     for axis, size in ((1, height), (2, width)):
-        counts = _running_count(counts, axis, size)
+        length = ops.shape(counts)[axis]
+        sums = ops.cumsum(counts, axis=axis, dtype="int32")
+        sums = ops.concatenate([ops.zeros_like(ops.take(sums, [0], axis)), sums], axis)
+        cell = ops.arange(length, dtype="int32")
+        first = ops.maximum(cell - (size - 1) // 2, 0)
+        after_last = ops.minimum(cell + size // 2 + 1, length)
+        counts = ops.take(sums, after_last, axis) - ops.take(sums, first, axis)
     return counts
-
-
-def _running_count(counts: Any, axis: int, size: Any) -> Any:
-    length = ops.shape(counts)[axis]
-    sums = ops.cumsum(counts, axis=axis, dtype="int32")
-    sums = ops.concatenate([ops.zeros_like(ops.take(sums, [0], axis)), sums], axis)
-    cell = ops.arange(length, dtype="int32")
-    first = ops.maximum(cell - (size - 1) // 2, 0)
-    after_last = ops.minimum(cell + size // 2 + 1, length)
-    return ops.take(sums, after_last, axis) - ops.take(sums, first, axis)
 
 
 # CAGD and targeted dropout: which channels may be dropped, (B, 1, 1, C)

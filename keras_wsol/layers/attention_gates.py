@@ -7,11 +7,11 @@ import keras
 from keras import ops
 
 from keras_wsol import masks
-from keras_wsol.arguments import check_bool, check_integer, check_layout
-from keras_wsol.layers.attention_mask import SEED_STEP
+from keras_wsol.arguments import check_bool, check_integer
+from keras_wsol.layers.attention_mask import SEED_STEP, MapLayer
 
 
-class AttentionGate(keras.layers.Layer):
+class AttentionGate(MapLayer):
     """Base: multiplies its input by gates of all channel means; has weights."""
 
     def __init__(
@@ -23,14 +23,11 @@ class AttentionGate(keras.layers.Layer):
         seed: int | None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        check_layout()
-        self.input_spec = keras.layers.InputSpec(ndim=4)
+        super().__init__(seed=seed, **kwargs)
         self.ratio = check_integer("ratio", ratio)
         self.activation = check_activation("activation", activation)
         self.gate_activation = check_activation("gate_activation", gate_activation)
         self.use_bias = check_bool("use_bias", use_bias)
-        self.seed = seed
 
     def build(self, input_shape: tuple) -> None:
         channels = input_shape[-1]
@@ -93,19 +90,6 @@ class AttentionGate(keras.layers.Layer):
         # Cast once, so that in float16 both paths of the gradient meet in float32.
         features, _ = self.attend(ops.cast(inputs, "float32"))
         return ops.cast(features, inputs.dtype)
-
-    def compute_output_shape(self, input_shape: tuple) -> tuple:
-        return input_shape
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "ratio": self.ratio,
-            "activation": keras.activations.serialize(self.activation),
-            "gate_activation": keras.activations.serialize(self.gate_activation),
-            "use_bias": self.use_bias,
-            "seed": self.seed,
-        }
 
 
 def check_activation(name: str, value: Any) -> Callable[[Any], Any]:
@@ -263,29 +247,15 @@ class CBAM(AttentionGate):
     def attend(self, features: Any) -> tuple[Any, dict[str, Any]]:
         gates = {}
         if self.channel:
-            gates["channel_gate"] = self._channel_gate(features)
+            mean = masks.channel_attention(features)
+            maximum = ops.max(features, axis=(1, 2), keepdims=True)
+            both = [self.excite(self.squeeze(pooled)) for pooled in (mean, maximum)]
+            gates["channel_gate"] = self.gate_activation(both[0] + both[1])
             features = features * gates["channel_gate"]
         if self.spatial:
-            gates["spatial_gate"] = self._spatial_gate(features)
+            mean = masks.spatial_attention(features)
+            maximum = ops.max(features, axis=-1, keepdims=True)
+            pooled = ops.concatenate([mean, maximum], axis=-1)
+            gates["spatial_gate"] = self.gate_activation(self.convolution(pooled))
             features = features * gates["spatial_gate"]
         return features, gates
-
-    def _channel_gate(self, features: Any) -> Any:
-        mean = masks.channel_attention(features)
-        maximum = ops.max(features, axis=(1, 2), keepdims=True)
-        outputs = [self.excite(self.squeeze(pooled)) for pooled in (mean, maximum)]
-        return self.gate_activation(outputs[0] + outputs[1])
-
-    def _spatial_gate(self, features: Any) -> Any:
-        mean = masks.spatial_attention(features)
-        maximum = ops.max(features, axis=-1, keepdims=True)
-        pooled = ops.concatenate([mean, maximum], axis=-1)
-        return self.gate_activation(self.convolution(pooled))
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "kernel_size": self.kernel_size,
-            "channel": self.channel,
-            "spatial": self.spatial,
-        }

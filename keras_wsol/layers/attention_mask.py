@@ -1,4 +1,4 @@
-"""What the layers that act in training only have in common."""
+"""What the layers have in common, above all those that act in training only."""
 
 import inspect
 from typing import Any
@@ -14,17 +14,37 @@ DRAWS = ("batch", "sample")
 SEED_STEP = 1_000_003
 
 
-class AttentionMask(keras.layers.Layer):
-    """Base: multiplies its input by a factor in training, and returns it otherwise."""
-
-    # False where the parts of the layer draw, each with a generator of its own.
-    draws_itself = True
+class MapLayer(keras.layers.Layer):
+    """Base of all: takes and returns a map `(B, H, W, C)`."""
 
     def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         check_layout()
         self.input_spec = keras.layers.InputSpec(ndim=4)
         self.seed = seed
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        # Each argument of a layer, and of its bases, is an attribute of the same name.
+        for kind in type(self).__mro__:
+            if issubclass(kind, MapLayer):
+                names = inspect.signature(kind.__init__).parameters
+                config |= {n: getattr(self, n) for n in names if hasattr(self, n)}
+        serialized = keras.activations.serialize
+        return {n: serialized(x) if callable(x) else x for n, x in config.items()}
+
+
+class AttentionMask(MapLayer):
+    """Base: multiplies its input by a factor in training, and returns it otherwise."""
+
+    # False where the parts of the layer draw, each with a generator of its own.
+    draws_itself = True
+
+    def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(seed=seed, **kwargs)
         if self.draws_itself:
             self.seed_generator = keras.random.SeedGenerator(seed)
 
@@ -38,18 +58,6 @@ class AttentionMask(keras.layers.Layer):
         # Cast once, so that in float16 both paths of the gradient meet in float32.
         features = ops.cast(inputs, "float32")
         return ops.cast(features * self.factor(features), inputs.dtype)
-
-    def compute_output_shape(self, input_shape: tuple) -> tuple:
-        return input_shape
-
-    def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        # Each argument of a layer, and of its bases, is an attribute of the same name.
-        for kind in type(self).__mro__:
-            if issubclass(kind, AttentionMask):
-                names = inspect.signature(kind.__init__).parameters
-                config |= {n: getattr(self, n) for n in names if hasattr(self, n)}
-        return config
 
     def uniform(self, *shape: Any) -> Any:
         """Draws float32 numbers from [0, 1)."""

@@ -16,9 +16,8 @@ import numpy as np
 from keras_wsol.arguments import check_integer
 from keras_wsol.evaluation.box_errors import ERRORS
 from keras_wsol.evaluation.report import Report, difference_interval, written
-from keras_wsol.evaluation.tables import csv_text, markdown, name_of, rounded
+from keras_wsol.evaluation.tables import csv_text, image_rows, markdown, rounded
 from keras_wsol.metrics.functional import V2_IOU_THRESHOLDS
-from keras_wsol.models.tune import IOU_THRESHOLD
 
 # A report, or the folder that `keras-wsol evaluate` wrote it into.
 Measured = Report | str | Path
@@ -178,40 +177,15 @@ class _Run:
 
 
 def _run_of(report: Measured) -> _Run:
-    if not isinstance(report, Report):
-        return _read_run(Path(report))
-    images = report.images
-    box_right = images.iou[:, images.kept] >= IOU_THRESHOLD
-    classes = [name_of(x, report.class_names) for x in images.class_ids.tolist()]
-    return _Run(
-        model=report.model,
-        dataset=report.dataset,
-        split=report.split,
-        view=report.view,
-        tuned=report.tuned is not None,
-        names=_names(classes, images.paths),
-        hits=_hits(images.ranks == 0, box_right, report.v2_hits.mean(axis=1)),
-    )
-
-
-def _read_run(path: Path) -> _Run:
-    """Reads what `Report.to_json` and `to_csv` wrote."""
+    """Reads a report, or what its `to_json` and `to_csv` wrote."""
+    if isinstance(report, Report):
+        return _run(vars(report) | {"tuned": report.tuned}, image_rows(report))
+    path = Path(report)
     folder = path.parent if path.name == "report.json" else path
     try:
         figures = json.loads((folder / "report.json").read_text("utf-8"))
         with (folder / "images.csv").open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        return _Run(
-            **{name: figures[name] for name in ("model", "dataset", "split", "view")},
-            tuned=figures["tuned"] is not None,
-            names=_names([row["class"] for row in rows], [row["path"] for row in rows]),
-            hits=_hits(
-                np.array([row["class"] == row["predicted"] for row in rows]),
-                np.array([row["error"] in ERRORS[:2] for row in rows]),
-                np.array([int(row["v2_right"]) for row in rows])
-                / len(V2_IOU_THRESHOLDS),
-            ),
-        )
+            return _run(figures, list(csv.DictReader(file)))
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path} must be a folder with report.json and images.csv of an evaluation "
@@ -219,14 +193,18 @@ def _read_run(path: Path) -> _Run:
         ) from error
 
 
-def _hits(class_right: np.ndarray, box_right: np.ndarray, v2: np.ndarray) -> np.ndarray:
-    return np.stack([class_right, box_right, class_right & box_right, v2])
-
-
-def _names(classes: Sequence[str], paths: Sequence[str]) -> list[tuple[str, list[str]]]:
-    """Class and last two parts of each path: the data may have been moved."""
-    parts = (str(path).replace("\\", "/").split("/")[-2:] for path in paths)
-    return list(zip(classes, parts, strict=True))
+def _run(figures: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> _Run:
+    class_right = np.array([row["class"] == row["predicted"] for row in rows])
+    box_right = np.array([row["error"] in ERRORS[:2] for row in rows])
+    v2 = np.array([int(row["v2_right"]) for row in rows]) / len(V2_IOU_THRESHOLDS)
+    # Class and last two parts of each path: the data may have been moved.
+    parts = (str(row["path"]).replace("\\", "/").split("/")[-2:] for row in rows)
+    return _Run(
+        **{name: figures[name] for name in ("model", "dataset", "split", "view")},
+        tuned=figures["tuned"] is not None,
+        names=[(row["class"], part) for row, part in zip(rows, parts, strict=True)],
+        hits=np.stack([class_right, box_right, class_right & box_right, v2]),
+    )
 
 
 def _methods(reports: Any) -> dict[str, list[_Run]]:

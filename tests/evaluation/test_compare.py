@@ -17,11 +17,15 @@ COUNT = 90
 def measured(model, class_right, box_right, v2=None, **changes):
     """A report on 90 images, at one threshold."""
     v2 = np.zeros((COUNT, 3), bool) if v2 is None else v2
+    class_ids = np.arange(COUNT, dtype="int32") % 7
+    right = np.where(class_right, "right", "wrong class")
     images = image_table(
         np.where(box_right, 0.5, 0.4999)[:, None],
         np.where(class_right, 0, 1),
         v2=v2[..., None],
-        class_ids=np.arange(COUNT, dtype="int32") % 7,
+        class_ids=class_ids,
+        predicted_ids=np.where(class_right, class_ids, -1),
+        errors=np.where(box_right, right, "too small"),
     )
     values = {"dataset": "cub200", "split": "test", "view": "whole"}
     values |= {"model": model, "images": images, "tuned_index": 0}
@@ -295,13 +299,7 @@ def test_memory_does_not_grow_with_the_draws():
 
 
 def in_folder(folder, report):
-    """Writes a report as `keras-wsol evaluate` does; its table fits its figures."""
-    images, classes = report.images, report.images.class_ids
-    right, box = images.ranks == 0, images.iou[:, 0] >= 0.5
-    errors = np.where(box, np.where(right, "right", "wrong class"), "too small")
-    changes = {"predicted_ids": np.where(right, classes, -1), "errors": errors}
-    images = dataclasses.replace(images, **changes)
-    report = dataclasses.replace(report, images=images)
+    """Writes a report as `keras-wsol evaluate` does."""
     report.to_json(folder / "report.json")
     report.to_csv(folder / "images.csv", "images")
     return folder

@@ -120,8 +120,12 @@ class C2AM(ChannelMap):
         check_integer("steps", steps)
         check_integer("seed", seed, 0)
         kept = _kept(Features(split_at(model, layer), images, verbose))
-        trained = _Parting(alpha, seed)
-        trained.compile(keras.optimizers.Adam(_LEARNING_RATE))
+        trained = _parting(kept[0].shape, seed)
+        trained.compile(
+            keras.optimizers.Adam(_LEARNING_RATE),
+            lambda features, maps: parting_loss(features, maps, alpha),
+            auto_scale_loss=False,
+        )
         trained.fit(_Shuffled(kept, steps, seed), shuffle=False, verbose=0)
         weights, bias = _folded(trained, kept)
         return cls(weights, bias, layer)
@@ -156,40 +160,27 @@ class _Shuffled(keras.utils.PyDataset):
     def __len__(self) -> int:
         return len(self.chosen)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray]:
-        return (np.stack([self.kept[each] for each in self.chosen[index]]),)
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        features = np.stack([self.kept[each] for each in self.chosen[index]])
+        return features, features  # the losses read them, too
 
 
-class _Parting(keras.Model):
-    """From features to maps, by the losses of C2AM."""
-
-    def __init__(self, alpha: float, seed: int) -> None:
-        super().__init__(name="c2am", dtype="float32")
-        self.alpha = alpha
-        self.convolution = keras.layers.Conv2D(
-            1,
-            3,
-            padding="same",
-            use_bias=False,
-            data_format="channels_last",
-            kernel_initializer=keras.initializers.GlorotUniform(seed),
-            dtype="float32",
-        )
-        self.normalization = keras.layers.BatchNormalization(dtype="float32")
-
-    def call(self, features: Any, training: bool = False) -> Any:
-        maps = self.convolution(features)
-        return ops.sigmoid(self.normalization(maps, training=training))
-
-    def compute_loss(
-        self,
-        x: Any = None,
-        y: Any = None,
-        y_pred: Any = None,
-        sample_weight: Any = None,
-        training: bool = True,
-    ) -> Any:
-        return parting_loss(x, y_pred, self.alpha)
+def _parting(shape: tuple[int, int, int], seed: int) -> keras.Model:
+    """From features `(h, w, C)` to maps, not trained."""
+    features = keras.Input(shape, dtype="float32")
+    maps = keras.layers.Conv2D(
+        1,
+        3,
+        padding="same",
+        use_bias=False,
+        data_format="channels_last",
+        kernel_initializer=keras.initializers.GlorotUniform(seed),
+        dtype="float32",
+        name="convolution",
+    )(features)
+    normalization = keras.layers.BatchNormalization
+    maps = normalization(dtype="float32", name="normalization")(maps)
+    return keras.Model(features, ops.sigmoid(maps), name="c2am")
 
 
 def parting_loss(features: Any, maps: Any, alpha: float) -> Any:
@@ -225,15 +216,15 @@ def _cosines(some: Any, others: Any) -> tuple[Any, Any]:
     return cosines, ops.clip(cosines, _LEAST_COSINE, _MOST_COSINE)
 
 
-def _folded(trained: _Parting, kept: list[np.ndarray]) -> tuple[np.ndarray, float]:
+def _folded(trained: keras.Model, kept: list[np.ndarray]) -> tuple[np.ndarray, float]:
     """Kernel and bias of the maps of the object, by the statistics of all images."""
+    convolution, norm = map(trained.get_layer, ("convolution", "normalization"))
     maps = []
     for start in range(0, len(kept), _BATCH_SIZE):
         features = np.stack(kept[start : start + _BATCH_SIZE]).astype("float32")
-        maps.append(ops.convert_to_numpy(trained.convolution(features))[..., 0])
+        maps.append(ops.convert_to_numpy(convolution(features))[..., 0])
     maps = np.concatenate(maps).astype("float64")
-    kernel = ops.convert_to_numpy(trained.convolution.kernel)[..., 0]
-    norm = trained.normalization
+    kernel = ops.convert_to_numpy(convolution.kernel)[..., 0]
     gamma, beta = (float(ops.convert_to_numpy(x)[0]) for x in (norm.gamma, norm.beta))
     scale = gamma / np.sqrt(maps.var() + norm.epsilon)
     bias = beta - scale * maps.mean()

@@ -298,15 +298,10 @@ def largest_components(masks: Any) -> np.ndarray:
     """Keeps the largest connected component of each mask, boolean `(B, h, w)`."""
     from scipy import ndimage  # takes long to load
 
-    masks = ops.convert_to_numpy(masks)
-    labels, count = ndimage.label(masks, _NEIGHBOURS)
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-    # Numbers rise from image to image.
-    last = np.maximum.accumulate(labels.max(axis=(1, 2), initial=0))
-    image = np.searchsorted(last, np.arange(1, count + 1))
-    # Of equal components the first, as for boxes.
-    order = np.lexsort((np.arange(count), -sizes, image))
-    seen, first = np.unique(image[order], return_index=True)
-    best = np.full(len(masks), -1)
-    best[seen] = order[first] + 1
-    return labels == best[:, None, None]
+    labels, _ = ndimage.label(ops.convert_to_numpy(masks), _NEIGHBOURS)
+    kept = np.zeros(labels.shape, bool)
+    for numbers, largest in zip(labels, kept, strict=True):
+        sizes = np.bincount(numbers[numbers > 0])
+        if len(sizes):  # of equal components the first, as for boxes
+            largest[:] = numbers == sizes.argmax()
+    return kept

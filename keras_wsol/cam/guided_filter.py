@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import keras
@@ -44,6 +45,10 @@ class Guided(ScoreMap):
     radius: float = 0.125
     epsilon: float = 1e-3
     step: int = 4
+    layer = property(attrgetter("score_map.layer"))
+    needs_class = property(attrgetter("score_map.needs_class"))
+    cam_threshold = property(attrgetter("score_map.cam_threshold"))
+    forward_only = property(attrgetter("score_map.forward_only"))
 
     def __post_init__(self) -> None:
         # A frozen dataclass sets its fields like this.
@@ -55,22 +60,6 @@ class Guided(ScoreMap):
         # Less would drown in the rounding of float32.
         check_number("epsilon", self.epsilon, low=1e-6)
         check_integer("step", self.step)
-
-    @property
-    def layer(self) -> str | None:
-        return self.score_map.layer
-
-    @property
-    def needs_class(self) -> bool:
-        return self.score_map.needs_class
-
-    @property
-    def cam_threshold(self) -> float | None:
-        return self.score_map.cam_threshold
-
-    @property
-    def forward_only(self) -> bool:
-        return self.score_map.forward_only
 
     def cut(self, model: keras.Model) -> SplitModel:
         return self.score_map.cut(model)

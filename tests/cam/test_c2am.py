@@ -91,11 +91,11 @@ def test_the_map_in_loops(dtype):
 
 def test_the_normalization_is_that_of_all_images():
     features, _ = draws((21, 3, 4, 6))
-    trained = c2am._Parting(0.05, seed=3)
-    trained(features)
-    trained.normalization.gamma.assign([1.7])
-    trained.normalization.beta.assign([-0.4])
-    kernel = ops.convert_to_numpy(trained.convolution.kernel)[..., 0]
+    trained = c2am._parting((3, 4, 6), seed=3)
+    convolution, normalization = trained.layers[1:3]
+    normalization.gamma.assign([1.7])
+    normalization.beta.assign([-0.4])
+    kernel = ops.convert_to_numpy(convolution.kernel)[..., 0]
     raw = c2am_numpy.logits(features, kernel)
     scaled = 1.7 * (raw - raw.mean()) / np.sqrt(raw.var() + 1e-3) - 0.4
     expected = c2am_numpy.sigmoid(scaled)
@@ -106,8 +106,8 @@ def test_the_normalization_is_that_of_all_images():
     expected = 1 - expected if flipped else expected
     np.testing.assert_allclose(ops.convert_to_numpy(found)[:, 0], expected, atol=1e-4)
     # The other sign of the kernel is the other side of the same map.
-    trained.convolution.kernel.assign(-trained.convolution.kernel)
-    trained.normalization.beta.assign([0.4])
+    convolution.kernel.assign(-convolution.kernel)
+    normalization.beta.assign([0.4])
     again = cam.C2AM(*c2am._folded(trained, list(features))).project(features)
     np.testing.assert_allclose(
         ops.convert_to_numpy(again), ops.convert_to_numpy(found), atol=1e-5

@@ -136,11 +136,8 @@ def top_boxes(
             "counts": ops.zeros((0,), dtype="int32"),
         }
     top = _algorithm(static_shapes).top(maps > cuts[:, None, None], maps, k)
-    return top if min_share == 0 else _large_enough(top, min_share)
-
-
-def _large_enough(top: dict[str, Any], min_share: float) -> dict[str, Any]:
-    """Puts zeros in place of components with less than a share of the largest one."""
+    if min_share == 0:
+        return top
     areas = ops.cast(top["areas"], "float32")
     kept = ops.logical_and(areas > 0, areas >= min_share * areas[:, :1])
     return {

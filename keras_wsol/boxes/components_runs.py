@@ -66,8 +66,12 @@ def top(masks: Any, scores: Any, k: int) -> dict[str, Any]:
         "counts": counts,
     }
     if scores is not None:
-        inside = tf.where(masks, scores, 0.0)
-        sums = tf.math.unsorted_segment_sum(_run_sums(runs, inside), ids, total)
+        # In float64: the sum of a run is a difference of sums of a row.
+        inside = tf.cast(tf.where(masks, scores, 0.0), tf.float64)
+        inside = tf.pad(inside, ((0, 0), (1, 0), (0, 1)))
+        sums = tf.reshape(tf.cumsum(inside, axis=2, exclusive=True), [-1])
+        sums = tf.gather(sums, runs.ends) - tf.gather(sums, runs.starts)
+        sums = tf.math.unsorted_segment_sum(sums, ids, total)
         means = sums / tf.cast(areas, tf.float64)
         result["mean_scores"] = pick(tf.cast(means, tf.float32))
     return result
@@ -153,10 +157,3 @@ def _ranked(images: Any, areas: Any, batch: Any, k: int) -> tuple[Any, Any, Any]
     places = tf.stack([tf.gather(images, kept), tf.gather(ranks, kept)], axis=-1)
     counts = tf.math.unsorted_segment_sum(tf.ones_like(images), images, batch)
     return places, tf.gather(order, kept), tf.minimum(counts, k)
-
-
-def _run_sums(runs: _Runs, scores: Any) -> Any:
-    """Sums (R,) float64 of the scores of each run's cells."""
-    scores = tf.pad(tf.cast(scores, tf.float64), ((0, 0), (1, 0), (0, 1)))
-    sums = tf.reshape(tf.cumsum(scores, axis=2, exclusive=True), [-1])
-    return tf.gather(sums, runs.ends) - tf.gather(sums, runs.starts)

@@ -54,14 +54,6 @@ def has_area(boxes: Any) -> Any:
     return (boxes[..., 2] > boxes[..., 0]) & (boxes[..., 3] > boxes[..., 1])
 
 
-def joined_boxes(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """Joins boxes `(B, M, 4)` of several batches, padded with -1 to the largest M."""
-    most = max(each.shape[1] for each in parts)
-    fill = [((0, 0), (0, most - each.shape[1]), (0, 0)) for each in parts]
-    pairs = zip(parts, fill, strict=True)
-    return np.concatenate([np.pad(x, y, constant_values=-1) for x, y in pairs])
-
-
 def _checked(name: str, boxes: Any) -> Any:
     boxes = ops.cast(ops.convert_to_tensor(boxes), "float32")
     shape = tuple(boxes.shape)

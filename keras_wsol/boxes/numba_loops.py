@@ -24,8 +24,18 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         return numba.njit(nogil=True)(function)
 
 
-# The eight neighbours as (row, column) steps, in a ring.
-_RING = ((0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1))
+# Directions, counter-clockwise on the screen: right, up and right, up, ...
+_X = (1, 1, 0, -1, -1, -1, 0, 1)
+_Y = (0, -1, -1, -1, 0, 1, 1, 1)
+
+
+@compiled
+def _steps(width: int) -> np.ndarray:
+    """What each direction adds to a row-major place in a map of this width."""
+    steps = np.empty(8, np.int64)
+    for n in range(8):
+        steps[n] = _Y[n] * width + _X[n]
+    return steps
 
 
 @compiled
@@ -70,13 +80,6 @@ def cells_by_level(
 
 
 @compiled
-def _add(mine: np.ndarray, theirs: np.ndarray) -> None:
-    mine[0] += theirs[0]
-    for i in range(1, 6):
-        mine[i] = max(mine[i], theirs[i])
-
-
-@compiled
 def component_history(
     order: np.ndarray, height: int, width: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -88,9 +91,7 @@ def component_history(
     component, C if none does.
     """
     stride = width + 2
-    steps = np.empty(8, np.int64)
-    for n in range(8):
-        steps[n] = _RING[n][0] * stride + _RING[n][1]
+    steps = _steps(stride)
     # A forest: the roots are cells that are their own parents. Cells that have not
     # joined hang on place 0, a corner of the frame.
     parents = np.zeros((height + 2) * stride, np.int32)
@@ -119,7 +120,9 @@ def component_history(
             if theirs[0] > mine[0]:
                 root, other = other, root
             parents[other] = root
-            _add(mine, theirs)
+            mine[0] += theirs[0]
+            for i in range(1, 6):
+                mine[i] = max(mine[i], theirs[i])
         latest[root] = now
     return components, changes
 
@@ -127,9 +130,6 @@ def component_history(
 # A border runs through the centres of the cells of a component, around it (an outer
 # border) or around a hole in it. Components are 8-connected, holes 4-connected.
 
-# Directions, counter-clockwise on the screen: right, up and right, up, ...
-_X = (1, 1, 0, -1, -1, -1, 0, 1)
-_Y = (0, -1, -1, -1, 0, 1, 1, 1)
 # Sides of a cell, as numbers of `passed`; times four they are directions.
 _RIGHT_SIDE, _LEFT_SIDE = 0, 1
 
@@ -267,9 +267,7 @@ def border_boxes(
     """
     height, width = levels.shape
     flat = levels.ravel()
-    steps = np.empty(8, np.int64)
-    for n in range(8):
-        steps[n] = _Y[n] * width + _X[n]
+    steps = _steps(width)
     sides, begins, ends = _starts(flat, width, with_holes)
     active = np.empty(len(sides), np.int32)
     # At which level, plus one, a border last passed the right or left of a cell.

@@ -2,11 +2,9 @@
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 
 from keras_wsol import models
 from keras_wsol.cli import shared_arguments as shared
-from keras_wsol.label_formats import LABEL_FORMATS
 from keras_wsol.labels import (
     check_output,
     open_images,
@@ -19,10 +17,7 @@ def boxes_arguments(add: Callable[..., None]) -> None:
     """Adds the arguments of `boxes`."""
     text = "images of one kind of object, and folders with them at any depth"
     add("--images", text, type=shared.existing, nargs="+", required=True)
-    text = "a file .json (coco) or .csv, or a folder (yolo, voc)"
-    add("--out", text, type=Path, required=True)
-    text = "what to write"
-    add("--format", text, default="coco", choices=list(LABEL_FORMATS))
+    shared.add_labels(add, "coco")
     of_table = {"choices": list(models.BACKBONES), "metavar": "NAME"}
     add("--backbone", "one of %(choices)s", default="mobilenet", **of_table)
     add("--alpha", "width of a MobileNet", "1.0", type=shared.positive)
@@ -32,9 +27,6 @@ def boxes_arguments(add: Callable[..., None]) -> None:
     add("--image-size", text, "the backbone's own", type=shared.count)
     text = "components of a score map that have a box"
     add("--max-boxes", text, type=shared.count, default=1)
-    add("--batch-size", "images in a batch", type=shared.count, default=32)
-    text = "put the images of yolo or voc into one folder, without those of classes"
-    add("--flat", text, action="store_true")
     add("--overwrite", "replace labels at --out", action="store_true")
 
 

@@ -11,7 +11,6 @@ import numpy as np
 from keras_wsol import data, viz
 from keras_wsol.cli import shared_arguments as shared
 from keras_wsol.files import make_folder
-from keras_wsol.label_formats import LABEL_FORMATS
 from keras_wsol.labels import (
     LabelsWritten,
     check_output,
@@ -32,9 +31,7 @@ def localize_arguments(add: Callable[..., None]) -> None:
     shared.add_model(add)
     text = "images, and folders with images in them at any depth"
     add("--images", text, type=shared.existing, nargs="+", required=True)
-    text = "a file .csv or .json (coco), or a folder (yolo, voc)"
-    add("--out", text, type=Path, required=True)
-    add("--format", "what to write", default="csv", choices=list(LABEL_FORMATS))
+    shared.add_labels(add, "csv")
     text = "box of the most probable class; or of that which the image's folder names"
     add("--class-ids", text, default="predicted", choices=["predicted", "known"])
     text = "least probability of a class"
@@ -47,9 +44,6 @@ def localize_arguments(add: Callable[..., None]) -> None:
     add("--pictures", text, "none are written", type=Path)
     text = f"one a class, {_FEWEST_PICTURES} to {_MOST_PICTURES}"
     add("--num-pictures", "how many", text, type=shared.count)
-    add("--batch-size", "images in a batch", type=shared.count, default=32)
-    text = "put the images of yolo or voc into one folder, without those of classes"
-    add("--flat", text, action="store_true")
     text = "replace labels at --out, and pictures"
     add("--overwrite", text, action="store_true")
 

@@ -228,7 +228,10 @@ class Checkpoint(keras.callbacks.Callback):
             if not np.isfinite(loss):
                 raise ValueError(f"the loss is {loss}")
             contents = self._contents(epochs, steps)
-            _check_finite(contents)
+            for index, name in enumerate(contents["names"].tolist()):
+                array = contents[str(index)].astype("float32", copy=False)
+                if not np.isfinite(array).all():
+                    raise ValueError(f"{name} is not finite")
             with files.replaced(self.path) as temporary:
                 np.savez(temporary, **contents)
         except (OSError, ValueError) as error:
@@ -279,9 +282,3 @@ def _names(model: keras.Model) -> list[str]:
             parts = [layers.get(part, _SEEDS.sub("", part)) for part in parts]
         names.append(f"{'/'.join([*parts, last])} {tuple(variable.shape)}")
     return names
-
-
-def _check_finite(contents: dict[str, np.ndarray]) -> None:
-    for index, name in enumerate(contents["names"].tolist()):
-        if not np.isfinite(contents[str(index)].astype("float32", copy=False)).all():
-            raise ValueError(f"{name} is not finite")

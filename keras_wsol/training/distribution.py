@@ -64,19 +64,17 @@ def check_fit(model: keras.Model) -> None:
             "`jit_compile=True` does not work on more than one replica: compile the "
             f"model with `jit_compile=False`. Received: {replicas} replicas."
         )
-    processes = _torch_processes() if keras.backend.backend() == "torch" else 1
+    processes = 1
+    if keras.backend.backend() == "torch":
+        distributed = sys.modules["torch"].distributed
+        begun = distributed.is_available() and distributed.is_initialized()
+        processes = distributed.get_world_size() if begun else 1
     if processes > 1:
         raise ValueError(
             "`fit` does not exchange gradients between the processes of "
             f"`torch.distributed`: each of the {processes} would train another model. "
             "Write the loop with `DistributedDataParallel`, or use the JAX backend."
         )
-
-
-def _torch_processes() -> int:
-    distributed = sys.modules["torch"].distributed
-    begun = distributed.is_available() and distributed.is_initialized()
-    return distributed.get_world_size() if begun else 1
 
 
 def scope_of(model: keras.Model) -> Any:

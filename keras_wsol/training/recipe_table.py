@@ -12,11 +12,6 @@ def _spread(notes: Mapping[str, str]) -> dict[str, str]:
     return {name: note for names, note in notes.items() for name in names.split()}
 
 
-def _target(figures: Sequence[float]) -> dict[str, float]:
-    names = ("top1_loc", "top1_cls", "gt_known_loc", "max_box_acc_v2")
-    return dict(zip(names, figures, strict=False))
-
-
 # Every argument of the layers, so that a default that changes changes no recipe.
 _ADL_LAYER = {
     "drop_rate": 0.75,
@@ -61,15 +56,6 @@ _PLACES |= {
     "resnet34": (*_PLACES["resnet18"], "v2_stack_3_block3_out"),
     "resnet18": (*_PLACES["resnet18"], "v2_stack_3_block2_out"),
 }
-
-
-def _dgdm_layers(places: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """DGDM's, whose background is a larger share in front of the last map."""
-    shares = [0.2] * (len(places) - 1) + [0.1]
-    return {
-        place: {**_DGDM_LAYER, "low_threshold": share}
-        for place, share in zip(places, shares, strict=True)
-    }
 
 
 _CUB = {"dataset": "CUB-200-2011", "num_classes": 200, "images_per_epoch": 32_000}
@@ -145,6 +131,27 @@ _ADL_BACKBONE_LACKS = {
 }
 
 
+def _of_paper(
+    method: str, backbone: str, data: str, figures: Sequence[float], **given: Any
+) -> Recipe:
+    """A row of a paper's table, trained as ADL's code does where `given` is silent."""
+    settings = {
+        "rate": 0.01,
+        "batch_size": 256 if data == "ilsvrc" else 32,
+        **_ADLS_CODE,
+        **_SETTINGS[backbone],
+        **_DATA[data],
+    }
+    names = ("top1_loc", "top1_cls", "gt_known_loc")
+    return Recipe(
+        name=f"{method}-{backbone}-{data}",
+        backbone=backbone,
+        method=method,
+        target=dict(zip(names, figures, strict=False)),
+        **(settings | given),
+    )
+
+
 # What the code of ADL does not say.
 _BACKBONE_NOTES = {
     "mobilenet": "[ours] not published: as ResNet50-SE",
@@ -172,20 +179,13 @@ def _adl(
     layer = {**_ADL_LAYER, "drop_threshold": _ADL_THRESHOLDS[backbone]}
     if method == "cam":
         notes["method"] = "[paper] CAM"
-    return Recipe(
-        name=f"{method}-{backbone}-{data}",
-        backbone=backbone,
-        method=method,
+    return _of_paper(
+        *(method, backbone, data, figures),
         drop_after=dict.fromkeys(_PLACES[backbone], layer) if method == "adl" else None,
         rate=rate,
-        batch_size=32 if data == "cub" else 256,
-        target=_target(figures),
         target_source="Choe and Shim, 2019 (arXiv:1908.10028), Table 3" + table,
         notes=_spread(_ADL_NOTES | notes),
         lacks=(*_ADL_LACKS, *_ADL_BACKBONE_LACKS.get(backbone, ())),
-        **_ADLS_CODE,
-        **_SETTINGS[backbone],
-        **_DATA[data],
     )
 
 
@@ -212,23 +212,15 @@ def _dfm(backbone: str, data: str, *figures: float) -> Recipe:
         else "[paper] the bottlenecks between stages, read as ADL's places [ours]",
         "weights": "[paper] ILSVRC pretrained, fine-tuned",
     }
-    return Recipe(
-        name=f"dfm-{backbone}-{data}",
-        backbone=backbone,
-        method="dfm",
+    return _of_paper(
+        *("dfm", backbone, data, figures),
         drop_after=dict.fromkeys(places[::2] if is_resnet else places, _DFM_LAYER),
-        rate=0.01,
-        batch_size=32 if data == "cub" else 256,
-        target=_target(figures),
         target_source="Zhou et al. (arXiv:1909.04813), Table 3",
         notes=_UNSTATED_NOTES | notes,
         lacks=(
             "PyTorch on one TITAN V; no optimizer, rate, batch or length is named.",
             "Images of ILSVRC 2016, which are those of 2012.",
         ),
-        **_ADLS_CODE,
-        **_SETTINGS[backbone],
-        **_DATA[data],
     )
 
 
@@ -252,20 +244,17 @@ def _dgdm(backbone: str, data: str, table: str, *figures: float) -> Recipe:
         lacks += ["Table 3 has 62.32 G multiply-adds, at an unstated image size."]
     if settings.get("weights", "imagenet") is None:
         lacks += ["It starts at random: there are no ImageNet weights in Keras."]
-    return Recipe(
-        name=f"dgdm-{backbone}-{data}",
-        backbone=backbone,
-        method="dgdm",
-        drop_after=_dgdm_layers(places),
-        rate=0.01,
-        batch_size=256 if data == "ilsvrc" else 32,
-        target=_target(figures),
+    return _of_paper(
+        *("dgdm", backbone, data, figures),
+        # The background is a larger share in front of the last map.
+        drop_after={
+            place: {**_DGDM_LAYER, "low_threshold": 0.1 if place == places[-1] else 0.2}
+            for place in places
+        },
         target_source=f"Yin et al. (arXiv:2003.04719), {table}",
         notes=_UNSTATED_NOTES | notes,
         lacks=tuple(lacks),
-        **_ADLS_CODE,
         **settings,
-        **_DATA[data],
     )
 
 

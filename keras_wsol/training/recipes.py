@@ -140,26 +140,22 @@ class Recipe:
         `changes` are arguments of `models.build_classifier` in place of the recipe's or
         besides them. `class_names` give the number of classes, too.
         """
-        names = changes.get("class_names")
+        names, places = changes.get("class_names"), self.drop_after
+        if isinstance(places, Mapping):
+            make = METHODS[self.method]
+            places = {place: make(**options) for place, options in places.items()}
         arguments = {
             "backbone": self.backbone,
             "method": self.method,
             "num_classes": self.num_classes if names is None else len(names),
             "weights": self.weights,
             "input_shape": (*self.image_size, 3),
-            "drop_after": self._places(),
+            "drop_after": places,
             "backbone_options": dict(self.backbone_options),
         }
         if {"method", "backbone"} & set(changes):  # its places are of these
             arguments["drop_after"] = None
         return build_classifier(**(arguments | changes))
-
-    def _places(self) -> Any:
-        """`drop_after` as `build_classifier` takes it."""
-        if not isinstance(self.drop_after, Mapping):
-            return self.drop_after
-        make = METHODS[self.method]
-        return {place: make(**options) for place, options in self.drop_after.items()}
 
     def optimizer(self, num_images: int) -> LayerwiseSGD:
         """Makes the optimizer, with its schedule for a number of training images."""

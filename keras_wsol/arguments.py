@@ -23,12 +23,7 @@ def check_number(
 ) -> int | float:
     """Returns `value` if it is a finite number in `[low, high]`, else raises."""
     limits = f"in [{low:g}, {high:g}]" if high is not None else f">= {low:g}"
-    expected = f"`{name}` must be {expected or f'a number {limits}'}."
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{expected} {_received(name, value, with_type=True)}")
-    if not (math.isfinite(value) and low <= value <= (value if high is None else high)):
-        raise ValueError(f"{expected} {_received(name, value)}")
-    return plain(value)
+    return _in_range(name, value, Real, low, high, expected or f"a number {limits}")
 
 
 def check_integer(
@@ -40,10 +35,18 @@ def check_integer(
 ) -> int:
     """Returns `value` if it is an integer in `[low, high]`, else raises."""
     limits = f">= {low}" if high is None else f"in [{low}, {high}]"
-    expected = f"`{name}` must be {expected or f'an integer {limits}'}."
-    if isinstance(value, bool) or not isinstance(value, Integral):
+    expected = expected or f"an integer {limits}"
+    return _in_range(name, value, Integral, low, high, expected)
+
+
+def _in_range(
+    name: str, value: Any, kind: type, low: float, high: float | None, expected: str
+) -> Any:
+    expected = f"`{name}` must be {expected}."
+    if isinstance(value, bool) or not isinstance(value, kind):
         raise TypeError(f"{expected} {_received(name, value, with_type=True)}")
-    if not low <= value <= (value if high is None else high):
+    finite = -math.inf < value < math.inf
+    if not (finite and low <= value <= (value if high is None else high)):
         raise ValueError(f"{expected} {_received(name, value)}")
     return plain(value)
 

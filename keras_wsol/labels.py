@@ -17,7 +17,7 @@ from keras_wsol import files
 from keras_wsol.arguments import check_choice, check_integer, check_number
 from keras_wsol.data import ImageDataset
 from keras_wsol.data.dataset import verified
-from keras_wsol.data.image_folder import images_below
+from keras_wsol.data.image_folder import images_below, of_unknown_class
 from keras_wsol.export.saved_model import as_localizer
 from keras_wsol.label_formats import (
     LABEL_FORMATS,
@@ -31,6 +31,7 @@ from keras_wsol.label_formats import (
     placed,
 )
 from keras_wsol.models import Localizer, class_names_of
+from keras_wsol.models.localizer_batches import filled
 
 __all__ = ["write_pseudo_labels"]
 
@@ -150,7 +151,9 @@ def write_pseudo_labels(
         unread = zip(names[count:], (why for _, why in dataset.left_out), strict=True)
         left_out = tuple(sorted([*unread, *journal.left_out()]))
         with files.replaced(_list_of(path), mine[0]) as temporary:
-            _write_list(temporary, left_out)
+            with temporary.open("w", encoding="utf-8", newline="") as opened:
+                writer = csv.writer(opened, lineterminator="\n")
+                writer.writerows([("path", "reason"), *left_out])
             journal.own(temporary)
         with files.replaced(path, mine[1]) as temporary:
             form.write(journal, temporary, class_names)
@@ -253,11 +256,8 @@ def _find(
     min_score: float,
 ) -> Iterator[dict[str, Any]]:
     """Gives the line of the journal of each image of a batch."""
-    # A short last batch is filled up: a new shape would be compiled anew.
-    fill = [(0, batch_size - len(names))]
-    inputs = {"images": np.pad(batch["images"], fill + [(0, 0)] * 3)}
-    if known:
-        inputs["class_ids"] = np.pad(batch["class_ids"], fill)
+    read = ("images", "class_ids") if known else ("images",)
+    inputs = filled(batch_size, **{name: batch[name] for name in read})
     out = {k: v[:, 0] for k, v in localizer.predict_on_batch(inputs).items()}
     boxes = out.get("component_boxes", out["boxes"][:, None])
     scores = out.get("component_scores", out["scores"][:, None])
@@ -325,12 +325,6 @@ def _check_path(path: Path, form: LabelFormat, overwrite: bool) -> None:
         )
 
 
-def _write_list(path: Path, left_out: Iterable[tuple[str, str]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as opened:
-        writer = csv.writer(opened, lineterminator="\n")
-        writer.writerows([("path", "reason"), *left_out])
-
-
 def verdicts_of(path: Path) -> Path:
     """Path of the verdicts on the images of labels, kept while the job goes on."""
     return path.with_name(f".{path.name}.verified.jsonl")
@@ -346,15 +340,7 @@ def open_images(images: Any, verify: Path) -> ImageDataset:
     if not paths:
         raise ValueError(f"There must be an image in `images`. Received: {images}.")
     files.make_folder(verify.parent)
-    dataset = ImageDataset(
-        name="images",
-        split="all",
-        class_names=("unknown",),
-        class_ids=np.zeros(len(paths), "int32"),
-        paths=np.array(paths),
-        orientation="exif",
-    )
-    return verified(dataset, verify)
+    return verified(of_unknown_class("images", paths), verify)
 
 
 def _class_names(

@@ -193,12 +193,12 @@ def read_voc_file(path: str | Path) -> tuple[tuple[int, int], list[tuple[str, Bo
         root = ElementTree.parse(path).getroot()
         sides = [_text(root, f"size/{side}", "0") for side in ("height", "width")]
         height, width = (int(as_kind(float, side)) for side in sides)
-        return (height, width), list(map(_object, root.iter("object")))
-
-
-def _object(node: ElementTree.Element) -> tuple[str, Box]:
-    corners = [_text(node, f"bndbox/{corner}") for corner in _VOC_CORNERS]
-    return _text(node, "name"), tuple(as_kind(float, corner) for corner in corners)
+        found = []
+        for node in root.iter("object"):
+            corners = [_text(node, f"bndbox/{corner}") for corner in _VOC_CORNERS]
+            box = tuple(as_kind(float, corner) for corner in corners)
+            found.append((_text(node, "name"), box))
+        return (height, width), found
 
 
 def _text(node: ElementTree.Element, path: str, default: str = "") -> str:

@@ -323,6 +323,14 @@ def padded_boxes(boxes: Sequence[Sequence[Sequence[float]]]) -> np.ndarray:
     return padded
 
 
+def bounds(masks: np.ndarray) -> np.ndarray:
+    """Boxes float32 `(N, 4)` of all set cells `(N, H, W)`; of none, the whole mask."""
+    sides = (masks.any(axis=1), masks.any(axis=2))  # columns give x, rows give y
+    near = [side.argmax(axis=1) for side in sides]
+    far = [side.shape[1] - side[:, ::-1].argmax(axis=1) for side in sides]
+    return np.stack([*near, *far], axis=1).astype("float32")
+
+
 def to_keras_boxes(batch: Mapping[str, Any], library: str = "keras") -> dict[str, Any]:
     """Makes a batch that layers with a `bounding_box_format` (`"xyxy"`) take.
 
@@ -377,12 +385,9 @@ def images_a_class(
     class_ids: np.ndarray, allowed: np.ndarray, count: int, seed: int
 ) -> np.ndarray:
     """Draws the same number of images from each class, never all of them."""
-    ids = np.where(allowed, class_ids, -1)  # of no class
     random = np.random.default_rng(seed)
-    drawn = np.zeros(len(ids), bool)
-    order = np.argsort(ids, kind="stable")
-    for members in np.split(order, np.flatnonzero(np.diff(ids[order])) + 1):
-        if len(members) and ids[members[0]] >= 0:
-            most = min(count, len(members) - 1)
-            drawn[random.permutation(members)[:most]] = True
+    drawn = np.zeros(len(class_ids), bool)
+    for class_id in np.unique(class_ids[allowed]):
+        members = np.flatnonzero(allowed & (class_ids == class_id))
+        drawn[random.permutation(members)[: min(count, len(members) - 1)]] = True
     return drawn

@@ -34,8 +34,12 @@ def image_files(root: str | Path, *, verify: bool | str | Path = True) -> ImageD
     paths = images_below(root)
     if not paths:
         raise ValueError(f"{root} must hold images ({', '.join(EXTENSIONS)}).")
-    ids = np.zeros(len(paths), "int32")
-    return verified(_dataset(root, paths, ids, ("unknown",)), verify)
+    return verified(of_unknown_class(_name_of(root), paths), verify)
+
+
+def of_unknown_class(name: str, paths: list[str]) -> ImageDataset:
+    """The images at paths, all of the class `"unknown"`."""
+    return _dataset(name, paths, np.zeros(len(paths), "int32"), ("unknown",))
 
 
 def image_folder(
@@ -90,10 +94,11 @@ def image_folder(
         raise ValueError(f"{root} {expected}. Received: {strange[:20]}.")
     empty = [name for name in folders if not files[name]]
     if empty or not folders:
+        count = sum(path.suffix.lower() in EXTENSIONS for path in root.iterdir())
         raise ValueError(
             f"{root} must hold a folder of images ({', '.join(EXTENSIONS)}) for each "
             f"class. Folders found: {folders[:20]}; without an image: {empty[:20]}; "
-            f"images in {root} itself, without a class: {_count_images(root)}."
+            f"images in {root} itself, without a class: {count}."
         )
     own = list(map(composed, folders))
     names = tuple(own if class_names is None else map(composed, class_names))
@@ -106,7 +111,7 @@ def image_folder(
     places = {name: place for place, name in enumerate(names)}
     counts = [len(files[name]) for name in folders]
     ids = np.repeat(np.array([places[name] for name in own], "int32"), counts)
-    whole = _dataset(root, paths, ids, names)
+    whole = _dataset(_name_of(root), paths, ids, names)
     if split != "all":
         drawn = (_in_val(root, files[name], val_share, seed) for name in folders)
         val = np.concatenate([*drawn])
@@ -131,15 +136,15 @@ def below(root: Path, path: str) -> str:
     return path.removeprefix(str(root)).lstrip(os.sep).replace(os.sep, "/")
 
 
-def _count_images(folder: Path) -> int:
-    return sum(path.suffix.lower() in EXTENSIONS for path in folder.iterdir())
+def _name_of(root: Path) -> str:
+    return UNWRITABLE.sub("?", root.resolve().name)
 
 
 def _dataset(
-    root: Path, paths: list[str], class_ids: np.ndarray, names: tuple[str, ...]
+    name: str, paths: list[str], class_ids: np.ndarray, names: tuple[str, ...]
 ) -> ImageDataset:
     return ImageDataset(
-        name=UNWRITABLE.sub("?", root.resolve().name),
+        name=name,
         split="all",
         class_names=names,
         class_ids=class_ids,

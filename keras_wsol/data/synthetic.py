@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_wsol.arguments import check_choice, check_integer
-from keras_wsol.data.dataset import ImageDataset
+from keras_wsol.data.dataset import ImageDataset, bounds
 from keras_wsol.data.images import check_image_size
 
 Array, Random = np.ndarray, np.random.Generator
@@ -247,15 +247,6 @@ def _shuffled_class_ids(count: int, num_classes: int, seed: int, split: str) -> 
     return np.concatenate(ids)[:count].astype(np.int32)
 
 
-def _bounds(covered: Array) -> Array:
-    """Boxes (N, 1, 4) of what is covered (N, H, W), never nothing."""
-    height, width = covered.shape[1:]
-    columns, rows = covered.any(axis=1), covered.any(axis=2)
-    low = columns.argmax(1), rows.argmax(1)
-    high = width - columns[:, ::-1].argmax(1), height - rows[:, ::-1].argmax(1)
-    return np.stack([*low, *high], axis=1).astype(np.float32)[:, None]
-
-
 def _paint_creature(
     rng: Random, canvas: Array, covered: Array, look: _Look, band_colour: Any
 ) -> None:
@@ -367,6 +358,6 @@ def synthetic(
         class_ids=class_ids,
         paths=np.array([f"{split}/{index:06d}" for index in range(num_images)]),
         images=images,
-        boxes=_bounds(covered),
+        boxes=bounds(covered)[:, None],
         sizes=np.full((num_images, 2), size, "int32"),
     )

@@ -20,6 +20,7 @@ Loc. The words from the fourth on are said of the box alone, whatever the top cl
 import numpy as np
 
 from keras_wsol.boxes.iou import pairwise_iou
+from keras_wsol.data.dataset import bounds
 from keras_wsol.metrics.functional import best_iou, is_right
 from keras_wsol.models.tune import IOU_THRESHOLD
 
@@ -66,11 +67,7 @@ def enclosing_boxes(score_maps: np.ndarray, cam_threshold: float) -> np.ndarray:
     # Nothing is above NaN.
     cuts = np.float32(cam_threshold) * maps.max(axis=(1, 2))
     above = maps > cuts[:, None, None]
-    sides = (above.any(axis=1), above.any(axis=2))  # columns give x, rows give y
-    near = [side.argmax(axis=1) for side in sides]
-    far = [side.shape[1] - side[:, ::-1].argmax(axis=1) for side in sides]
-    found = np.stack([*near, *far], axis=1).astype("float32")
-    return np.where(sides[0].any(axis=1)[:, None], found, np.float32(0))
+    return np.where(above.any(axis=(1, 2))[:, None], bounds(above), np.float32(0))
 
 
 def _shares_inside(

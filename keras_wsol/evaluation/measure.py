@@ -4,13 +4,14 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import keras
 import numpy as np
 
 from keras_wsol.boxes import sweep_best_iou
-from keras_wsol.boxes.iou import joined_boxes
+from keras_wsol.data.dataset import padded_boxes
 from keras_wsol.evaluation.box_errors import box_errors, enclosing_boxes
 from keras_wsol.metrics.functional import (
     V2_IOU_THRESHOLDS,
@@ -93,7 +94,7 @@ def measure(
         done += count
     if not done:
         raise ValueError("The split has no image, so there is nothing to measure.")
-    rows["true_boxes"] = [joined_boxes(rows["true_boxes"])]
+    rows["true_boxes"] = [padded_boxes([*chain(*rows["true_boxes"])])]
     return ImageTable(
         thresholds=thresholds,
         on_grid=on_grid,

@@ -94,8 +94,11 @@ def _settings(value: Any) -> Any:
     """The configuration of an object that Keras serialized, for a reader."""
     if isinstance(value, dict) and "class_name" in value:
         settings = {"type": value["class_name"], **_settings(value["config"])}
-        if settings["type"] == "ByClass":
-            settings["score_maps"] = _common(settings["score_maps"])
+        if settings["type"] == "ByClass":  # what the maps of all classes share
+            first, *others = settings["score_maps"]
+            rest = [each.items() for each in others]
+            same = {k: v for k, v in first.items() if all((k, v) in x for x in rest)}
+            settings["score_maps"] = same
         return settings
     if isinstance(value, list):
         return [_settings(each) for each in value]
@@ -112,16 +115,6 @@ def _is_long(value: Any) -> bool:
     """Whether a value is a long list of numbers."""
     numbers = isinstance(value, list) and not any(isinstance(x, dict) for x in value)
     return numbers and np.size(value) > _LONGEST_LIST
-
-
-def _common(settings: list[dict[str, Any]]) -> dict[str, Any]:
-    """What the maps of all classes have in common."""
-    first, *others = settings
-    return {
-        name: value
-        for name, value in first.items()
-        if all(name in each and each[name] == value for each in others)
-    }
 
 
 def _own(layer: keras.layers.Layer) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import keras
@@ -10,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from keras_wsol.boxes import sweep_largest_boxes
-from keras_wsol.boxes.iou import joined_boxes, pairwise_iou
+from keras_wsol.boxes.iou import pairwise_iou
 from keras_wsol.cam import CAM, ByClass, ClassMaps, Mean, ScoreMap, score_maps
 from keras_wsol.cam.by_class import check_class_ids, checked_class_ids, next_by_class
 from keras_wsol.cam.ddt import check_batches, ddt_of, images_and_classes, scatter_of
@@ -18,6 +19,7 @@ from keras_wsol.cam.foreground import directions_of, foreground_of
 from keras_wsol.cam.score_map import Evidence, look, resize_to_input
 from keras_wsol.cam.split import SplitModel, split_at
 from keras_wsol.data import ImageDataset
+from keras_wsol.data.dataset import padded_boxes
 from keras_wsol.models.contrast import SIDE, contrast, look_of
 from keras_wsol.models.map_layers import map_layers
 from keras_wsol.models.tune import (
@@ -212,7 +214,7 @@ def read_sample(
         logits=joined,
         class_ids=labels.astype("int32"),
         looks=np.concatenate(looks),
-        boxes=joined_boxes(boxes) if boxes else None,
+        boxes=padded_boxes([*chain(*boxes)]) if boxes else None,
         labelled=labelled,
         model=model,
         split=split,

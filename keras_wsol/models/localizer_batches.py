@@ -50,6 +50,14 @@ def not_empty(values: Any) -> Any:
     return ops.concatenate([values, zeros])[:least]
 
 
+def filled(count: int, **arrays: np.ndarray) -> dict[str, np.ndarray]:
+    """Fills a short batch up with zeros: a new shape would be traced anew."""
+    return {
+        name: np.pad(x, [(0, count - len(x))] + [(0, 0)] * (x.ndim - 1))
+        for name, x in arrays.items()
+    }
+
+
 def probabilities(logits: Any) -> Any:
     """The softmax of logits `(B, num_classes)`: 1 for a single one."""
     # Keras warns of a softmax of one number.

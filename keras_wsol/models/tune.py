@@ -16,7 +16,7 @@ from keras_wsol.cam.by_class import check_class_ids
 from keras_wsol.cam.score_map import resize_to_input
 from keras_wsol.data import ImageDataset
 from keras_wsol.data.images import boxes_in_view, view_geometry
-from keras_wsol.models.localizer_batches import measured_with
+from keras_wsol.models.localizer_batches import filled, measured_with
 
 IOU_THRESHOLD = 0.5  # from which on a box is right [Russakovsky et al., 2015]
 
@@ -139,13 +139,8 @@ def measured_batches(
         count = len(images)
         if not count:
             continue
-        # A short batch is filled up to the largest: a new shape would be traced anew.
         largest = max(largest, count)
-        fill = (0, largest - count)
-        inputs = {
-            "images": np.pad(images, [fill] + [(0, 0)] * 3),
-            "class_ids": np.pad(class_ids, [fill]),
-        }
+        inputs = filled(largest, images=images, class_ids=class_ids)
         out = localizer.predict_on_batch(inputs)
         yield batch, out["logits"][:count], out["score_maps"][:count, 0]
         progress.add(count)
@@ -167,17 +162,14 @@ def view_batches(
         arrays = {key: np.asarray(x) for key, x in measured_with(batch).items()}
         if "paths" in batch:
             texts = np.asarray(batch["paths"]).tolist()
-            arrays["paths"] = np.array([_text(path) for path in texts])
+            texts = [os.fsdecode(x) if isinstance(x, bytes) else str(x) for x in texts]
+            arrays["paths"] = np.array(texts)
         _check_batch(arrays)
         stored = arrays["images"].shape[1:3]
         arrays["boxes"] = boxes_in_view(arrays["boxes"], stored, view, image_size)
         images = keras.ops.convert_to_numpy(resize_to_input(arrays["images"], size))
         cut = images[:, top : top + image_size[0], left : left + image_size[1]]
         yield {**arrays, "images": cut}
-
-
-def _text(path: Any) -> str:
-    return os.fsdecode(path) if isinstance(path, bytes) else str(path)
 
 
 def _check_batch(batch: dict[str, np.ndarray]) -> None:

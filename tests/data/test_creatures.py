@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from keras_wsol.data.dataset import bounds
 from keras_wsol.data.synthetic import CREATURES, paint_creatures, synthetic
 
 SIZE = (48, 72)
@@ -21,7 +22,7 @@ def draw(
     images, class_ids, covered = paint_creatures(
         num_images, num_classes, image_size, seed, split
     )
-    return images, class_ids, creatures._bounds(covered), covered
+    return images, class_ids, bounds(covered)[:, None], covered
 
 
 def test_same_arguments_same_pictures():

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from keras_wsol import data
-from keras_wsol.data.synthetic import CREATURES, _bounds, paint_creatures
+from keras_wsol.data.dataset import bounds
+from keras_wsol.data.synthetic import CREATURES, paint_creatures
 
 
 @pytest.mark.parametrize("split", ["train-weaksup", "train-fullsup", "test"])
@@ -13,7 +14,7 @@ def test_a_split_is_the_pictures_of_that_name(split):
     images, class_ids, covered = paint_creatures(4, 3, (32, 48), 5, split)
     np.testing.assert_array_equal(dataset.images, images)
     np.testing.assert_array_equal(dataset.class_ids, class_ids)
-    np.testing.assert_array_equal(dataset.boxes, _bounds(covered))
+    np.testing.assert_array_equal(dataset.boxes, bounds(covered)[:, None])
     assert dataset.class_names == CREATURES[:3]
     assert dataset.split == split
     assert dataset.paths[3] == f"{split}/000003"

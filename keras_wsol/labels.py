@@ -151,9 +151,7 @@ def write_pseudo_labels(
         unread = zip(names[count:], (why for _, why in dataset.left_out), strict=True)
         left_out = tuple(sorted([*unread, *journal.left_out()]))
         with files.replaced(_list_of(path), mine[0]) as temporary:
-            with temporary.open("w", encoding="utf-8", newline="") as opened:
-                writer = csv.writer(opened, lineterminator="\n")
-                writer.writerows([("path", "reason"), *left_out])
+            _write_list(temporary, left_out)
             journal.own(temporary)
         with files.replaced(path, mine[1]) as temporary:
             form.write(journal, temporary, class_names)
@@ -323,6 +321,12 @@ def _check_path(path: Path, form: LabelFormat, overwrite: bool) -> None:
         raise FileExistsError(
             f"{path} does not hold our labels. Choose another path, or move it away."
         )
+
+
+def _write_list(path: Path, left_out: Iterable[tuple[str, str]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as opened:
+        writer = csv.writer(opened, lineterminator="\n")
+        writer.writerows([("path", "reason"), *left_out])
 
 
 def verdicts_of(path: Path) -> Path:

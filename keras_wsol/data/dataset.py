@@ -314,10 +314,12 @@ def verify(
     return judge_files(paths, orientation, decoder, cache)
 
 
-def padded_boxes(boxes: Sequence[Sequence[Sequence[float]]]) -> np.ndarray:
-    """Puts lists of boxes into one array."""
+def padded_boxes(
+    boxes: Sequence[Sequence[Sequence[float]]], least: int = 1
+) -> np.ndarray:
+    """Puts lists of boxes into one array `(N, M, 4)`, padded with -1 to `least` M."""
     most = max(map(len, boxes), default=0)
-    padded = np.full((len(boxes), max(most, 1), 4), -1.0, "float32")
+    padded = np.full((len(boxes), max(most, least), 4), -1.0, "float32")
     for row, some in enumerate(boxes):
         padded[row, : len(some)] = np.reshape(some, (-1, 4))
     return padded

@@ -94,7 +94,7 @@ def measure(
         done += count
     if not done:
         raise ValueError("The split has no image, so there is nothing to measure.")
-    rows["true_boxes"] = [padded_boxes([*chain(*rows["true_boxes"])])]
+    rows["true_boxes"] = [padded_boxes([*chain(*rows["true_boxes"])], 0)]
     return ImageTable(
         thresholds=thresholds,
         on_grid=on_grid,

@@ -214,7 +214,7 @@ def read_sample(
         logits=joined,
         class_ids=labels.astype("int32"),
         looks=np.concatenate(looks),
-        boxes=padded_boxes([*chain(*boxes)]) if boxes else None,
+        boxes=padded_boxes([*chain(*boxes)], 0) if boxes else None,
         labelled=labelled,
         model=model,
         split=split,

@@ -263,7 +263,7 @@ def border_boxes(
 
     `levels` is uint8 (H + 2, W + 2) with a frame of zeros, whose largest value is
     `num_levels`; level i, from 0 on, is the mask `levels > i`. True boxes are int64
-    (M, 4). Gives for each level what `contours.border_sweep` gives for a threshold.
+    (M, 4). Gives for each level what `sweep.border_sweep` gives for a threshold.
     """
     height, width = levels.shape
     flat = levels.ravel()

@@ -9,6 +9,7 @@ from keras_wsol.cam.class_activation import (
     class_activation_maps,
     score_maps,
 )
+from keras_wsol.cam.combined import Guided, Mean
 from keras_wsol.cam.ddt import DDT
 from keras_wsol.cam.erased_maps import ErasedMaps
 from keras_wsol.cam.foreground import Foreground
@@ -17,12 +18,10 @@ from keras_wsol.cam.gradient import (
     GradCAMPlusPlus,
     HiResCAM,
     LayerCAM,
+    ScoreCAM,
     XGradCAM,
 )
-from keras_wsol.cam.guided_filter import Guided
 from keras_wsol.cam.level_maps import LevelMaps
-from keras_wsol.cam.mean import Mean
-from keras_wsol.cam.score_cam import ScoreCAM
 from keras_wsol.cam.score_map import SCORE_MAPS, ScoreMap
 
 __all__ = [

@@ -10,20 +10,15 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 import keras_wsol
-from keras_wsol.cli import (
-    boxes_command,
-    localize_command,
-    train_command,
-    trained_model,
-)
+from keras_wsol.cli import labels_command, train_command, trained_model
 from keras_wsol.cli.shared_arguments import adder, say
 
 # Name to a function, whose docstring is the help, and what adds its arguments.
 COMMANDS = {
     "train": (train_command.train, train_command.train_arguments),
-    "boxes": (boxes_command.boxes, boxes_command.boxes_arguments),
+    "boxes": (labels_command.boxes, labels_command.boxes_arguments),
     "evaluate": (trained_model.evaluate, trained_model.evaluate_arguments),
-    "localize": (localize_command.localize, localize_command.localize_arguments),
+    "localize": (labels_command.localize, labels_command.localize_arguments),
     "compare": (trained_model.compare, trained_model.compare_arguments),
     "export": (trained_model.export, trained_model.export_arguments),
 }

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from keras_wsol.arguments import check_integer
-from keras_wsol.evaluation.box_errors import ERRORS
+from keras_wsol.evaluation.measure import ERRORS
 from keras_wsol.evaluation.report import Report, difference_interval, written
 from keras_wsol.evaluation.tables import csv_text, image_rows, markdown, rounded
 from keras_wsol.metrics.functional import V2_IOU_THRESHOLDS

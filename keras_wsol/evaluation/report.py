@@ -12,8 +12,7 @@ import numpy as np
 
 from keras_wsol.arguments import check_choice
 from keras_wsol.evaluation import page, tables
-from keras_wsol.evaluation.box_errors import ERRORS
-from keras_wsol.evaluation.measure import ImageTable
+from keras_wsol.evaluation.measure import ERRORS, ImageTable
 from keras_wsol.files import replaced
 from keras_wsol.metrics.functional import V2_IOU_THRESHOLDS
 from keras_wsol.models.tune import best_index

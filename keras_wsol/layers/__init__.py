@@ -1,9 +1,8 @@
 """The published modules as Keras layers: when a mask is applied."""
 
-from keras_wsol.layers.adl import ADL
+from keras_wsol.layers.attention_dropout import ADL, CAGD, DGDM, SAGD
 from keras_wsol.layers.attention_gates import CBAM, SqueezeExcite
 from keras_wsol.layers.dfm import DFM
-from keras_wsol.layers.dgdm import CAGD, DGDM, SAGD
 from keras_wsol.layers.dropout_relatives import DropBlock2D, MaxDrop, TargetedDropout
 from keras_wsol.layers.hidden_parts import Cutout, HideAndSeek
 

@@ -13,8 +13,8 @@ from keras import ops
 
 from keras_wsol.arguments import check_integer
 from keras_wsol.boxes import sweep_largest_boxes
-from keras_wsol.boxes.contours import ADL_THRESHOLDS, inclusive_iou, whole_boxes
 from keras_wsol.boxes.iou import check_true_boxes, pairwise_iou
+from keras_wsol.boxes.sweep import ADL_THRESHOLDS, inclusive_iou, whole_boxes
 
 NO_RANK = 2**31 - 1  # of a class that is not there, or whose logits are not finite
 V2_IOU_THRESHOLDS = (0.3, 0.5, 0.7)  # [Choe et al., 2020]

@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_wsol.arguments import check_choice, check_number
 from keras_wsol.boxes import sweep_best_iou
-from keras_wsol.boxes.contours import CONVENTIONS
+from keras_wsol.boxes.sweep import CONVENTIONS
 from keras_wsol.metrics.functional import (
     V2_IOU_THRESHOLDS,
     check_same_kind,

@@ -7,13 +7,13 @@ import keras
 from keras import ops
 
 from keras_wsol.arguments import check_choice, composed
+from keras_wsol.cam.gradient import MEAN_COLOUR
 
 MODES = ("tf", "caffe", "torch")
-_MEAN_COLOUR = (123.675, 116.28, 103.53)  # of ImageNet, as the mode "torch" has it
 # Mode, or None for images as they are, to what it makes of ImageNet's mean colour.
 NORMALIZED_MEANS = {
-    None: _MEAN_COLOUR,
-    "tf": tuple(value / 127.5 - 1 for value in _MEAN_COLOUR),
+    None: MEAN_COLOUR,
+    "tf": tuple(value / 127.5 - 1 for value in MEAN_COLOUR),
     "caffe": 0.0,
     "torch": 0.0,
 }

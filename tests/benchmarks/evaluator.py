@@ -24,8 +24,8 @@ import cv2
 import numpy as np
 
 from keras_wsol.boxes import sweep_best_iou, sweep_largest_boxes
-from keras_wsol.boxes.contours import inclusive_iou
 from keras_wsol.boxes.iou import pairwise_iou
+from keras_wsol.boxes.sweep import inclusive_iou
 from keras_wsol.metrics import MaxBoxAcc, MaxBoxAccV2
 from tests.boxes.hard_maps import noise_maps, smooth_maps
 from tests.reference import wsolevaluation_numpy as published

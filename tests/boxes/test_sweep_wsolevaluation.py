@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_wsol.boxes import sweep_best_iou, sweep_largest_boxes
-from keras_wsol.boxes.contours import inclusive_iou, whole_boxes
+from keras_wsol.boxes.sweep import inclusive_iou, whole_boxes
 from tests.boxes.hard_maps import hard_masks, noise_maps, smooth_maps
 from tests.reference import wsolevaluation_numpy as published
 

@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from keras_wsol.cam import Guided
-from keras_wsol.cam.guided_filter import guided_filter
+from keras_wsol.cam.combined import guided_filter
 from tests.reference import guided_filter_numpy
 
 

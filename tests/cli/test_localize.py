@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from keras_wsol import labels, viz
-from keras_wsol.cli import localize_command
+from keras_wsol.cli import labels_command
 from keras_wsol.models import class_names_of
 from keras_wsol.viz.side_by_side import show_found
 from tests.cli.calling import call, readme, rows
@@ -164,7 +164,7 @@ def test_pictures_show_class_score_and_threshold(
 
         return keep
 
-    monkeypatch.setattr(localize_command, "show_found", kept(show_found))
+    monkeypatch.setattr(labels_command, "show_found", kept(show_found))
     monkeypatch.setattr(viz, "show_thresholds", kept(viz.show_thresholds))
     words = ("localize", "--model", model, "--images", two_objects)
     words = (*words, "--out", tmp_path / "x.csv", "--pictures", tmp_path / "look")

@@ -136,7 +136,7 @@ MUTANTS = (
     ),
     Mutant(
         bug="DGDM's spatial half looks at what its channel half has left",
-        file="layers/dgdm.py",
+        file="layers/attention_dropout.py",
         old="""        return self.cagd.factor(features) * self.sagd.factor(features)
 """,
         new="""        factor = self.cagd.factor(features)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from keras_wsol.boxes import sweep_largest_boxes
-from keras_wsol.evaluation.box_errors import ERRORS, box_errors, enclosing_boxes
+from keras_wsol.evaluation.measure import ERRORS, box_errors, enclosing_boxes
 from tests.models.painted import blob_images
 from tests.reference import box_errors_numpy
 from tests.reference.max_box_acc_numpy import boxes_at

@@ -13,8 +13,8 @@ from keras_wsol.boxes import sweep_best_iou
 from keras_wsol.cam import CAM, ChannelMean, Guided, Mean
 from keras_wsol.data.segmentations import Segmentation
 from keras_wsol.evaluation import evaluate
-from keras_wsol.evaluation.box_errors import ERRORS
 from keras_wsol.evaluation.evaluate import notes_of
+from keras_wsol.evaluation.measure import ERRORS
 from keras_wsol.metrics import GTKnownLoc, MaxBoxAccV2, PxAP, Top1Loc
 from keras_wsol.metrics.functional import class_ranks
 from keras_wsol.models import Localizer, SecondLook

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keras_wsol.boxes import sweep_best_iou, sweep_largest_boxes
-from keras_wsol.boxes.contours import ADL_THRESHOLDS
+from keras_wsol.boxes.sweep import ADL_THRESHOLDS
 from keras_wsol.metrics import MaxBoxAcc, MaxBoxAccV2, PxAP
 from tests.boxes.hard_maps import hard_masks, noise_maps, smooth_maps
 

@@ -8,7 +8,7 @@ import pytest
 from keras import ops
 
 from keras_wsol import cam
-from keras_wsol.cam.score_cam import MEAN_COLOUR
+from keras_wsol.cam.gradient import MEAN_COLOUR
 from keras_wsol.export import export_saved_model
 from keras_wsol.models import Localizer
 from tests.contracts.saved_graph import operations

@@ -13,23 +13,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_wsol import files
+from keras_wsol import files, label_formats
 from keras_wsol.arguments import check_choice, check_integer, check_number
 from keras_wsol.data import ImageDataset
 from keras_wsol.data.dataset import verified
 from keras_wsol.data.image_folder import images_below, of_unknown_class
 from keras_wsol.export.saved_model import as_localizer
-from keras_wsol.label_formats import (
-    LABEL_FORMATS,
-    WRITTEN,
-    LabelFormat,
-    LabelledImage,
-    check_classes,
-    keep_others,
-    link_images,
-    names_below,
-    placed,
-)
+from keras_wsol.label_formats import LABEL_FORMATS, WRITTEN, LabelFormat, LabelledImage
 from keras_wsol.models import Localizer, class_names_of
 from keras_wsol.models.localizer_batches import filled
 
@@ -119,12 +109,12 @@ def write_pseudo_labels(
     form, journal = check_output(path, format, overwrite, flat), journal_of(path, flat)
     dataset = open_images(images, verdicts_of(path))
     class_names = _class_names(localizer, dataset, known)
-    check_classes(class_names, format)
+    label_formats.check_classes(class_names, format)
     paths = [*dataset.paths.tolist(), *(file for file, _ in dataset.left_out)]
     inside = [p for p in paths if Path(p).absolute().is_relative_to(path.absolute())]
     if inside:
         raise ValueError(f"{path} must not hold the images, such as {inside[0]}.")
-    root, names = names_below(paths, images_root, format, flat)
+    root, names = label_formats.names_below(paths, images_root, format, flat)
     job = {
         "images": _digest_of_images(dataset, names, root),
         "model": _digest_of_model(localizer, class_names),
@@ -156,9 +146,9 @@ def write_pseudo_labels(
         with files.replaced(path, mine[1]) as temporary:
             form.write(journal, temporary, class_names)
             if form.links and dataset.images is None:
-                link_images(journal, root, temporary / form.links)
+                label_formats.link_images(journal, root, temporary / form.links)
             if form.links:
-                keep_others(path, temporary)
+                label_formats.keep_others(path, temporary)
             journal.own(temporary)
         written = LabelsWritten(
             path=path,
@@ -226,7 +216,8 @@ class _Journal:
         for entry in self._entries():
             if "left_out" not in entry:
                 source = entry["path"]
-                entry |= {"path": placed(source, self.flat), "source": source}
+                path = label_formats.placed(source, self.flat)
+                entry |= {"path": path, "source": source}
                 yield LabelledImage(**entry)
 
     def left_out(self) -> list[tuple[str, str]]:

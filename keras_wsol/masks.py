@@ -270,7 +270,6 @@ class Parts(NamedTuple):
 
 def fuse(
     maps: dict[str, Any],
-    *,
     position_weight: float,
     channel_weight: float,
     branches: str = "fused",

@@ -11,27 +11,9 @@ import numpy as np
 from keras import ops
 
 from keras_wsol.arguments import check_integer
-from keras_wsol.cam.ddt import (
-    DDT,
-    NOTHING,
-    Features,
-    FittedMap,
-    Scatter,
-    cells_of,
-    check_read_again,
-    joined,
-    read,
-)
-from keras_wsol.cam.foreground import (
-    Foreground,
-    check_shrinkage,
-    covariance_within,
-    directions_of,
-    discriminants,
-    foreground_of,
-    largest_components,
-    warn_of_edge,
-)
+from keras_wsol.cam import ddt, foreground
+from keras_wsol.cam.ddt import DDT, FittedMap, Scatter
+from keras_wsol.cam.foreground import Foreground
 from keras_wsol.cam.score_map import Evidence, ScoreMap
 from keras_wsol.cam.split import SplitModel, split_at
 from keras_wsol.data import ImageDataset
@@ -105,7 +87,7 @@ class ByClass(ScoreMap):
             for each in self._stacked
         )
         first = self.score_maps[0]
-        features = read(features, first.root)
+        features = ddt.read(features, first.root)
         maps = ops.einsum("bhwc,bkc->bkhw", features, weights) + biases
         return ops.relu(maps) if first.relu else maps
 
@@ -156,25 +138,25 @@ class ByClass(ScoreMap):
             TypeError: `images` is an iterator.
         """
         check_integer("rounds", rounds)
-        check_shrinkage(shrinkage)
-        check_read_again(images)
+        foreground.check_shrinkage(shrinkage)
+        ddt.check_read_again(images)
         split = split_at(model, layer)
         count = split.num_classes
         if isinstance(images, ImageDataset):
             check_class_ids(images.class_ids, count)
-        pairs = Features(split, images, verbose, labelled=True)
-        scatter, seen = NOTHING, np.zeros(count, int)
+        pairs = ddt.Features(split, images, verbose, labelled=True)
+        scatter, seen = ddt.NOTHING, np.zeros(count, int)
         for features, class_ids in pairs:
             class_ids = checked_class_ids(class_ids, len(features))
             check_class_ids(class_ids, count)
             np.add.at(seen, class_ids, 1)
-            scatter = joined(scatter, cells_of(features, root))
-        directions = directions_of(scatter, layer, root)
-        every = Features(split, images, verbose)
+            scatter = ddt.joined(scatter, ddt.cells_of(features, root))
+        directions = foreground.directions_of(scatter, layer, root)
+        every = ddt.Features(split, images, verbose)
         options = (rounds, shrinkage, relu, (scatter, directions))
-        general, tried = foreground_of(every, *options)
+        general, tried = foreground.foreground_of(every, *options)
         if tried:
-            warn_of_edge(tried, layer)
+            foreground.warn_of_edge(tried, layer)
         found = cls((general,) * count)
         for _ in range(rounds):
             found, objects = next_by_class(pairs, found, scatter, shrinkage)
@@ -228,7 +210,9 @@ def next_by_class(
     """From a guess to the next one, and the number of objects found, by class."""
     first = guess.score_maps[0]
     found = _objects(pairs, guess)
-    covariance, (mean, mean_others) = covariance_within(scatter, found.cells, shrinkage)
+    covariance, (mean, mean_others) = foreground.covariance_within(
+        scatter, found.cells, shrinkage
+    )
     trust = _trust(found, np.linalg.inv(covariance))
     seen = found.counts[:, None]
     apart = np.where(seen, found.sums / np.maximum(seen, 1) - mean, 0)
@@ -236,7 +220,7 @@ def next_by_class(
     means = mean + trust[:, None] * apart
     number = found.cells[0]
     counts = number, scatter[0] - number
-    made = discriminants(covariance, counts, (means, mean_others))
+    made = foreground.discriminants(covariance, counts, (means, mean_others))
     return ByClass(tuple(replace(first, **each) for each in made)), found.counts
 
 
@@ -252,13 +236,13 @@ class _Objects:
 
 def _objects(pairs: Iterable[tuple[Any, Any]], guess: ByClass) -> _Objects:
     first, num_classes = guess.score_maps[0], len(guess.score_maps)
-    number, total, scatter = 0, np.zeros(len(first.weights)), NOTHING
+    number, total, scatter = 0, np.zeros(len(first.weights)), ddt.NOTHING
     counts, sums = np.zeros(num_classes, int), np.zeros((num_classes, len(total)))
     for features, class_ids in pairs:
         class_ids = ops.convert_to_numpy(class_ids).astype("int32")
         maps = guess.project(features, class_ids[:, None])[:, 0]
-        is_object = largest_components(maps > 0)
-        cells = cells_of(features, first.root).reshape(*features.shape)
+        is_object = foreground.largest_components(maps > 0)
+        cells = ddt.cells_of(features, first.root).reshape(*features.shape)
         of_each = is_object.sum(axis=(1, 2))
         summed = np.einsum("bhwc,bhw->bc", cells, is_object, dtype="float64")
         number, total = number + of_each.sum(), total + summed.sum(axis=0)
@@ -266,7 +250,7 @@ def _objects(pairs: Iterable[tuple[Any, Any]], guess: ByClass) -> _Objects:
         means = summed[seen] / of_each[seen, None]
         np.add.at(counts, class_ids[seen], 1)
         np.add.at(sums, class_ids[seen], means)
-        scatter = joined(scatter, means)
+        scatter = ddt.joined(scatter, means)
     return _Objects((number, total), counts, sums, scatter)
 
 

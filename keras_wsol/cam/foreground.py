@@ -11,19 +11,8 @@ import numpy as np
 from keras import ops
 
 from keras_wsol.arguments import check_integer, check_number
-from keras_wsol.cam.ddt import (
-    DDT,
-    NOTHING,
-    Features,
-    FittedMap,
-    Scatter,
-    cells_of,
-    check_read_again,
-    check_varies,
-    joined,
-    principal_directions,
-    scatter_of,
-)
+from keras_wsol.cam import ddt
+from keras_wsol.cam.ddt import DDT, FittedMap, Scatter
 from keras_wsol.cam.split import split_at
 
 # Directions that `Foreground.fit` tries: the first may be the edge of the images.
@@ -110,9 +99,9 @@ class Foreground(FittedMap):
         """
         check_integer("rounds", rounds)
         check_shrinkage(shrinkage)
-        check_read_again(images)
-        features = Features(split_at(model, layer), images, verbose)
-        scatter = scatter_of(features, root)
+        ddt.check_read_again(images)
+        features = ddt.Features(split_at(model, layer), images, verbose)
+        scatter = ddt.scatter_of(features, root)
         begun = scatter, directions_of(scatter, layer, root)
         found, tried = foreground_of(features, rounds, shrinkage, relu, begun)
         if tried:
@@ -148,7 +137,7 @@ class Foreground(FittedMap):
             The map, its numbers rounded to float32.
         """
         check_shrinkage(shrinkage)
-        kinds = [NOTHING, NOTHING]  # of the others and of the object
+        kinds = [ddt.NOTHING, ddt.NOTHING]  # of the others and of the object
         for features, is_object in batches:
             is_object = np.asarray(ops.convert_to_numpy(is_object), "bool")
             if is_object.shape != tuple(features.shape[:-1]):
@@ -156,13 +145,13 @@ class Foreground(FittedMap):
                     "`batches` must hold features (B, h, w, C) and booleans (B, h, w). "
                     f"Received: {tuple(features.shape)} and {is_object.shape}."
                 )
-            cells, is_object = cells_of(features, root), is_object.reshape(-1)
+            cells, is_object = ddt.cells_of(features, root), is_object.reshape(-1)
             parts = cells[~is_object], cells[is_object]
-            kinds = [joined(*pair) for pair in zip(kinds, parts, strict=True)]
+            kinds = [ddt.joined(*pair) for pair in zip(kinds, parts, strict=True)]
         (others, mean_others, scatter), (count, mean, scatter_object) = kinds
         _check_parted(count, others)
         covariance = (scatter + scatter_object) / (others + count)
-        check_varies(covariance, others + count)
+        ddt.check_varies(covariance, others + count)
         _shrink(covariance, shrinkage * np.trace(covariance))
         means = mean[None], mean_others
         (found,) = discriminants(covariance, (count, others), means)
@@ -171,7 +160,7 @@ class Foreground(FittedMap):
 
 def directions_of(scatter: Scatter, layer: str | None, root: bool) -> list[DDT]:
     """The guesses that `foreground_of` begins with."""
-    directions = principal_directions(scatter, _GUESSES, layer, root=root)
+    directions = ddt.principal_directions(scatter, _GUESSES, layer, root=root)
     return [each for each in directions if each.share > _LEAST_SHARE]
 
 
@@ -226,7 +215,7 @@ def _find_object(
         counts[1] += inside.sum(), inside.size
         counts[0] += is_object.sum() - inside.sum(), is_object.size - inside.size
         cells = np.asarray(ops.convert_to_numpy(each))[is_object]
-        total = total + cells_of(cells, guess.root).sum(axis=0, dtype="float64")
+        total = total + ddt.cells_of(cells, guess.root).sum(axis=0, dtype="float64")
         number += len(cells)
     return counts, (number, total)
 

@@ -8,17 +8,10 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_wsol import data, models, viz
+from keras_wsol import data, labels, models, viz
 from keras_wsol.cli import shared_arguments as shared
 from keras_wsol.files import make_folder
-from keras_wsol.labels import (
-    LabelsWritten,
-    check_output,
-    journal_of,
-    open_images,
-    verdicts_of,
-    write_pseudo_labels,
-)
+from keras_wsol.labels import LabelsWritten
 from keras_wsol.models import class_names_of
 from keras_wsol.viz.side_by_side import evenly, show_found
 
@@ -64,15 +57,15 @@ def localize(options: argparse.Namespace) -> None:
       keras-wsol localize --model runs/birds/localizer.keras \
         --images photos --format coco --out birds.json --pictures look
     """
-    check_output(options.out, options.format, options.overwrite, options.flat)
+    labels.check_output(options.out, options.format, options.overwrite, options.flat)
     _check_pictures(options)
     localizer = shared.load_localizer(options)
     for name in ("max_boxes", "min_share"):
         if getattr(options, name) is not None:
             setattr(localizer, name, getattr(options, name))
-    known, verify = options.class_ids == "known", verdicts_of(options.out)
+    known, verify = options.class_ids == "known", labels.verdicts_of(options.out)
     if not known:
-        images = open_images(options.images, verify)
+        images = labels.open_images(options.images, verify)
     elif len(options.images) == 1:
         names = class_names_of(localizer.model)
         images = data.image_folder(options.images[0], class_names=names, verify=verify)
@@ -82,7 +75,7 @@ def localize(options: argparse.Namespace) -> None:
             f"class. Received: {len(options.images)} paths."
         )
     shared.say(f"Finding boxes in {len(images)} images ...")
-    write_pseudo_labels(
+    labels.write_pseudo_labels(
         localizer,
         images,
         options.out,
@@ -100,7 +93,7 @@ def _check_pictures(options: argparse.Namespace) -> None:
     folder = options.pictures
     if not folder or not folder.exists() or options.overwrite:
         return
-    if journal_of(options.out).owns(folder):
+    if labels.journal_of(options.out).owns(folder):
         return  # a kill came while it was filled
     if not folder.is_dir() or any(folder.iterdir()):
         raise FileExistsError(
@@ -121,7 +114,7 @@ def _finish(
         return
     class_ids = done.class_ids
     make_folder(options.pictures)
-    journal_of(options.out).own(options.pictures)
+    labels.journal_of(options.out).own(options.pictures)
     known, count = options.class_ids == "known", options.num_pictures
     if count is None:
         classes = len(np.unique(class_ids))
@@ -177,8 +170,8 @@ def boxes(options: argparse.Namespace) -> None:
     Example:
       keras-wsol boxes --images birds --out boxes.json
     """
-    check_output(options.out, options.format, options.overwrite, options.flat)
-    images = open_images(options.images, verdicts_of(options.out))
+    labels.check_output(options.out, options.format, options.overwrite, options.flat)
+    images = labels.open_images(options.images, labels.verdicts_of(options.out))
     model = models.build_classifier(
         options.backbone,
         num_classes=1,
@@ -197,7 +190,7 @@ def boxes(options: argparse.Namespace) -> None:
     shared.say("Choosing what boxes are read from ...")
     localizer = models.fit_localizer(model, images, **sizes)
     localizer.max_boxes = options.max_boxes
-    done = write_pseudo_labels(
+    done = labels.write_pseudo_labels(
         localizer,
         images,
         options.out,

@@ -6,14 +6,14 @@ from keras_wsol.data.cub200 import cub200
 from keras_wsol.data.dataset import ImageDataset, to_keras_boxes
 from keras_wsol.data.ilsvrc2012 import ilsvrc2012
 from keras_wsol.data.image_folder import image_files, image_folder
-from keras_wsol.data.segmentations import (
-    cub200_segmentations,
-    openimages_segmentations,
-)
 from keras_wsol.data.stanford_cars import stanford_cars
 from keras_wsol.data.synthetic import synthetic
 from keras_wsol.data.tfds import tfds
-from keras_wsol.data.wsolevaluation import wsolevaluation
+from keras_wsol.data.wsolevaluation import (
+    cub200_segmentations,
+    openimages_segmentations,
+    wsolevaluation,
+)
 
 __all__ = [
     "ImageDataset",

@@ -13,10 +13,10 @@ from keras_wsol.boxes.iou import has_area
 from keras_wsol.cam import CAM, ByClass
 from keras_wsol.data import ImageDataset
 from keras_wsol.data.images import check_view
-from keras_wsol.data.segmentations import Segmentation, read_segmentation
+from keras_wsol.data.wsolevaluation import Segmentation, read_segmentation
 from keras_wsol.evaluation.measure import ImageTable, measure
-from keras_wsol.evaluation.page import EvenSample
 from keras_wsol.evaluation.report import Report
+from keras_wsol.evaluation.tables import EvenSample
 from keras_wsol.metrics import PxAP
 from keras_wsol.metrics.functional import V2_IOU_THRESHOLDS, best_iou, threshold_grid
 from keras_wsol.models import Localizer, SecondLook, class_names_of

@@ -13,13 +13,8 @@ import numpy as np
 from keras_wsol.boxes import sweep_best_iou
 from keras_wsol.boxes.iou import pairwise_iou
 from keras_wsol.data.dataset import bounds, padded_boxes
-from keras_wsol.metrics.functional import (
-    V2_IOU_THRESHOLDS,
-    best_iou,
-    class_ranks,
-    is_right,
-    largest_boxes_and_iou,
-)
+from keras_wsol.metrics import functional
+from keras_wsol.metrics.functional import V2_IOU_THRESHOLDS
 from keras_wsol.models.tune import IOU_THRESHOLD, measured_batches
 
 
@@ -113,10 +108,10 @@ def _row_of_each(
 ) -> dict[str, np.ndarray]:
     class_ids = batch["class_ids"].astype("int32")
     true_boxes = batch["boxes"].astype("float32")
-    boxes, iou = largest_boxes_and_iou(true_boxes, maps, thresholds)
+    boxes, iou = functional.largest_boxes_and_iou(true_boxes, maps, thresholds)
     best = sweep_best_iou(maps, thresholds, true_boxes).T[:, None]  # (B, 1, T)
     levels = np.array(V2_IOU_THRESHOLDS, best.dtype)[:, None]
-    ranks = class_ranks(logits, class_ids)
+    ranks = functional.class_ranks(logits, class_ids)
     predicted, scores = _top_class(logits)
     enclosing = enclosing_boxes(maps, thresholds[kept])
     pixels = np.ascontiguousarray(batch["images"], "float32")
@@ -128,7 +123,7 @@ def _row_of_each(
         "predicted_ids": predicted.astype("int32"),
         "scores": scores.astype("float32"),
         "iou": iou,
-        "v2_bits": np.packbits(is_right(best, levels), axis=-1),
+        "v2_bits": np.packbits(functional.is_right(best, levels), axis=-1),
         "boxes": boxes[:, kept],
         "true_boxes": true_boxes,
         "errors": box_errors(boxes[:, kept], enclosing, true_boxes, ranks == 0),
@@ -185,8 +180,8 @@ def box_errors(
     """
     boxes, true_boxes = boxes.astype("float32"), true_boxes.astype("float32")
     around = enclosing.astype("float32")
-    both = best_iou(np.stack([boxes, around], axis=1), true_boxes)  # (N, 2)
-    right, together = is_right(both, IOU_THRESHOLD).T
+    both = functional.best_iou(np.stack([boxes, around], axis=1), true_boxes)  # (N, 2)
+    right, together = functional.is_right(both, IOU_THRESHOLD).T
     in_true, in_box = _shares_inside(boxes, true_boxes)
     rules = {
         "no box": _areas(boxes) == 0,

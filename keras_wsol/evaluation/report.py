@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from keras_wsol.arguments import check_choice
-from keras_wsol.evaluation import page, tables
+from keras_wsol.evaluation import tables
 from keras_wsol.evaluation.measure import ERRORS, ImageTable
 from keras_wsol.files import replaced
 from keras_wsol.metrics.functional import V2_IOU_THRESHOLDS
@@ -238,7 +238,7 @@ class Report:
 
     def to_html(self, path: str | Path | None = None) -> str:
         """Returns a page with tables, curves and gallery, and writes it to a `path`."""
-        return written(page.html_of(self), path)
+        return written(tables.html_of(self), path)
 
     def _repr_html_(self) -> str:
         text = escape(self.to_html())

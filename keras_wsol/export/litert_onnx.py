@@ -8,8 +8,7 @@ from typing import Any
 
 import keras
 
-from keras_wsol.export.model_card import model_card, write_model_card
-from keras_wsol.export.saved_model import as_localizer, check_backend, in_float32
+from keras_wsol.export import saved_model
 from keras_wsol.files import replaced
 from keras_wsol.models import Localizer, SecondLook
 from keras_wsol.models.localizer_batches import probabilities
@@ -127,14 +126,14 @@ def _write(path: Any, localizer: Localizer, write: Callable[[Path], Any]) -> Pat
     beside = path.with_name(f"{path.name}.json")
     with replaced(path) as model, replaced(beside) as card:
         write(model)
-        write_model_card(card, model_card(localizer))
+        saved_model.write_model_card(card, saved_model.model_card(localizer))
     return path
 
 
 def _of_one_pass(model: keras.Model, runtime: str) -> Localizer:
     """Returns the localizer in float32, unless it needs gradients or more passes."""
-    check_backend(f"A model for {runtime}")
-    localizer = as_localizer(model)
+    saved_model.check_backend(f"A model for {runtime}")
+    localizer = saved_model.as_localizer(model)
     second = isinstance(localizer, SecondLook)
     if second or not localizer.score_map.forward_only:
         received = localizer if second else localizer.score_map
@@ -142,7 +141,7 @@ def _of_one_pass(model: keras.Model, runtime: str) -> Localizer:
             f"{runtime} takes a localizer of one forward pass, without gradients or "
             f"masked images. Received: {type(received).__name__}. Export a SavedModel."
         )
-    return in_float32(localizer)
+    return saved_model.in_float32(localizer)
 
 
 def _graph_function(

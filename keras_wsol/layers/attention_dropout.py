@@ -7,11 +7,7 @@ from keras import ops
 
 from keras_wsol import masks
 from keras_wsol.arguments import check_bool, check_choice, check_integer, check_number
-from keras_wsol.layers.attention_mask import (
-    SEED_STEP,
-    AttentionMask,
-    MaskOrImportance,
-)
+from keras_wsol.layers.attention_mask import SEED_STEP, AttentionMask, MaskOrImportance
 
 
 @keras.saving.register_keras_serializable(package="keras_wsol")

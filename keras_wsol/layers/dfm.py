@@ -105,8 +105,7 @@ class DFM(AttentionMask):
         `"position_enhancement"` and `"position_mask"` are `(B, H, W, 1)`;
         `"position_map"` and `"channel_map"` broadcast to the input. Nothing is drawn.
         """
-        maps = self._key_maps(inputs)
-        position, channel = self._candidates(maps)
+        maps, position, channel = self._parts(inputs)
         return {
             **maps,
             "position_map": position.cells + position.channels,
@@ -119,7 +118,7 @@ class DFM(AttentionMask):
         Each is that of a call which uses the mask; 0 for a branch that is off, and
         for `feedback="add"`, which hides nothing.
         """
-        maps = self._key_maps(inputs)
+        maps, *_ = self._parts(inputs)
         hides = self.feedback != "add"
         return {
             "cells": masks.dropped_share(maps["position_mask"])
@@ -128,26 +127,21 @@ class DFM(AttentionMask):
             * float(hides and self.branches != "position"),
         }
 
-    def _key_maps(self, inputs: Any) -> dict[str, Any]:
-        return masks.dfm_maps(
+    def _parts(self, inputs: Any) -> tuple[dict[str, Any], masks.Parts, masks.Parts]:
+        """The key maps, and the two candidates of the draw."""
+        maps = masks.dfm_maps(
             inputs,
             channel_threshold=self.channel_threshold,
             position_threshold=self.position_threshold,
             focus=self.focus if self.branches == "fused" else 0.0,
             accumulate_focus=self.accumulate_focus,
         )
-
-    def _candidates(self, maps: dict[str, Any]) -> tuple[masks.Parts, masks.Parts]:
-        return masks.fuse(
-            maps,
-            position_weight=self.position_weight,
-            channel_weight=self.channel_weight,
-            branches=self.branches,
-        )
+        weights = (self.position_weight, self.channel_weight)
+        return maps, *masks.fuse(maps, *weights, self.branches)
 
     def _map(self, features: Any, training: bool) -> masks.Parts:
         """The map of this call: drawn in training, the mean of both at inference."""
-        position, channel = self._candidates(self._key_maps(features))
+        _, position, channel = self._parts(features)
         if self.branches == "position":
             return position
         if self.branches == "channel":

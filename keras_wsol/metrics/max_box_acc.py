@@ -9,16 +9,8 @@ import numpy as np
 from keras_wsol.arguments import check_choice, check_number
 from keras_wsol.boxes import sweep_best_iou
 from keras_wsol.boxes.sweep import CONVENTIONS
-from keras_wsol.metrics.functional import (
-    V2_IOU_THRESHOLDS,
-    check_same_kind,
-    checked_maps,
-    concrete,
-    is_right,
-    largest_boxes_and_iou,
-    merge_variables,
-    threshold_grid,
-)
+from keras_wsol.metrics import functional
+from keras_wsol.metrics.functional import V2_IOU_THRESHOLDS
 from keras_wsol.models.tune import IOU_THRESHOLD
 
 
@@ -34,7 +26,9 @@ class OverThresholds(keras.metrics.Metric):
     ) -> None:
         super().__init__(**kwargs)
         self.convention = check_choice("convention", convention, CONVENTIONS)
-        self.thresholds = threshold_grid(num_thresholds, thresholds, convention)
+        self.thresholds = functional.threshold_grid(
+            num_thresholds, thresholds, convention
+        )
         self.num_thresholds = len(self.thresholds)
         self._given = None if thresholds is None else self.thresholds.tolist()
 
@@ -59,9 +53,9 @@ class BoxAccuracy(OverThresholds):
 
     def update_state(self, true_boxes: Any, score_maps: Any) -> None:
         """Adds true boxes `(B, M, 4)`, padded with -1, and score maps `(B, H, W)`."""
-        true_boxes, score_maps = checked_maps(true_boxes, score_maps)
+        true_boxes, score_maps = functional.checked_maps(true_boxes, score_maps)
         overlap = self.overlap(true_boxes, score_maps)  # (T, B)
-        right = is_right(overlap, self._levels)
+        right = functional.is_right(overlap, self._levels)
         if self.convention != "default":  # there, no overlap is right at an IoU of 0
             right = (overlap >= self._levels) & (true_boxes >= 0).any(axis=(1, 2))
         self.correct.assign_add(right.sum(axis=-1))
@@ -73,11 +67,11 @@ class BoxAccuracy(OverThresholds):
 
     def merge_state(self, metrics: Iterable[keras.metrics.Metric]) -> None:
         """Adds the images that other metrics with the same arguments have seen."""
-        merge_variables(self, metrics)
+        functional.merge_variables(self, metrics)
 
     def curve(self) -> np.ndarray:
         """Returns the accuracy at each of `self.thresholds`, by IoU if several."""
-        correct, count = concrete(self.correct.value, self.count.value)
+        correct, count = functional.concrete(self.correct.value, self.count.value)
         return correct.astype(np.float64) / max(float(count), 1.0)
 
     def result(self) -> float:
@@ -128,7 +122,7 @@ class MaxBoxAcc(BoxAccuracy):
 
     def overlap(self, true_boxes: np.ndarray, score_maps: np.ndarray) -> np.ndarray:
         grid = (self.thresholds, self.convention)
-        return largest_boxes_and_iou(true_boxes, score_maps, *grid)[1].T
+        return functional.largest_boxes_and_iou(true_boxes, score_maps, *grid)[1].T
 
     def curve(self) -> np.ndarray:
         return super().curve()[0]
@@ -233,11 +227,11 @@ class PxAP(OverThresholds):
         Raises:
             ValueError: A shape or a score is not as above, or tensors are symbolic.
         """
-        true, scores = concrete(segmentations, score_maps)
+        true, scores = functional.concrete(segmentations, score_maps)
         scores, true = scores.astype(self.thresholds.dtype), true > 0.5
         true = true.any(axis=1) if true.ndim == 4 else true
         ignored = np.zeros_like(true) if ignored is None else ignored
-        left_out = concrete(ignored)[0] > 0.5
+        left_out = functional.concrete(ignored)[0] > 0.5
         if scores.ndim != 3 or not scores.shape == true.shape == left_out.shape:
             raise ValueError(
                 "`score_maps` must have shape (B, H, W), `segmentations` (B, H, W) or "
@@ -253,7 +247,7 @@ class PxAP(OverThresholds):
 
     def merge_state(self, metrics: Iterable[keras.metrics.Metric]) -> None:
         """Adds the pixels that other metrics with the same arguments have seen."""
-        for other in check_same_kind(self, metrics):
+        for other in functional.check_same_kind(self, metrics):
             self._counts += other._counts
 
     def curve(self) -> tuple[np.ndarray, np.ndarray]:

@@ -22,11 +22,7 @@ from keras_wsol.data import ImageDataset
 from keras_wsol.data.dataset import padded_boxes
 from keras_wsol.models.contrast import SIDE, contrast, look_of
 from keras_wsol.models.map_layers import map_layers
-from keras_wsol.models.tune import (
-    TunedThreshold,
-    best_threshold,
-    view_batches,
-)
+from keras_wsol.models.tune import TunedThreshold, best_threshold, view_batches
 
 _BATCH_SIZE = 32
 _MOST_IMAGES = 300  # more of them change a fit of a thousand channels little

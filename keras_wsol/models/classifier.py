@@ -11,6 +11,7 @@ from typing import Any
 import keras
 
 from keras_wsol.arguments import check_integer, check_layout
+from keras_wsol.models import splice
 from keras_wsol.models.backbones import (
     BACKBONES,
     METHODS,
@@ -19,13 +20,6 @@ from keras_wsol.models.backbones import (
 )
 from keras_wsol.models.methods.method import Method, MethodModel, Sides, Trunk
 from keras_wsol.models.parts import ImageNetNormalization
-from keras_wsol.models.splice import (
-    CallAndInsert,
-    check_names,
-    copy_graph,
-    copy_stage,
-    derive_seed,
-)
 from keras_wsol.models.weights import (
     Base,
     base_of_model,
@@ -141,7 +135,7 @@ def build_classifier(
     make_base = base_of_model if isinstance(backbone, keras.Model) else base_of_row
     base = make_base(backbone, features, weights, input_shape, options)
     places = _places(base, method, drop_after)
-    call = CallAndInsert({})
+    call = splice.CallAndInsert({})
     copies: dict[str, str] = {}  # name of a layer to that which it is a copy of
     trunk = Trunk(
         outputs=call.outputs,
@@ -158,9 +152,9 @@ def build_classifier(
     if mode := base.spec.normalization:
         normalization = ImageNetNormalization(mode, name=NORMALIZATION)
     normalized = own.images(trunk, call(normalization, images))
-    copy_graph(base.source, images, normalized, call, base.changes, seed)
+    splice.copy_graph(base.source, images, normalized, call, base.changes, seed)
     if type(own) is not Method:  # its head is made of what follows its places
-        check_names("drop_after", places, f"`{base.name}`", call.outputs)
+        splice.check_names("drop_after", places, f"`{base.name}`", call.outputs)
     maps = call.outputs[base.spec.features]
     count = own.head_convolutions
     for number in range(1, 1 + (base.head_convolutions if count is None else count)):
@@ -174,7 +168,7 @@ def build_classifier(
     model = kind(images, logits, name=f"{base.name}_{method_name}")
     used = {x.name for x in model.operations}
     present = [name for name in call.outputs if name in used]
-    check_names("drop_after", places, f"`{base.name}`", present)
+    splice.check_names("drop_after", places, f"`{base.name}`", present)
     new = set()  # with random weights everywhere, none is new beside carried ones
     if weights is not None:
         names = {f"{method_name}_{place}" for place in places}
@@ -266,12 +260,12 @@ def _method_layer(
     method = given.get(place, method)
     if isinstance(method, str):
         options = base.spec.preset(method, place, base.input_shape)
-        options = {"seed": derive_seed(seed, place), **options}
+        options = {"seed": splice.derive_seed(seed, place), **options}
         return METHODS[method](name=name, **options)
     config = {**method.get_config(), "name": name}
     if "seed" in config:
         own = config["seed"]
-        config["seed"] = derive_seed(seed if own is None else own, place)
+        config["seed"] = splice.derive_seed(seed if own is None else own, place)
     return type(method).from_config(config)
 
 
@@ -306,7 +300,7 @@ def _blocks(spec: BackboneSpec, seed: int, prefix: str = "") -> dict[str, list[A
     following: dict[str, list[Any]] = {}
     for name, place in spec.inserted_blocks.items():
         name = prefix + name
-        block = partial(spec.block, name=name, seed=derive_seed(seed, name))
+        block = partial(spec.block, name=name, seed=splice.derive_seed(seed, name))
         following.setdefault(prefix + place, []).append(block)
     return following
 
@@ -320,9 +314,9 @@ def _copy_stage(
     prefix: str,
 ) -> Any:
     """Runs copies of the layers from a place on, with the strides of the first maps."""
-    spec, call = base.spec, CallAndInsert(_blocks(base.spec, seed, prefix))
+    spec, call = base.spec, splice.CallAndInsert(_blocks(base.spec, seed, prefix))
     changes = {**next(iter(spec.map_sizes.values()), {}), **base.changes}
-    last = copy_stage(
+    last = splice.copy_stage(
         base.source, place, spec.features, features, call, changes, seed, prefix
     )
     copies.update({name: name.removeprefix(prefix) for name in call.outputs})

@@ -14,14 +14,8 @@ from keras_wsol.boxes import largest_boxes, top_boxes
 from keras_wsol.cam import score_maps
 from keras_wsol.cam.score_map import Evidence, look, own_threshold, score_map_of
 from keras_wsol.data.images import check_view
-from keras_wsol.models.localizer_batches import (
-    called_with,
-    checked_metrics,
-    cleaned,
-    measured_with,
-    not_empty,
-    probabilities,
-)
+from keras_wsol.models import localizer_batches as batches
+from keras_wsol.models.localizer_batches import probabilities
 from keras_wsol.models.methods.method import as_read
 from keras_wsol.models.tune import (
     TunedThreshold,
@@ -160,7 +154,7 @@ class Localizer(keras.Model):
         return self._split.input_size
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        return super().__call__(called_with(inputs), *args, **kwargs)
+        return super().__call__(batches.called_with(inputs), *args, **kwargs)
 
     def call(
         self,
@@ -176,7 +170,7 @@ class Localizer(keras.Model):
         images, count = ops.convert_to_tensor(images), None
         if not (images.shape[0] or static_shapes):
             count = ops.shape(images)[0]
-            images, class_ids = not_empty(images), not_empty(class_ids)
+            images, class_ids = batches.not_empty(images), batches.not_empty(class_ids)
         found = self.find_maps(images, class_ids, static_shapes)
         chosen, exists = self._existing(found["class_ids"])
         scores = ops.take_along_axis(probabilities(found["logits"]), chosen, axis=1)
@@ -309,7 +303,7 @@ class Localizer(keras.Model):
                 `class_ids`.
             **kwargs: Passed on to `keras.Model.compile` (`run_eagerly`).
         """
-        self._measures = checked_metrics(metrics, self.num_classes)
+        self._measures = batches.checked_metrics(metrics, self.num_classes)
         super().compile(**{"optimizer": None, **kwargs})
 
     def get_compile_config(self) -> dict[str, Any]:
@@ -345,15 +339,15 @@ class Localizer(keras.Model):
         """
         if not self.compiled:  # on PyTorch, Keras would miss the optimizer instead
             raise ValueError("You must call `compile()` before `evaluate()`.")
-        return super().evaluate(cleaned(x, measured_with), **kwargs)
+        return super().evaluate(batches.cleaned(x, batches.measured_with), **kwargs)
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Localizes images or a dictionary as in the call, or batches of either."""
-        return super().predict(cleaned(x, called_with), *args, **kwargs)
+        return super().predict(batches.cleaned(x, batches.called_with), *args, **kwargs)
 
     def predict_on_batch(self, x: Any) -> dict[str, Any]:
         """Localizes one batch of images, or one dictionary as in the call."""
-        return super().predict_on_batch(called_with(x))
+        return super().predict_on_batch(batches.called_with(x))
 
     def get_config(self) -> dict[str, Any]:
         model = keras.saving.serialize_keras_object(self.model)

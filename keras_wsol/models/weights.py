@@ -12,15 +12,9 @@ import keras
 from keras_wsol.arguments import check_choice, check_integer, check_layout, check_number
 from keras_wsol.cam.split import graph_of, inner_layers
 from keras_wsol.files import reading
+from keras_wsol.models import splice
 from keras_wsol.models.backbones import BACKBONES, NORMALIZATION, BackboneSpec
 from keras_wsol.models.parts import MODES, class_names_of
-from keras_wsol.models.splice import (
-    calls_of,
-    check_names,
-    flat_layers,
-    set_layer_weights,
-    stable_names,
-)
 
 _DEFAULT_SHAPE = (224, 224, 3)
 
@@ -135,7 +129,7 @@ def base_of_model(
         source=source,
         trained=None if weights in (None, "imagenet") else _load_classifier(weights),
         input_shape=_checked_shape(input_shape, default),
-        names=stable_names(source),
+        names=splice.stable_names(source),
     )
 
 
@@ -154,8 +148,8 @@ def own_places(
     model: keras.Model, names: Sequence[str], argument: str
 ) -> tuple[str, ...]:
     """Returns the stable names of layers that are named as the model names them."""
-    stable = {**stable_names(model), NORMALIZATION: NORMALIZATION}
-    check_names(argument, names, f"`{model.name}`", stable)
+    stable = {**splice.stable_names(model), NORMALIZATION: NORMALIZATION}
+    splice.check_names(argument, names, f"`{model.name}`", stable)
     return tuple(stable[name] for name in names)
 
 
@@ -169,10 +163,10 @@ def carry_over(
 
     Those that are copies of other layers start as these do, unless they were trained.
     """
-    names = stable_names(source)
+    names = splice.stable_names(source)
     saved = {
         names[layer.name]: layer.get_weights()
-        for layer in flat_layers(source)
+        for layer in splice.flat_layers(source)
         if getattr(layer, "weights", None)
     }
     if class_names_of(source) != class_names_of(model):
@@ -194,7 +188,7 @@ def carry_over(
         expected = [tuple(weight.shape) for weight in layer.weights]
         received = [weight.shape for weight in saved[layer.name]]
         if received == expected:
-            set_layer_weights(layer, saved[layer.name])
+            splice.set_layer_weights(layer, saved[layer.name])
         elif layer.name not in optional:
             raise ValueError(
                 f"The weights of layer {layer.name!r} must have the shapes {expected}; "
@@ -227,7 +221,7 @@ def freeze_layers(
             own = {x for x in made if x.startswith("head_")} - {*base.names.values()}
             frozen = up_to(base.spec.features) - {*new} - own
         else:
-            check_names("freeze", [part], owner, last_of)
+            splice.check_names("freeze", [part], owner, last_of)
             frozen = up_to(last_of[part])
         for name in frozen & {x.name for x in model.layers}:
             model.get_layer(name).trainable = False
@@ -299,7 +293,7 @@ def _plain_functional(model: keras.Model) -> keras.Model:
         )
     check_layout(inner_layers(model))
     model = keras.Model(model.inputs[0], model.outputs, name=model.name)
-    for layer in flat_layers(model):
+    for layer in splice.flat_layers(model):
         if isinstance(layer, keras.Model):
             raise ValueError(
                 f"`backbone` must have no models as layers: {layer.name!r} of "
@@ -311,7 +305,7 @@ def _plain_functional(model: keras.Model) -> keras.Model:
 
 def _last_map(model: keras.Model) -> str:
     """Name of the layer that makes the last map on the way to the output."""
-    for operation, _, made in reversed(calls_of(model)):
+    for operation, _, made in reversed(splice.calls_of(model)):
         if len(made) == 4 and tuple(made[1:3]) != (1, 1):
             while isinstance(operation, keras.Sequential):
                 operation = operation.layers[-1]

@@ -13,15 +13,9 @@ from keras_wsol.arguments import check_choice, check_integer, check_number
 from keras_wsol.data import ImageDataset
 from keras_wsol.data.images import check_view
 from keras_wsol.models import METHODS, build_classifier
+from keras_wsol.training import sgd
 from keras_wsol.training.checkpoint import Checkpoint, Progress
 from keras_wsol.training.epoch_callbacks import EpochLog, WholeCheckpoint
-from keras_wsol.training.sgd import (
-    KERNELS,
-    SCHEDULES,
-    LayerwiseSGD,
-    learning_rate,
-    patterns_that_fit,
-)
 
 # What `Recipe.__str__` says apart from the values.
 _DESCRIPTION = ("name", "target", "target_source", "notes", "lacks")
@@ -90,7 +84,7 @@ class Recipe:
     nesterov: bool = True
     rate_free_velocity: bool = False
     l2_decay: float = 0.0
-    l2_weights: Sequence[str] | None = KERNELS
+    l2_weights: Sequence[str] | None = sgd.KERNELS
     multipliers: Mapping[str, float] = field(default_factory=dict)
     keep: str = "last"
     target: Mapping[str, float]
@@ -110,7 +104,7 @@ class Recipe:
         if self.images_per_epoch is not None:
             check_integer("images_per_epoch", self.images_per_epoch, self.batch_size)
         check_number("rate", self.rate, high=None)
-        check_choice("schedule", self.schedule, SCHEDULES)
+        check_choice("schedule", self.schedule, sgd.SCHEDULES)
         check_choice("keep", self.keep, ("last", "lowest_error"))
         check_view(self.view)
 
@@ -157,16 +151,16 @@ class Recipe:
             arguments["drop_after"] = None
         return build_classifier(**(arguments | changes))
 
-    def optimizer(self, num_images: int) -> LayerwiseSGD:
+    def optimizer(self, num_images: int) -> sgd.LayerwiseSGD:
         """Makes the optimizer, with its schedule for a number of training images."""
-        rate = learning_rate(
+        rate = sgd.learning_rate(
             self.schedule,
             self.rate,
             epochs=self.epochs,
             steps_per_epoch=self.steps_per_epoch(num_images),
             drop_epochs=self.drop_epochs,
         )
-        return LayerwiseSGD(
+        return sgd.LayerwiseSGD(
             rate,
             self.momentum,
             self.nesterov,
@@ -183,8 +177,8 @@ class Recipe:
         arguments of `keras.Model.compile`.
         """
         optimizer = self.optimizer(num_images)
-        trained = patterns_that_fit(self.multipliers, model.trainable_variables)
-        frozen = patterns_that_fit(self.multipliers, model.non_trainable_variables)
+        trained = sgd.patterns_that_fit(self.multipliers, model.trainable_variables)
+        frozen = sgd.patterns_that_fit(self.multipliers, model.non_trainable_variables)
         for pattern in frozen - trained:
             del optimizer.multipliers[pattern]
         model.compile(

@@ -17,7 +17,8 @@ from tests.contracts.cases import CASES, every_layer, every_layer_that_draws
 # Models that are public, and layers, too; what they promise is in tests/models.
 TESTED_ELSEWHERE = {"Localizer", "SecondLook"}
 # What public layers share; it is no layer to be used.
-BASES = {"AttentionGate", "AttentionMask", "HiddenParts", "MaskOrImportance"}
+BASES = {"AttentionGate", "AttentionMask", "HiddenParts", "MapLayer"}
+BASES |= {"MaskOrImportance"}
 
 
 def is_layer(value):

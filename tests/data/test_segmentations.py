@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from keras_wsol.data import cub200_segmentations, openimages_segmentations
-from keras_wsol.data.segmentations import (
+from keras_wsol.data.wsolevaluation import (
     Segmentation,
     read_grey,
     read_segmentation,

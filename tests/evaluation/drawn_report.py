@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image
 
 from keras_wsol.evaluation.measure import ImageTable
-from keras_wsol.evaluation.page import GalleryImage
 from keras_wsol.evaluation.report import AtThreshold
+from keras_wsol.evaluation.tables import GalleryImage
 
 SIZE = (90, 140)
 NAMES = ('<b>"Crow"</b>', "Élan & Moose", "Zebra 10", "Zebra 9")

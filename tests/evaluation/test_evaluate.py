@@ -11,7 +11,7 @@ from PIL import Image
 
 from keras_wsol.boxes import sweep_best_iou
 from keras_wsol.cam import CAM, ChannelMean, Guided, Mean
-from keras_wsol.data.segmentations import Segmentation
+from keras_wsol.data.wsolevaluation import Segmentation
 from keras_wsol.evaluation import evaluate
 from keras_wsol.evaluation.evaluate import notes_of
 from keras_wsol.evaluation.measure import ERRORS

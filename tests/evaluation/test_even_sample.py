@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_wsol.evaluation.page import EvenSample
+from keras_wsol.evaluation.tables import EvenSample
 
 SHAPE = (6, 10)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_wsol.evaluation.page import html_of
+from keras_wsol.evaluation.tables import html_of
 from tests.evaluation.drawn_report import (
     IMAGES,
     NAMES,

@@ -15,7 +15,7 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select
 
-from keras_wsol.evaluation.page import html_of
+from keras_wsol.evaluation.tables import html_of
 from tests.evaluation.drawn_report import IMAGES, NAMES, SHOWN, drawn_report
 
 # By IoU, from the worst: the numbers of the images as their files' names begin.

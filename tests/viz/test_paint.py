@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from keras_wsol import viz
-from keras_wsol.viz.paint import resize_map
+from keras_wsol.viz.figures import resize_map
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.integers(0, 256, (4, 7, 3)).astype(np.uint8)

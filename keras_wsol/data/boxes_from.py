@@ -12,8 +12,8 @@ from xml.etree import ElementTree
 import numpy as np
 
 from keras_wsol.arguments import composed, once
-from keras_wsol.data.cub200 import LARGEST, as_kind
 from keras_wsol.data.dataset import ImageDataset, existing_folder, padded_boxes, reading
+from keras_wsol.data.fine_grained import LARGEST, as_kind
 from keras_wsol.data.numpy_pipeline import read_size
 
 Box = tuple[float, float, float, float]

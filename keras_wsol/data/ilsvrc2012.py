@@ -13,7 +13,6 @@ import numpy as np
 
 from keras_wsol.arguments import check_choice, composed, once
 from keras_wsol.data.boxes_from import read_voc_file, size_of, xml_below
-from keras_wsol.data.cub200 import read_list
 from keras_wsol.data.dataset import (
     ImageDataset,
     existing_folder,
@@ -21,9 +20,9 @@ from keras_wsol.data.dataset import (
     reading,
     verified,
 )
+from keras_wsol.data.fine_grained import read_list, struct_fields
 from keras_wsol.data.image_folder import EXTENSIONS, below, images_below
 from keras_wsol.data.images import default_threads
-from keras_wsol.data.stanford_cars import struct_fields
 
 _WNID = re.compile("n[0-9]{8}")
 _ILSVRC_SPLITS = ("train-weaksup", "test")

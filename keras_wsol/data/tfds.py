@@ -10,8 +10,8 @@ import numpy as np
 
 from keras_wsol import files as whole_files
 from keras_wsol.arguments import check_choice
-from keras_wsol.data.cub200 import WEAK_SPLITS, part_of, readable_name
 from keras_wsol.data.dataset import ImageDataset, verified
+from keras_wsol.data.fine_grained import WEAK_SPLITS, part_of, readable_name
 from keras_wsol.data.ilsvrc2012 import with_annotations
 from keras_wsol.data.numpy_pipeline import read_size
 

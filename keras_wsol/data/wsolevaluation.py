@@ -8,7 +8,6 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from keras_wsol.arguments import check_choice, composed
-from keras_wsol.data.cub200 import read_list, readable_name
 from keras_wsol.data.dataset import (
     ImageDataset,
     existing_folder,
@@ -16,6 +15,7 @@ from keras_wsol.data.dataset import (
     reading,
     verified,
 )
+from keras_wsol.data.fine_grained import read_list, readable_name
 from keras_wsol.data.images import PILLOW_FORMATS
 
 _FOLDERS = {"train-weaksup": "train", "train-fullsup": "val", "test": "test"}

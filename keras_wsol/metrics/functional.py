@@ -46,15 +46,16 @@ def ranks_of(batch: dict[str, Any], out: dict[str, Any], top_k: int) -> Any:
             f"`out` must hold logits, or {top_k} classes an image: use "
             f"`Localizer(model, top_k={top_k})`. Received: {count}."
         )
-    same = is_true_class(batch, out)
-    first = ops.argmax(ops.cast(same, "int32"), axis=1)
-    return ops.where(ops.any(same, axis=1), ops.cast(first, "int32"), NO_RANK)
+    first, exists = place_of_true_class(batch, out)
+    return ops.where(exists, first, NO_RANK)
 
 
-def is_true_class(batch: dict[str, Any], out: dict[str, Any]) -> Any:
-    """Says which of the classes found are the true one, `(B, K)`."""
+def place_of_true_class(batch: dict[str, Any], out: dict[str, Any]) -> tuple[Any, Any]:
+    """Where the true class comes first among those found, `(B,)`, and if it does."""
     true_ids = ops.cast(batch["class_ids"], "int32")[:, None]
-    return (ops.cast(out["class_ids"], "int32") == true_ids) & (true_ids >= 0)
+    same = (ops.cast(out["class_ids"], "int32") == true_ids) & (true_ids >= 0)
+    first = ops.argmax(ops.cast(same, "int32"), axis=1)
+    return ops.cast(first, "int32"), ops.any(same, axis=1)
 
 
 # Boxes
@@ -67,12 +68,11 @@ def best_iou(boxes: Any, true_boxes: Any, xp: Any = np) -> Any:
 
 def iou_of_true_class(batch: dict[str, Any], out: dict[str, Any]) -> Any:
     """IoU `(B,)` of the first box of the true class; 0 where it has none."""
-    same = is_true_class(batch, out)
-    first = ops.argmax(ops.cast(same, "int32"), axis=1)
+    first, exists = place_of_true_class(batch, out)
     boxes = ops.cast(out["boxes"], "float32")
     box = ops.take_along_axis(boxes, first[:, None, None], axis=1)
     overlap = best_iou(box, ops.cast(batch["boxes"], "float32"), ops)[:, 0]
-    return ops.where(ops.any(same, axis=1), overlap, 0.0)
+    return ops.where(exists, overlap, 0.0)
 
 
 def is_right(overlap: Any, iou_threshold: Any) -> Any:

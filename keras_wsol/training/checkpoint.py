@@ -17,7 +17,7 @@ import numpy as np
 from keras_wsol import files
 from keras_wsol.arguments import check_integer, check_number
 from keras_wsol.models.splice import refresh_normalizations, stable_names
-from keras_wsol.training.distribution import average_replicas, check_fit, scope_of
+from keras_wsol.training.epoch_callbacks import average_replicas, check_fit, scope_of
 
 _SEEDS = re.compile(r"(?<=^seed_generator)_\d+$")
 _ENTRY_BYTES = 512  # around an array: headers of NumPy and of the archive

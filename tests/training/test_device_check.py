@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_wsol.training.distribution import (
+from keras_wsol.training.epoch_callbacks import (
     AverageReplicas,
     average_replicas,
     check_devices,

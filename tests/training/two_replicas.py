@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_wsol import layers, models, training
-from keras_wsol.training.distribution import AverageReplicas, average_replicas
+from keras_wsol.training.epoch_callbacks import AverageReplicas, average_replicas
 
 SIDE, BATCH, STEPS = (10, 14), 4, 3
 RNG = np.random.default_rng(0)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_wsol import cam
-from keras_wsol.export import export_litert, export_onnx, litert_onnx
+from keras_wsol.export import export_litert, export_onnx, saved_model
 from keras_wsol.export.litert_onnx import _of_one_pass, _write
 from keras_wsol.export.saved_model import in_float32
 from keras_wsol.models import Localizer, SecondLook, build_classifier
@@ -103,7 +103,7 @@ def test_a_model_and_its_card_come_at_once(tmp_path, monkeypatch):
         file.write_bytes(b"two")
 
     with monkeypatch.context() as patch:
-        patch.setattr(litert_onnx, "write_model_card", fails)
+        patch.setattr(saved_model, "write_model_card", fails)
         with pytest.raises(RuntimeError, match="stopped"):
             _write(path, localizer, other)
     assert list(tmp_path.iterdir()) == []

@@ -11,6 +11,7 @@ import numpy as np
 from keras_wsol import data, labels, models, viz
 from keras_wsol.cli import shared_arguments as shared
 from keras_wsol.files import make_folder
+from keras_wsol.label_formats import LABEL_FORMATS
 from keras_wsol.labels import LabelsWritten
 from keras_wsol.models import class_names_of
 from keras_wsol.viz.side_by_side import evenly, show_found
@@ -19,12 +20,25 @@ _FEWEST_PICTURES, _MOST_PICTURES, _SHEET_ROWS = 12, 100, 20
 _SHEET_THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 
 
+def _add_labels(
+    add: Callable[..., None], images: str, form: str, replaced: str
+) -> None:
+    """Adds the arguments that say of which images to write labels, and which."""
+    add("--images", images, type=shared.existing, nargs="+", required=True)
+    text = "a file .csv or .json (coco), or a folder (yolo, voc)"
+    add("--out", text, type=Path, required=True)
+    add("--format", "what to write", default=form, choices=list(LABEL_FORMATS))
+    add("--batch-size", "images in a batch", type=shared.count, default=32)
+    text = "put the images of yolo or voc into one folder, without those of classes"
+    add("--flat", text, action="store_true")
+    add("--overwrite", f"replace {replaced}", action="store_true")
+
+
 def localize_arguments(add: Callable[..., None]) -> None:
     """Adds the arguments of `localize`."""
     shared.add_model(add)
     text = "images, and folders with images in them at any depth"
-    add("--images", text, type=shared.existing, nargs="+", required=True)
-    shared.add_labels(add, "csv")
+    _add_labels(add, text, "csv", "labels at --out, and pictures")
     text = "box of the most probable class; or of that which the image's folder names"
     add("--class-ids", text, default="predicted", choices=["predicted", "known"])
     text = "least probability of a class"
@@ -37,8 +51,6 @@ def localize_arguments(add: Callable[..., None]) -> None:
     add("--pictures", text, "none are written", type=Path)
     text = f"one a class, {_FEWEST_PICTURES} to {_MOST_PICTURES}"
     add("--num-pictures", "how many", text, type=shared.count)
-    text = "replace labels at --out, and pictures"
-    add("--overwrite", text, action="store_true")
 
 
 def localize(options: argparse.Namespace) -> None:
@@ -146,8 +158,7 @@ def _finish(
 def boxes_arguments(add: Callable[..., None]) -> None:
     """Adds the arguments of `boxes`."""
     text = "images of one kind of object, and folders with them at any depth"
-    add("--images", text, type=shared.existing, nargs="+", required=True)
-    shared.add_labels(add, "coco")
+    _add_labels(add, text, "coco", "labels at --out")
     of_table = {"choices": list(models.BACKBONES), "metavar": "NAME"}
     add("--backbone", "one of %(choices)s", default="mobilenet", **of_table)
     add("--alpha", "width of a MobileNet", "1.0", type=shared.positive)
@@ -157,7 +168,6 @@ def boxes_arguments(add: Callable[..., None]) -> None:
     add("--image-size", text, "the backbone's own", type=shared.count)
     text = "components of a score map that have a box"
     add("--max-boxes", text, type=shared.count, default=1)
-    add("--overwrite", "replace labels at --out", action="store_true")
 
 
 def boxes(options: argparse.Namespace) -> None:

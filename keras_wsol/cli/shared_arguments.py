@@ -13,7 +13,6 @@ import keras
 from keras_wsol.data import ImageDataset
 from keras_wsol.export.saved_model import as_localizer
 from keras_wsol.files import claimed, make_folder, reading
-from keras_wsol.label_formats import LABEL_FORMATS
 from keras_wsol.labels import LabelsWritten
 
 VERIFIED = "verified.jsonl"
@@ -44,16 +43,6 @@ def owned(folder: Path) -> AbstractContextManager[None]:
     """Makes the folder of a command, and keeps it from other jobs meanwhile."""
     make_folder(folder)
     return claimed(folder)
-
-
-def add_labels(add: Callable[..., None], form: str) -> None:
-    """Adds the arguments that say what to write, by default in a format."""
-    text = "a file .csv or .json (coco), or a folder (yolo, voc)"
-    add("--out", text, type=Path, required=True)
-    add("--format", "what to write", default=form, choices=list(LABEL_FORMATS))
-    add("--batch-size", "images in a batch", type=count, default=32)
-    text = "put the images of yolo or voc into one folder, without those of classes"
-    add("--flat", text, action="store_true")
 
 
 def load_localizer(options: argparse.Namespace) -> keras.Model:

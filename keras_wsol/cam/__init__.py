@@ -9,7 +9,7 @@ from keras_wsol.cam.class_activation import (
     class_activation_maps,
     score_maps,
 )
-from keras_wsol.cam.combined import Guided, Mean
+from keras_wsol.cam.combined import Guided, Mean, Smoothed
 from keras_wsol.cam.ddt import DDT
 from keras_wsol.cam.erased_maps import ErasedMaps
 from keras_wsol.cam.foreground import Foreground
@@ -43,6 +43,7 @@ __all__ = [
     "Mean",
     "ScoreCAM",
     "ScoreMap",
+    "Smoothed",
     "XGradCAM",
     "class_activation_maps",
     "score_maps",

@@ -1,4 +1,4 @@
-"""Maps that are made of other maps: filtered by the image, or the mean of several."""
+"""Maps that are made of other maps: filtered, of changed images, or of several maps."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -10,15 +10,35 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_wsol.arguments import check_integer, check_number
+from keras_wsol.arguments import check_bool, check_integer, check_number
 from keras_wsol.cam.class_activation import score_maps
-from keras_wsol.cam.score_map import Evidence, ScoreMap, resized, score_map_of
+from keras_wsol.cam.score_map import Evidence, ScoreMap, look, resized, score_map_of
 from keras_wsol.cam.split import SplitModel, split_at
+
+
+class OfAnother(ScoreMap):
+    """Base of the maps that are made of one other map, and read what it reads."""
+
+    score_map: Any
+    layer = property(attrgetter("score_map.layer"))
+    needs_class = property(attrgetter("score_map.needs_class"))
+    cam_threshold = property(attrgetter("score_map.cam_threshold"))
+    forward_only = property(attrgetter("score_map.forward_only"))
+
+    def __post_init__(self) -> None:
+        # A frozen dataclass sets its fields like this.
+        object.__setattr__(self, "score_map", score_map_of(self.score_map))
+
+    def cut(self, model: keras.Model) -> SplitModel:
+        return self.score_map.cut(model)
+
+    def check(self, split: SplitModel) -> None:
+        self.score_map.check(split)
 
 
 @keras.saving.register_keras_serializable(package="keras_wsol")
 @dataclass(frozen=True, eq=False)
-class Guided(ScoreMap):
+class Guided(OfAnother):
     """Another score map, whose edges follow those of the image.
 
     Each map becomes its mean with its guided filter: in each window, a linear function
@@ -45,14 +65,9 @@ class Guided(ScoreMap):
     radius: float = 0.125
     epsilon: float = 1e-3
     step: int = 4
-    layer = property(attrgetter("score_map.layer"))
-    needs_class = property(attrgetter("score_map.needs_class"))
-    cam_threshold = property(attrgetter("score_map.cam_threshold"))
-    forward_only = property(attrgetter("score_map.forward_only"))
 
     def __post_init__(self) -> None:
-        # A frozen dataclass sets its fields like this.
-        object.__setattr__(self, "score_map", score_map_of(self.score_map))
+        super().__post_init__()
         check_number("strength", self.strength)
         above_0 = sys.float_info.min
         expected = "a number above 0 and at most 1"
@@ -60,12 +75,6 @@ class Guided(ScoreMap):
         # Less would drown in the rounding of float32.
         check_number("epsilon", self.epsilon, low=1e-6)
         check_integer("step", self.step)
-
-    def cut(self, model: keras.Model) -> SplitModel:
-        return self.score_map.cut(model)
-
-    def check(self, split: SplitModel) -> None:
-        self.score_map.check(split)
 
     def maps(self, evidence: Evidence) -> Any:
         size = tuple(evidence.images.shape[1:3])
@@ -168,6 +177,65 @@ def _triangles(old: int, new: int) -> np.ndarray:
     weights = 1 - np.abs(middles[:, None] - np.arange(old)) / scale
     weights = np.maximum(weights, 0)
     return (weights / weights.sum(axis=1, keepdims=True)).astype("float32")
+
+
+@keras.saving.register_keras_serializable(package="keras_wsol")
+@dataclass(frozen=True, eq=False)
+class Smoothed(OfAnother):
+    """Mean of another score map over changed images: mirrored, and with noise.
+
+    What depends on details of the image averages out. Classes are those of the image as
+    it is. Each change takes a pass through the classifier.
+
+    Args:
+        score_map: Score map to read, or its name.
+        flip: Boolean. Whether to read mirrored images, too. Default True.
+        noise: Float in [0, 1]. Standard deviation of noise that is added to the pixels,
+            as a share of their range. Default 0, no noise; SmoothGrad has 0.1 to 0.2.
+        samples: Integer. How many images with noise are read for each. Default 1.
+        seed: Integer. Of the noise, which is the same for every image. Default 0.
+
+    Example:
+    >>> Smoothed("cam").cam_threshold
+    0.2
+
+    Reference:
+        - [Smilkov et al., 2017](https://arxiv.org/abs/1706.03825) (SmoothGrad)
+    """
+
+    score_map: Any
+    flip: bool = True
+    noise: float = 0.0
+    samples: int = 1
+    seed: int = 0
+    reads_several = True  # it reads images
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_bool("flip", self.flip)
+        check_number("noise", self.noise)
+        check_integer("samples", self.samples, low=1)
+        check_integer("seed", self.seed, low=0)
+        if self.noise == 0 and (self.samples > 1 or not self.flip):
+            raise ValueError(
+                "Without `noise`, `flip` must be True and `samples` 1. Received: "
+                f"flip={self.flip}, samples={self.samples}."
+            )
+
+    def maps(self, evidence: Evidence) -> Any:
+        shape = (self.samples, *evidence.images.shape[1:])
+        noise = np.random.default_rng(self.seed).normal(0, 255 * self.noise, shape)
+        found = []
+        for image in noise.astype("float32"):
+            found.append(self._of(evidence, evidence.images + image))
+            if self.flip:
+                mirrored = ops.flip(evidence.images, axis=2) + image
+                found.append(ops.flip(self._of(evidence, mirrored), axis=3))
+        return sum(found) / len(found)
+
+    def _of(self, evidence: Evidence, images: Any) -> Any:
+        changed = look(evidence.split, images)
+        return self.score_map.maps(replace(changed, class_ids=evidence.class_ids))
 
 
 @keras.saving.register_keras_serializable(package="keras_wsol")

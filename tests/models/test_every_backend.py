@@ -24,6 +24,7 @@ MAPS = {
     "ddt": cam.DDT((0.2,) * CHANNELS, tuple(np.linspace(-1, 1, CHANNELS))),
     "mean": cam.Mean(["cam", "channel_mean"]),
     "guided": cam.Guided("cam"),
+    "smoothed": cam.Smoothed("cam", noise=0.05),
     "second_look": "cam",
 }
 
@@ -68,6 +69,7 @@ BOXES = {
     "ddt": [(18, 12, 32, 20), (23, 10, 34, 17)],
     "mean": [(20, 16, 48, 32), (22, 14, 48, 32)],
     "guided": [(0, 6, 16, 20), (0, 4, 19, 19)],
+    "smoothed": [(0, 6, 17, 21), (0, 5, 18, 19)],
     "second_look": [(0, 6, 16, 20), (0, 4, 19, 19)],
 }
 

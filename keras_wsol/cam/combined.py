@@ -166,8 +166,11 @@ def _shrunk(images: Any, grid: tuple[int, int]) -> Any:
     height, width = images.shape[1:3]
     if (height, width) == grid:
         return images
-    images = ops.einsum("ij,bjwc->biwc", _triangles(height, grid[0]), images)
-    return ops.einsum("kw,biwc->bikc", _triangles(width, grid[1]), images)
+    # OpenVINO has no `einsum`.
+    rows = ops.reshape(images, (-1, height, width * 3))
+    rows = ops.matmul(ops.convert_to_tensor(_triangles(height, grid[0])), rows)
+    rows = ops.reshape(rows, (-1, grid[0], width, 3))
+    return ops.matmul(ops.convert_to_tensor(_triangles(width, grid[1])), rows)
 
 
 def _triangles(old: int, new: int) -> np.ndarray:

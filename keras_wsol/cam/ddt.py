@@ -127,7 +127,7 @@ class DDT(FittedMap):
 
     def _sum(self, features: Any, weights: Any) -> Any:
         mean = ops.convert_to_tensor(self.mean, dtype="float32")
-        return ops.einsum("bhwc,c->bhw", features - mean, weights)
+        return ops.matmul(features - mean, weights[:, None])[..., 0]
 
     @classmethod
     def fit(

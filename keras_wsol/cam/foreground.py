@@ -60,7 +60,7 @@ class Foreground(FittedMap):
     default_threshold = 0.2
 
     def _sum(self, features: Any, weights: Any) -> Any:
-        return ops.einsum("bhwc,c->bhw", features, weights) + self.bias
+        return ops.matmul(features, weights[:, None])[..., 0] + self.bias
 
     @classmethod
     def fit(

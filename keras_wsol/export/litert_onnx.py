@@ -1,6 +1,7 @@
 """A localizer to LiteRT, for phones and small boards, and to ONNX."""
 
 import functools
+import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import keras
 
+from keras_wsol.arguments import check_bool
 from keras_wsol.export import saved_model
 from keras_wsol.files import replaced
 from keras_wsol.models import Localizer, SecondLook
@@ -17,7 +19,9 @@ from keras_wsol.models.localizer_batches import probabilities
 OPSET = 17
 
 
-def export_litert(localizer: keras.Model, path: str | Path) -> Path:
+def export_litert(
+    localizer: keras.Model, path: str | Path, *, boxes: bool = True
+) -> Path:
     """Writes a LiteRT model: one image in, class, score, score map and box out.
 
     The signature `serving_default` takes `images`, float32 `(1, h, w, 3)` in [0, 255]
@@ -30,6 +34,10 @@ def export_litert(localizer: keras.Model, path: str | Path) -> Path:
             must need one forward pass: that of CAM, ChannelMean, DDT, Foreground,
             C2AM, ByClass, Mean, or Guided of one of these; else it is a `ValueError`.
         path: String or path. File to write, such as `birds.tflite`.
+        boxes: Boolean. Whether boxes are found in the model. Without, it holds
+            convolutions, products and sums alone, and gives `class_ids`, `scores` and
+            `score_maps`: smaller, and for runtimes that have no segment sums. Default
+            True.
 
     Returns:
         The path.
@@ -42,10 +50,13 @@ def export_litert(localizer: keras.Model, path: str | Path) -> Path:
         out = run(images=image[None].astype("float32"))
     """
     _check_file(path)
+    check_bool("boxes", boxes)
     localizer = _of_one_pass(localizer, "LiteRT")
     import tensorflow as tf
 
     def outputs(images: Any) -> dict[str, Any]:
+        if not boxes:
+            return _without_boxes(localizer, images)
         out = localizer(images, training=False, static_shapes=True)
         return {name: value for name, value in out.items() if name != "logits"}
 
@@ -71,7 +82,10 @@ def export_onnx(localizer: keras.Model, path: str | Path) -> Path:
     connected components into a grid of every cell against every component, 20 GB at
     224x224. Cut a map above `cam_threshold` times its maximum and take the largest
     component, such as by `cv2.connectedComponentsWithStats`. The model card, which has
-    the threshold, lies beside it, as `birds.onnx.json`.
+    the threshold, lies beside it, as `birds.onnx.json`, and in the file: the metadata
+    `session.get_modelmeta().custom_metadata_map` hold each of its entries as JSON.
+    OpenVINO reads the file, too: set its `INFERENCE_PRECISION_HINT` to `f32`, since the
+    bfloat16 that it chooses where it can moves maps.
 
     Args:
         localizer: `Localizer` or classifier, as for `export_litert`.
@@ -90,29 +104,32 @@ def export_onnx(localizer: keras.Model, path: str | Path) -> Path:
     _check_file(path)
     localizer = _of_one_pass(localizer, "ONNX")
     try:
+        import onnx
         import tf2onnx
     except ImportError as error:
         raise ImportError(
             'ONNX needs tf2onnx: pip install "keras-wsol[onnx]".'
         ) from error
 
-    def outputs(images: Any) -> dict[str, Any]:
-        found = localizer.find_maps(images)
-        scores = probabilities(found["logits"])
-        return {
-            "class_ids": found["class_ids"],
-            "scores": keras.ops.take_along_axis(scores, found["class_ids"], axis=1),
-            "score_maps": found["score_maps"],
-        }
-
+    outputs = functools.partial(_without_boxes, localizer)
     function = _graph_function(localizer, outputs, batch=None)
-    convert = functools.partial(
-        tf2onnx.convert.from_function,
-        function,
-        input_signature=function.input_signature,
-        opset=OPSET,
+    model, _ = tf2onnx.convert.from_function(
+        function, input_signature=function.input_signature, opset=OPSET
     )
-    return _write(path, localizer, lambda file: convert(output_path=str(file)))
+    card = saved_model.model_card(localizer)
+    onnx.helper.set_model_props(model, {k: json.dumps(v) for k, v in card.items()})
+    return _write(path, localizer, lambda file: onnx.save(model, file))
+
+
+def _without_boxes(localizer: Localizer, images: Any) -> dict[str, Any]:
+    """The outputs of a localizer that need no connected components."""
+    found = localizer.find_maps(images)
+    scores = probabilities(found["logits"])
+    return {
+        "class_ids": found["class_ids"],
+        "scores": keras.ops.take_along_axis(scores, found["class_ids"], axis=1),
+        "score_maps": found["score_maps"],
+    }
 
 
 def _check_file(path: str | Path) -> None:

@@ -44,6 +44,27 @@ def test_outputs_are_those_of_the_localizer(arguments, tmp_path):
     assert card["score_map"]["type"] == type(localizer.score_map).__name__
 
 
+@pytest.mark.parametrize("score_map", ["cam", *MAPS_BESIDE_CAM], ids=str)
+def test_without_boxes_it_is_convolutions_and_products(score_map, tmp_path):
+    localizer = Localizer(painted_classifier(), top_k=2, score_map=score_map)
+    path = export_litert(localizer, tmp_path / "blobs.tflite", boxes=False)
+    whole = export_litert(localizer, tmp_path / "whole.tflite")
+    assert path.stat().st_size < whole.stat().st_size
+    assert not any("SEGMENT" in name for name in operations(path))
+    assert any("SEGMENT" in name for name in operations(whole))
+    image = blob_images(1, localizer.input_size).astype("float32")
+    found, expected = run(path, image), localizer(image)
+    assert set(found) == {"class_ids", "scores", "score_maps"}
+    for name, value in found.items():
+        np.testing.assert_allclose(value, expected[name], atol=1e-4, err_msg=name)
+
+
+def operations(path):
+    """Names of the operations of a LiteRT model."""
+    details = Interpreter(str(path))._get_ops_details()
+    return {each["op_name"] for each in details}
+
+
 def test_a_backbone_with_its_module(tmp_path):
     localizer = small_localizer()
     path = export_litert(localizer, tmp_path / "birds.tflite")

@@ -1,10 +1,13 @@
 """The ONNX model, run by onnxruntime, says what the localizer says."""
 
+import json
+
 import numpy as np
 import onnxruntime
+import openvino
 import pytest
 
-from keras_wsol.export import export_onnx
+from keras_wsol.export import export_onnx, model_card
 from keras_wsol.models import Localizer
 from tests.extras.painted_maps import MAPS_BESIDE_CAM
 from tests.extras.saved_birds import SIZE, small_localizer
@@ -37,3 +40,25 @@ def test_a_backbone_with_its_module(tmp_path):
     found, expected = run(path, images), localizer(images)
     np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-4)
     np.testing.assert_allclose(found["score_maps"], expected["score_maps"], atol=1e-4)
+
+
+def test_the_card_is_in_the_file(tmp_path):
+    localizer = small_localizer(cam_threshold=0.37)
+    path = export_onnx(localizer, tmp_path / "birds.onnx")
+    found = onnxruntime.InferenceSession(path).get_modelmeta().custom_metadata_map
+    read = {name: json.loads(value) for name, value in found.items()}
+    assert read == json.loads(json.dumps(model_card(localizer)))
+    assert read["cam_threshold"] == 0.37
+
+
+@pytest.mark.parametrize("score_map", ["cam", *MAPS_BESIDE_CAM], ids=str)
+def test_openvino_reads_it(score_map, tmp_path):
+    localizer = Localizer(painted_classifier(), top_k=2, score_map=score_map)
+    path = export_onnx(localizer, tmp_path / "blobs.onnx")
+    # As it comes it computes in bfloat16 where the processor can.
+    precise = {"INFERENCE_PRECISION_HINT": "f32"}
+    compiled = openvino.Core().compile_model(str(path), "CPU", precise)
+    images = blob_images(2, localizer.input_size).astype("float32")
+    found, expected = compiled({"images": images}), localizer(images)
+    for name in NAMES:
+        np.testing.assert_allclose(found[name], expected[name], atol=1e-4)

@@ -153,7 +153,7 @@ def keras_cv_resnet(
 # Of the paper, for CUB; narrow backbones are ours.
 _BAS_RESNET = {"area_weight": 1.2, "foreground_weight": 0.5}
 _BAS_VGG = {"area_weight": 0.7, "foreground_weight": 0.0, "top_k": 80}
-_BAS_NARROW = {**_BAS_RESNET, "foreground_weight": 0.0, "convolutions": 0}
+_BAS_NARROW = {**_BAS_RESNET, "convolutions": 0}
 # What a study of the MobileNets chose.
 _GROWN = {name: {"grow_background": True} for name in ("sagd", "dgdm")}
 # Of the methods with several heads, in narrow backbones, and of SPG in ResNets: from

@@ -352,7 +352,7 @@ def _own(method: str, seed: int) -> Run:
     reads = (CAM, POSITIVE, *C2AM_READS) if method == "cam" else (OWN,)
     run = Run(name=method, group="compared", method=method, seed=seed, reads=reads)
     # Their authors' rate. At that of the others SPG's loss became infinite, and BAS's
-    # foreground vanished with one of three seeds (imagenette10, held-out images).
+    # foreground, with a weight of 0 for the loss of it, vanished with one of two seeds.
     return replace(run, rate=0.001) if method in ("spg", "bas") else run
 
 

@@ -31,6 +31,9 @@ class BAS(Method):
     times `area_weight`; and the cross entropy of what is seen through the map, times
     `foreground_weight`. The head pools class maps, which are not negative.
 
+    At a rate that is too high the foreground vanishes, or fills the image: the paper
+    trains at 0.001, new layers at 0.01.
+
     Args:
         area_weight: Float >= 0. Default 1.2 [paper: ResNet50 on CUB].
         foreground_weight: Float >= 0. Default 0.5 [paper: ResNet50 on CUB].

@@ -7,7 +7,7 @@ DIR holds a folder for each data set, or all of CUB-200-2011. Each run of
 the threshold are chosen on held-out images, and the test split is measured once. A row
 for each map that is read goes to OUT/study.csv. Killed and started again, the study
 goes on where it stopped, in the middle of a run, too; a row that is there is not made
-again, so a copy of examples/results/study-cub40.csv in OUT saves the runs in it.
+again, so a copy of examples/results/study.csv in OUT saves the runs in it.
 Without TensorFlow it trains on the backend that `KERAS_BACKEND` names.
 """
 

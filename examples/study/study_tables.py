@@ -1,6 +1,6 @@
 r"""Writes the tables of examples/results/README.md from the rows of study.py.
 
-    python examples/study/study_tables.py examples/results/study-cub40.csv \
+    python examples/study/study_tables.py examples/results/study.csv \
         --out examples/results/README.md
 
 What stands above the mark in the file stays. Every figure comes from the CSV; the
@@ -18,7 +18,7 @@ from study_results import data_of, read_rows
 from study_runs import AGAINST, BETTER_ONCE, CAM_AT_ITS_BEST, METHODS, STUDY
 
 MARK = (
-    "<!-- Below: made by examples/study/study_tables.py from study-cub40.csv; do not "
+    "<!-- Below: made by examples/study/study_tables.py from study.csv; do not "
     "edit. -->"
 )
 TITLES = {

@@ -63,7 +63,8 @@ def trials(tuner):
 
 def test_mlflow_logs_what_is_localized(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    mlflow.set_tracking_uri(f"file://{tmp_path}")
+    mlflow.set_tracking_uri(f"file://{tmp_path}/mlruns")
+    mlflow.set_experiment("birds")
     with mlflow.start_run() as run:
         history = compiled().fit(
             batches(),

@@ -33,8 +33,8 @@ LOADED_LATE = {
     "data/tf_pipeline.py",
     "export/endpoints.py",
 }
-MOST_FILES, MOST_LINES, MOST_NAMES = 112, 21_000, 122
-LINES_OF_A_FILE, FILES_OF_A_ROOM, LINES_OF_A_LAYER, LINES_OF_README = 400, 15, 45, 150
+MOST_FILES, MOST_LINES, MOST_NAMES = 114, 21_400, 122
+LINES_OF_A_FILE, FILES_OF_A_ROOM, LINES_OF_A_LAYER, LINES_OF_README = 400, 17, 45, 150
 LEAST_LINES = 60
 # Private names of Keras and TensorFlow, each in one file, for want of a public way.
 PRIVATE = {

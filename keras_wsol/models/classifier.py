@@ -11,12 +11,8 @@ from typing import Any
 import keras
 
 from keras_wsol.arguments import check_integer, check_layout
-from keras_wsol.models.backbones import (
-    BACKBONES,
-    METHODS,
-    NORMALIZATION,
-    BackboneSpec,
-)
+from keras_wsol.models.backbone_spec import NORMALIZATION, BackboneSpec
+from keras_wsol.models.backbones import BACKBONES, METHODS
 from keras_wsol.models.methods.method import Method, MethodModel, Sides, Trunk
 from keras_wsol.models.parts import ImageNetNormalization
 from keras_wsol.models.splice import (

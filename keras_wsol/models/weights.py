@@ -12,7 +12,8 @@ import keras
 from keras_wsol.arguments import check_choice, check_integer, check_layout, check_number
 from keras_wsol.cam.split import graph_of, inner_layers
 from keras_wsol.files import reading
-from keras_wsol.models.backbones import BACKBONES, NORMALIZATION, BackboneSpec
+from keras_wsol.models.backbone_spec import NORMALIZATION, BackboneSpec
+from keras_wsol.models.backbones import BACKBONES
 from keras_wsol.models.parts import MODES, class_names_of
 from keras_wsol.models.splice import (
     calls_of,

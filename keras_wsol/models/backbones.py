@@ -19,6 +19,7 @@ from keras_wsol.models.backbone_spec import (
     Options,
     row_of,
 )
+from keras_wsol.models.hub_transformers import TRANSFORMERS
 from keras_wsol.models.methods import ABN, BAS, SPG, ACoL, CutMix, DANet
 from keras_wsol.models.methods.method import Method
 
@@ -302,4 +303,5 @@ BACKBONES: Mapping[str, BackboneSpec] = {
         ),
         source="Last strided convolution and last sum [ours, untried].",
     ),
+    **TRANSFORMERS,
 }

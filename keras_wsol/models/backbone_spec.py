@@ -62,7 +62,7 @@ class BackboneSpec:
         # Cutout's default fill, 0, is the mean colour of a normalized image (mid-grey
         # where images are scaled to [-1, 1]).
         image = dict.fromkeys(("cutout", "has"), (NORMALIZATION,))
-        nowhere = dict.fromkeys(("acol", "cutmix"), ())
+        nowhere = dict.fromkeys(("acol", "cutmix", "trilite"), ())
         own = {**image, **nowhere, **self.method_drop_after}
         return own.get(method, self.drop_after)
 

@@ -20,7 +20,7 @@ from keras_wsol.models.backbone_spec import (
     row_of,
 )
 from keras_wsol.models.hub_transformers import TRANSFORMERS
-from keras_wsol.models.methods import ABN, BAS, SPG, ACoL, CutMix, DANet
+from keras_wsol.models.methods import ABN, BAS, SPG, ACoL, CutMix, DANet, TriLite
 from keras_wsol.models.methods.method import Method
 
 # Method to the class of its layer; `None` is the plain classifier. After the first
@@ -46,6 +46,7 @@ METHODS: Mapping[str, type[keras.layers.Layer] | type[Method] | None] = {
     "has": layers.HideAndSeek,
     "cutmix": CutMix,
     "abn": ABN,
+    "trilite": TriLite,
 }
 
 

@@ -82,7 +82,7 @@ def build_classifier(
             (plain), `"adl"`, `"dfm"`, `"dgdm"`, `"cagd"`, `"sagd"`, `"se"`, `"cbam"`,
             `"spatial_dropout"`, `"dropblock"`, `"maxdrop"`, `"targeted_dropout"`,
             `"cutout"`, `"has"`; with losses or heads of their own, `"cutmix"`,
-            `"acol"`, `"spg"`, `"danet"`, `"abn"`, `"bas"`. Or an object of
+            `"acol"`, `"spg"`, `"danet"`, `"abn"`, `"bas"`, `"trilite"`. Or an object of
             `models.methods`, or a layer, such as `DGDM(block_size=5)` or your own,
             without presets: each place gets a copy with a seed derived from the
             layer's, else `seed`. A `name` that you give it is the method's:

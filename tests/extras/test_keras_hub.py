@@ -106,7 +106,7 @@ def test_every_block_is_that_of_the_pyramid(kind, block):
 
 
 @EVERY
-@pytest.mark.parametrize("method", ["adl", "dgdm"])
+@pytest.mark.parametrize("method", ["adl", "trilite"])
 def test_it_trains_is_saved_and_needs_keras_hub_no_more(kind, method, tmp_path):
     model = classifier(kind, method, backbone_options={"normalization": "tf"})
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

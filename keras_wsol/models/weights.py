@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from keras_wsol.arguments import check_choice, check_integer, check_layout, check_number
-from keras_wsol.cam.split import graph_of, inner_layers
+from keras_wsol.cam.split import graph_of, inner_layers, node_of
 from keras_wsol.files import reading
 from keras_wsol.models.backbone_spec import NORMALIZATION, BackboneSpec
 from keras_wsol.models.backbones import BACKBONES
@@ -26,6 +26,7 @@ from keras_wsol.models.splice import (
 from keras_wsol.models.transformers import TokenEmbedding
 
 _DEFAULT_SHAPE = (224, 224, 3)
+_LAYER_NORM = keras.layers.LayerNormalization
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +131,7 @@ def base_of_model(
     features = _last_map(source) if features is None else features
     _check_one_map(source, features)
     (features,) = own_places(source, [features], "features")
+    names = stable_names(source)
     own_shape = tuple(source.input_shape[1:])
     default = _DEFAULT_SHAPE if None in own_shape else own_shape
     input_shape = _checked_shape(input_shape, default)
@@ -145,13 +147,13 @@ def base_of_model(
             build=lambda **_: source,
             normalization=mode,
             features=features,
-            drop_after=(features,),
+            drop_after=(_before_norm(source, names, features),),
             source="The last map of a custom backbone.",
         ),
         source=source,
         trained=None if weights in (None, "imagenet") else _load_classifier(weights),
         input_shape=input_shape,
-        names=stable_names(source),
+        names=names,
     )
 
 
@@ -335,6 +337,17 @@ def _check_one_map(model: keras.Model, features: str) -> None:
             "keras.Model(model.inputs[0], keras.layers.Identity(name='map')"
             "(model.outputs[1])). It is named 'map' then."
         )
+
+
+def _before_norm(model: keras.Model, names: Mapping[str, str], place: str) -> str:
+    """What a layer normalization reads, or else the place itself.
+
+    Behind it the channel mean, which the modules attend to, is the same in every cell.
+    """
+    for layer in flat_layers(model):
+        if names[layer.name] == place and isinstance(layer, _LAYER_NORM):
+            return names[node_of(layer.input).operation.name]
+    return place
 
 
 def _last_map(model: keras.Model) -> str:

@@ -70,9 +70,10 @@ def outputs_of(model, images):
     return keras.ops.convert_to_numpy(model(given))
 
 
-def close(found, expected):
-    assert expected.std() > 0.1
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * expected.std())
+def close(found, expected, tolerance=1e-4):
+    atol = tolerance * expected.std()
+    assert atol > 0
+    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=atol)
 
 
 @EVERY
@@ -103,6 +104,16 @@ def test_every_block_is_that_of_the_pyramid(kind, block):
     if block == 1:
         used = classifier(kind)
         close(read(used, "block1_class", images), expected[:, :-16])
+
+
+def test_every_block_is_that_of_siglip():
+    own = source("siglip")
+    images = random_images(3, (SIDE, SIDE)) / 255
+    for number, block in enumerate(own.encoder_layers, start=1):
+        expected = outputs_of(keras.Model(own.inputs, block.output), images)
+        found = read(classifier("siglip"), f"block{number}", images)
+        # So near that it tells GELU from its approximation.
+        close(found.reshape(3, 16, 32), expected, tolerance=1e-5)
 
 
 @EVERY

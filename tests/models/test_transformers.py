@@ -78,11 +78,11 @@ def test_maps_and_class_tokens_are_those_of_the_formulae(kind):
 
 
 def test_a_layer_is_inserted_between_blocks():
-    model = classifier(method="adl", drop_after=["block1", "block3"])
+    model = classifier(method=ADL(drop_rate=0.0), drop_after=["block1", "block3"])
     inserted = [x for x in model.layers if isinstance(x, ADL)]
     assert [x.input.shape for x in inserted] == [(None, 2, 3, 6)] * 2
     plain = classifier()
-    images = random_images(2, SIZE)
+    images = random_images(2, SIZE) / 255
     model.set_weights(plain.get_weights())
     np.testing.assert_array_equal(outputs(model, images), outputs(plain, images))
     assert not np.allclose(

@@ -25,7 +25,7 @@ ROOMS = (
 FOLDERS = tuple(room for room in ROOMS if (PACKAGE / room).is_dir())
 ANY_BACKEND = {"masks", "cam", "boxes", "layers", "models", "metrics"}
 HEAVY = {"tensorflow", "numba", "PIL", "cv2", "matplotlib", "scipy", "jax", "torch"}
-HEAVY |= {"keras_cv", "tensorflow_datasets", "jinja2"}
+HEAVY |= {"keras_cv", "keras_hub", "tensorflow_datasets", "jinja2"}
 # These import TensorFlow or Numba as they load, and are themselves loaded by functions.
 LOADED_LATE = {
     "boxes/numba_loops.py",
@@ -33,8 +33,8 @@ LOADED_LATE = {
     "data/tf_pipeline.py",
     "export/endpoints.py",
 }
-MOST_FILES, MOST_LINES, MOST_NAMES = 100, 20_720, 123
-LINES_OF_A_FILE, FILES_OF_A_ROOM, LINES_OF_A_LAYER, LINES_OF_README = 400, 15, 45, 150
+MOST_FILES, MOST_LINES, MOST_NAMES = 103, 21_300, 123
+LINES_OF_A_FILE, FILES_OF_A_ROOM, LINES_OF_A_LAYER, LINES_OF_README = 400, 18, 45, 150
 LEAST_LINES = 60
 # Private names of Keras and TensorFlow, each in one file, for want of a public way.
 PRIVATE = {

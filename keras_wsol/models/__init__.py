@@ -1,6 +1,7 @@
 """The table of backbones, splicing, the classifier and the localizer."""
 
-from keras_wsol.models.backbones import BACKBONES, METHODS, BackboneSpec
+from keras_wsol.models.backbone_spec import BackboneSpec
+from keras_wsol.models.backbones import BACKBONES, METHODS
 from keras_wsol.models.classifier import build_classifier
 from keras_wsol.models.distill import distill
 from keras_wsol.models.fit_localizer import fit_localizer

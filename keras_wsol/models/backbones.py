@@ -1,7 +1,6 @@
 """The tables of backbones and methods."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -10,12 +9,19 @@ from typing import Any
 import keras
 
 from keras_wsol import layers
-from keras_wsol.models.methods import ABN, BAS, SPG, ACoL, CutMix, DANet
+from keras_wsol.models.backbone_spec import (
+    BAS_NARROW,
+    BAS_RESNET,
+    BAS_VGG,
+    GROWN,
+    NARROW,
+    BackboneSpec,
+    Options,
+    row_of,
+)
+from keras_wsol.models.hub_transformers import TRANSFORMERS
+from keras_wsol.models.methods import ABN, BAS, SPG, ACoL, CutMix, DANet, TriLite
 from keras_wsol.models.methods.method import Method
-from keras_wsol.models.parts import NORMALIZED_MEANS
-
-# The layer that images go through first; a place for layers that hide image parts.
-NORMALIZATION = "normalization"
 
 # Method to the class of its layer; `None` is the plain classifier. After the first
 # six, what the papers compare their modules with.
@@ -40,77 +46,8 @@ METHODS: Mapping[str, type[keras.layers.Layer] | type[Method] | None] = {
     "has": layers.HideAndSeek,
     "cutmix": CutMix,
     "abn": ABN,
+    "trilite": TriLite,
 }
-
-Options = Mapping[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class BackboneSpec:
-    """A backbone and its presets.
-
-    Unnamed layers go by type and number: `conv2d_29`.
-
-    Attributes:
-        build: Function of `keras.applications`, called with `include_top`, `weights`,
-            `input_shape` and the row's `options`.
-        normalization: Mode of the normalization layer; `None` leaves images alone.
-        features: Name of the layer whose output the head reads.
-        drop_after: Layers after which a method's layer is inserted.
-        source: Where places and options come from, in one line.
-        map_sizes: Side of the last map at 224 pixels to the changed configuration
-            entries by layer. The first is the default.
-        inserted_blocks: Name of a block of the backbone to the layer that it follows.
-        block: Function of `name` and `seed` that makes these blocks.
-        head_convolutions: Default number of 3x3x1024 convolutions after `features`.
-        method_drop_after: Method to its places, where they are not `drop_after`.
-        method_map_size: Method to its default of the `map_size`.
-        presets: Method to the layer options that differ from the defaults.
-        place_presets: Method to place to options of that place alone.
-        options: Options of `build` that the caller may set, with their defaults.
-        extra: Name of the extra of this package that `build` needs, or `None`.
-    """
-
-    build: Callable[..., keras.Model]
-    normalization: str | None
-    features: str
-    drop_after: tuple[str, ...]
-    source: str
-    map_sizes: Mapping[int, Mapping[str, Options]] = field(default_factory=dict)
-    inserted_blocks: Mapping[str, str] = field(default_factory=dict)
-    block: Callable[..., keras.layers.Layer] | None = None
-    head_convolutions: int = 0
-    method_drop_after: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    method_map_size: Mapping[str, int] = field(default_factory=dict)
-    presets: Mapping[str, Options] = field(default_factory=dict)
-    place_presets: Mapping[str, Mapping[str, Options]] = field(default_factory=dict)
-    options: Options = field(default_factory=dict)
-    extra: str | None = None
-
-    def places(self, method: str) -> tuple[str, ...]:
-        """Returns the layers after which `method` inserts its layer."""
-        # Cutout's default fill, 0, is the mean colour of a normalized image (mid-grey
-        # where images are scaled to [-1, 1]).
-        image = dict.fromkeys(("cutout", "has"), (NORMALIZATION,))
-        nowhere = dict.fromkeys(("acol", "cutmix"), ())
-        own = {**image, **nowhere, **self.method_drop_after}
-        return own.get(method, self.drop_after)
-
-    def preset(
-        self, method: str, place: str, input_shape: Sequence[int]
-    ) -> dict[str, Any]:
-        """Returns the options of `method` at `place` that the tables set."""
-        # The rate is ours: Keras has no default, and the papers name none.
-        everywhere = {
-            "spatial_dropout": {"rate": 0.2},
-            "cutout": {"size": min(input_shape[:2]) // 2},
-            "has": {"fill_value": NORMALIZED_MEANS[self.normalization]},
-        }
-        return {
-            **everywhere.get(method, {}),
-            **self.presets.get(method, {}),
-            **self.place_presets.get(method, {}).get(place, {}),
-        }
 
 
 def keras_cv_resnet(
@@ -150,41 +87,11 @@ def keras_cv_resnet(
     return keras.Model(backbone.inputs[0], backbone.output, name=name)
 
 
-# Of the paper, for CUB; narrow backbones are ours.
-_BAS_RESNET = {"area_weight": 1.2, "foreground_weight": 0.5}
-_BAS_VGG = {"area_weight": 0.7, "foreground_weight": 0.0, "top_k": 80}
-_BAS_NARROW = {**_BAS_RESNET, "convolutions": 0}
-# What a study of the MobileNets chose.
-_GROWN = {name: {"grow_background": True} for name in ("sagd", "dgdm")}
-# Of the methods with several heads, in narrow backbones, and of SPG in ResNets: from
-# the evaluation code of Choe et al., 2020.
-_NARROW: Mapping[str, Options] = {
-    "acol": {"convolutions": 0},
-    "spg": {"filters": 256},
-    "danet": {"convolutions": 0},
-}
 _STRIDE_1 = {"strides": (1, 1)}
 _SAME = {"padding": "same"}
 _SAME_STRIDE_1 = {**_SAME, **_STRIDE_1}
 # MobileNets pad before a strided convolution; with stride 1, this keeps the size.
 _SAME_SIZE_PAD = {"padding": ((1, 1), (1, 1))}
-
-
-def _row(
-    adl: float,
-    drop_after: tuple[str, ...],
-    bas: Options = _BAS_RESNET,
-    presets: Mapping[str, Options] = MappingProxyType({}),
-    **entries: Any,
-) -> BackboneSpec:
-    """A row with ADL's threshold, SAGD's background share in the middle, and BAS."""
-    background = {place: {"low_threshold": 0.2} for place in drop_after[:-1]}
-    return BackboneSpec(
-        drop_after=drop_after,
-        presets={"adl": {"drop_threshold": adl}, "bas": bas, **presets},
-        place_presets={"sagd": background, "dgdm": background},
-        **entries,
-    )
 
 
 def _map_sizes(last: Options, before: Options) -> dict[int, Mapping[str, Options]]:
@@ -207,10 +114,10 @@ def _resnet(
     )
     middle = [f"{stage}_block1_out" for stage in stages]
     features = f"{stages[-1]}_block{blocks[-1]}_out"
-    return _row(
+    return row_of(
         adl=0.9,
         drop_after=(*middle, features),
-        bas={**_BAS_RESNET, "pool": 2},
+        bas={**BAS_RESNET, "pool": 2},
         method_map_size={"bas": 28},  # which the pooling halves
         normalization=normalization,
         features=features,
@@ -258,7 +165,7 @@ _INCEPTION_HEADS: Mapping[str, Options] = {
 _MIXED3 = ["conv2d_29", "conv2d_30", "max_pooling2d_3"]
 
 BACKBONES: Mapping[str, BackboneSpec] = {
-    "mobilenet": _row(
+    "mobilenet": row_of(
         build=keras.applications.MobileNet,
         adl=0.95,
         drop_after=("conv_pw_12_relu", "conv_pw_13_relu"),
@@ -269,8 +176,8 @@ BACKBONES: Mapping[str, BackboneSpec] = {
             "danet": ("conv_pw_5_relu", "conv_pw_11_relu"),
             "abn": ("conv_pw_11_relu",),
         },
-        bas=_BAS_NARROW,
-        presets={**_NARROW, **_GROWN},
+        bas=BAS_NARROW,
+        presets={**NARROW, **GROWN},
         normalization="tf",
         features="conv_pw_13_relu",
         map_sizes=_map_sizes(
@@ -280,7 +187,7 @@ BACKBONES: Mapping[str, BackboneSpec] = {
         options={"alpha": 1.0},
         source="Stride and 0.95: Choe and Shim, 2019. Places [ours]: never published.",
     ),
-    "mobilenet_v2": _row(
+    "mobilenet_v2": row_of(
         build=keras.applications.MobileNetV2,
         adl=0.95,
         drop_after=("block_13_depthwise_relu", "out_relu"),
@@ -290,8 +197,8 @@ BACKBONES: Mapping[str, BackboneSpec] = {
             "danet": ("block_6_expand_relu", "block_13_expand_relu"),
             "abn": ("block_12_add",),
         },
-        bas=_BAS_NARROW,
-        presets={**_NARROW, **_GROWN},
+        bas=BAS_NARROW,
+        presets={**NARROW, **GROWN},
         normalization="tf",
         features="out_relu",
         map_sizes=_map_sizes(
@@ -301,7 +208,7 @@ BACKBONES: Mapping[str, BackboneSpec] = {
         options={"alpha": 1.0},
         source="After mobilenet [ours].",
     ),
-    "vgg16": _row(
+    "vgg16": row_of(
         build=keras.applications.VGG16,
         adl=0.8,
         drop_after=("block3_pool", "block4_pool", "block5_conv3"),
@@ -311,7 +218,7 @@ BACKBONES: Mapping[str, BackboneSpec] = {
             "spg": ("block4_pool", "block5_conv3"),
             "danet": ("block3_pool", "block4_pool"),
         },
-        bas=_BAS_VGG,
+        bas=BAS_VGG,
         normalization="caffe",
         features="block5_conv3",
         # A pool of one cell is none: Choe et al., 2020, leave it out for 28.
@@ -336,7 +243,7 @@ BACKBONES: Mapping[str, BackboneSpec] = {
     ),
     "resnet18": _basic_resnet(2, 2, 2, 2),
     "resnet34": _basic_resnet(3, 4, 6, 3),
-    "inception_v3": _row(
+    "inception_v3": row_of(
         build=keras.applications.InceptionV3,
         adl=0.8,
         drop_after=("mixed2", "mixed7", "head_conv2"),
@@ -357,7 +264,7 @@ BACKBONES: Mapping[str, BackboneSpec] = {
         head_convolutions=2,
         source="Head: SPG, 2018; places and 0.8: Choe and Shim, 2019.",
     ),
-    "efficientnet_v2_b0": _row(
+    "efficientnet_v2_b0": row_of(
         build=partial(keras.applications.EfficientNetV2B0, include_preprocessing=False),
         adl=0.9,
         drop_after=("block6a_activation", "top_activation"),
@@ -367,8 +274,8 @@ BACKBONES: Mapping[str, BackboneSpec] = {
             "spg": ("block4b_expand_activation", "block6a_expand_activation"),
             "danet": ("block4a_expand_activation", "block6a_expand_activation"),
         },
-        presets=_NARROW,
-        bas=_BAS_NARROW,
+        presets=NARROW,
+        bas=BAS_NARROW,
         normalization="torch",
         features="top_activation",
         map_sizes=_map_sizes(
@@ -376,7 +283,7 @@ BACKBONES: Mapping[str, BackboneSpec] = {
         ),
         source="After mobilenet_v2 [ours, untried].",
     ),
-    "convnext_tiny": _row(
+    "convnext_tiny": row_of(
         build=partial(keras.applications.ConvNeXtTiny, include_preprocessing=False),
         adl=0.9,
         # Not after the normalization that follows `add_18`: there the channel mean,
@@ -397,4 +304,5 @@ BACKBONES: Mapping[str, BackboneSpec] = {
         ),
         source="Last strided convolution and last sum [ours, untried].",
     ),
+    **TRANSFORMERS,
 }

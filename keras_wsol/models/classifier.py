@@ -12,12 +12,8 @@ import keras
 
 from keras_wsol.arguments import check_integer, check_layout
 from keras_wsol.models import splice
-from keras_wsol.models.backbones import (
-    BACKBONES,
-    METHODS,
-    NORMALIZATION,
-    BackboneSpec,
-)
+from keras_wsol.models.backbone_spec import NORMALIZATION, BackboneSpec
+from keras_wsol.models.backbones import BACKBONES, METHODS
 from keras_wsol.models.methods.method import Method, MethodModel, Sides, Trunk
 from keras_wsol.models.parts import ImageNetNormalization
 from keras_wsol.models.weights import (
@@ -70,13 +66,17 @@ def build_classifier(
         backbone: A row of `models.BACKBONES`: `"mobilenet"`, `"mobilenet_v2"`,
             `"vgg16"` (VGG16-GAP), `"resnet50"`, `"resnet50_se"`, `"resnet101"`,
             `"resnet18"`, `"resnet34"` (both need `keras-wsol[keras-cv]`, and have no
-            weights), `"inception_v3"`, `"efficientnet_v2_b0"`, `"convnext_tiny"`. Or
-            your functional model of images in [0, 255], cut after `features`.
+            weights), `"inception_v3"`, `"efficientnet_v2_b0"`, `"convnext_tiny"`; the
+            transformers `"vit_b16"`, `"deit_s16"`, `"dinov2_s14"` and `"siglip_b16"`,
+            whose pretrained weights need `keras-wsol[keras-hub]`. Or your functional
+            model of images in [0, 255], cut after `features`; or a ViT, DeiT, DINOv2
+            or SigLIP of KerasHub, whose blocks give the maps `"block1"` and so on,
+            without class token and before the final normalization.
         method: A row of `models.METHODS`, with the presets of the backbone: `"cam"`
             (plain), `"adl"`, `"dfm"`, `"dgdm"`, `"cagd"`, `"sagd"`, `"se"`, `"cbam"`,
             `"spatial_dropout"`, `"dropblock"`, `"maxdrop"`, `"targeted_dropout"`,
             `"cutout"`, `"has"`; with losses or heads of their own, `"cutmix"`,
-            `"acol"`, `"spg"`, `"danet"`, `"abn"`, `"bas"`. Or an object of
+            `"acol"`, `"spg"`, `"danet"`, `"abn"`, `"bas"`, `"trilite"`. Or an object of
             `models.methods`, or a layer, such as `DGDM(block_size=5)` or your own,
             without presets: each place gets a copy with a seed derived from the
             layer's, else `seed`. A `name` that you give it is the method's:
@@ -88,11 +88,13 @@ def build_classifier(
             over too if shape and class names are the same. The rest starts at random.
         input_shape: Height, width and 3. Default (224, 224, 3), or your model's.
         features: Only for your model: name of the layer whose output, a map, is
-            pooled. Default: the last map on the way to its output.
+            pooled, such as `"block9"` of a transformer. Default: the last map on the
+            way to its output.
         drop_after: Names of the layers after which the method's layers go;
             `"normalization"` is the normalized image. Or a dictionary of these names
             and the layer of the method that goes there, without presets. Default: the
-            places of the row, or after the features of your model.
+            places of the row, or after the features of your model, in front of a layer
+            normalization.
         backbone_options: `{"alpha": 0.75}` for the MobileNets,
             `{"head_convolutions": 2}` for `"vgg16"` and `"inception_v3"`,
             `{"map_size": 28}` for the side of the last map at 224 pixels. For your

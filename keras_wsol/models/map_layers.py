@@ -80,10 +80,10 @@ def _strides_removed(model: keras.Model) -> set[str]:
 def _around_last_stride(
     graph: list[Node], removed: set[str]
 ) -> tuple[list[Node], list[Node]]:
-    """Maps between the last two strides, and behind the last.
+    """Maps between the last two strides, and behind the last; images are none.
 
     Only those that all that follows is made of: something goes around the maps inside
-    of a residual block.
+    of a residual block. The class token goes around every map of a transformer.
     """
     order = {id(node.tensor): place for place, node in enumerate(graph)}
     reach = [0] * len(graph)  # the last place where each is used
@@ -97,10 +97,17 @@ def _around_last_stride(
             before, behind = behind, []
         # What `+` and the like make has no name that lasts.
         lasts = isinstance(node.operation, keras.layers.Layer) and node.parents
-        if used <= place and len(node.tensor.shape) == 4 and lasts:
+        lasts = lasts and node.tensor.shape[-1] != 3
+        whole = used <= place or _is_of_tokens(node)
+        if whole and len(node.tensor.shape) == 4 and lasts:
             behind.append(node)
         used = max(used, reach[place])
     return before, behind
+
+
+def _is_of_tokens(node: Node) -> bool:
+    """Whether a map is made of tokens in a row."""
+    return len(node.tensor.shape) == 4 and len(node.parents[0].shape) == 3
 
 
 def _strides(node: Node) -> bool:

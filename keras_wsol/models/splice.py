@@ -198,7 +198,28 @@ def changed_layer(
     layer: keras.layers.Layer, name: str, changes: Mapping[str, Any], seed: int
 ) -> keras.layers.Layer:
     """Makes a new layer of a layer's configuration with changes, seeded."""
-    config = layer.get_config()
+    kind = type(layer).__name__
+    try:
+        config = layer.get_config()
+        made = type(layer).from_config(_changed(config, name, changes, seed))
+    except Exception as error:
+        said = str(error).split("Exception encountered: ")[-1][:200]
+        raise ValueError(
+            f"{layer.name!r}, a {kind}, cannot be copied, since it is not made from "
+            f"its own configuration. Keras says: {said}"
+        ) from error
+    if made.name != name:
+        raise ValueError(
+            f"{layer.name!r}, a {kind}, cannot be copied, since its class names it "
+            f"{made.name!r} when told {name!r}."
+        )
+    return made
+
+
+def _changed(
+    config: dict[str, Any], name: str, changes: Mapping[str, Any], seed: int
+) -> dict[str, Any]:
+    """A configuration under another name, with its seeds set."""
     config.update(changes, name=name)
     if config.get("seed", 0) is None:
         config["seed"] = derive_seed(seed, name)
@@ -206,7 +227,7 @@ def changed_layer(
         inner = entry.get("config") if isinstance(entry, dict) else None
         if isinstance(inner, dict) and "seed" in inner:
             inner["seed"] = derive_seed(seed, name)
-    return type(layer).from_config(config)
+    return config
 
 
 def calls_of(model: keras.Model) -> list[tuple[Any, tuple, tuple]]:

@@ -10,13 +10,17 @@ from typing import Any
 import keras
 
 from keras_wsol.arguments import check_choice, check_integer, check_layout, check_number
-from keras_wsol.cam.split import graph_of, inner_layers
+from keras_wsol.cam.split import graph_of, inner_layers, node_of
 from keras_wsol.files import reading
 from keras_wsol.models import splice
-from keras_wsol.models.backbones import BACKBONES, NORMALIZATION, BackboneSpec
+from keras_wsol.models.backbone_spec import NORMALIZATION, BackboneSpec
+from keras_wsol.models.backbones import BACKBONES
+from keras_wsol.models.hub_transformers import plain
 from keras_wsol.models.parts import MODES, class_names_of
+from keras_wsol.models.transformers import TokenEmbedding
 
 _DEFAULT_SHAPE = (224, 224, 3)
+_LAYER_NORM = keras.layers.LayerNormalization
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,11 +79,16 @@ def _built(
             warnings.filterwarnings("ignore", "Skipping nested container")
             return spec.build(include_top=False, **given)
     except Exception as error:
-        if weights == "imagenet" and isinstance(error.__context__, OSError):
+        failed = {type(error), type(error.__context__)}
+        if weights == "imagenet" and any(issubclass(x, OSError) for x in failed):
+            way_out = "the path of a file as `weights` (`--weights FILE`)"
+            if spec.extra == "keras-hub":
+                way_out = (
+                    "as `backbone` what KerasHub's `from_preset` makes of a folder"
+                )
             raise OSError(
                 f"The ImageNet weights of {name!r} cannot be downloaded: "
-                f"{str(error).rstrip('.')}. Without a network, pass the path of a file "
-                "as `weights` (`--weights FILE`)."
+                f"{str(error).rstrip('.')}. Without a network, pass {way_out}."
             ) from error
         if weights in (None, "imagenet") or not isinstance(error, ValueError | OSError):
             raise
@@ -100,7 +109,7 @@ def base_of_model(
     given: Mapping[str, Any],
 ) -> Base:
     """Makes a row of the table for a custom backbone."""
-    source = _plain_functional(model)
+    source = _plain_functional(plain(model))
     mode = given.get("normalization")
     if set(given) - {"normalization"} or mode not in (None, *MODES):
         raise ValueError(
@@ -114,22 +123,31 @@ def base_of_model(
             f"weights={str(weights)!r}."
         )
     features = _last_map(source) if features is None else features
+    _check_one_map(source, features)
     (features,) = own_places(source, [features], "features")
+    names = splice.stable_names(source)
     own_shape = tuple(source.input_shape[1:])
     default = _DEFAULT_SHAPE if None in own_shape else own_shape
+    input_shape = _checked_shape(input_shape, default)
+    has_positions = any(isinstance(x, TokenEmbedding) for x in source.layers)
+    if has_positions and input_shape != own_shape:
+        raise ValueError(
+            "`input_shape` of a transformer must be that of its positions, "
+            f"{own_shape}. Received: input_shape={input_shape}."
+        )
     return Base(
         name=source.name,
         spec=BackboneSpec(
             build=lambda **_: source,
             normalization=mode,
             features=features,
-            drop_after=(features,),
+            drop_after=(_before_norm(source, names, features),),
             source="The last map of a custom backbone.",
         ),
         source=source,
         trained=None if weights in (None, "imagenet") else _load_classifier(weights),
-        input_shape=_checked_shape(input_shape, default),
-        names=splice.stable_names(source),
+        input_shape=input_shape,
+        names=names,
     )
 
 
@@ -301,6 +319,29 @@ def _plain_functional(model: keras.Model) -> keras.Model:
                 f"backbone=model.get_layer({layer.name!r})."
             )
     return model
+
+
+def _check_one_map(model: keras.Model, features: str) -> None:
+    """Raises if a layer gives several tensors, as a pyramid does."""
+    made = [x.output for x in splice.flat_layers(model) if x.name == features]
+    if made and isinstance(made[0], list | tuple | dict):
+        raise ValueError(
+            f"`features` must name a layer that gives one map: {features!r} gives "
+            f"{len(made[0])} tensors. Put a layer behind the one that you mean: "
+            "keras.Model(model.inputs[0], keras.layers.Identity(name='map')"
+            "(model.outputs[1])). It is named 'map' then."
+        )
+
+
+def _before_norm(model: keras.Model, names: Mapping[str, str], place: str) -> str:
+    """What a layer normalization reads, or else the place itself.
+
+    Behind it the channel mean, which the modules attend to, is the same in every cell.
+    """
+    for layer in splice.flat_layers(model):
+        if names[layer.name] == place and isinstance(layer, _LAYER_NORM):
+            return names[node_of(layer.input).operation.name]
+    return place
 
 
 def _last_map(model: keras.Model) -> str:

@@ -89,6 +89,19 @@ def test_layers_are_named_as_the_model_names_them():
     assert "top" not in [x.name for x in model.layers]
 
 
+def test_the_default_place_is_in_front_of_a_layer_normalization():
+    # Behind it the channel mean would be 0 in every cell.
+    images = keras.Input((*SIZE, 3))
+    x = layers.Conv2D(4, 3)(images)
+    x = layers.LayerNormalization(name="norm")(x + layers.Dense(4)(x))
+    own = keras.Model(images, x)
+    (inserted,) = inserted_layers(build_classifier(own, "adl", 5))
+    assert node_of(inserted.input).operation.name == "add_1"
+    chosen = build_classifier(own, "adl", 5, drop_after=["norm"])
+    (inserted,) = inserted_layers(chosen)
+    assert node_of(inserted.input).operation.name == "norm"
+
+
 def test_names_and_weights_do_not_depend_on_what_was_built_before(tmp_path):
     def weights_of(model):
         return {x.name: x.get_weights() for x in model.layers if x.weights}

@@ -7,5 +7,17 @@ from keras_wsol.models.methods.cutmix import CutMix
 from keras_wsol.models.methods.danet import DANet
 from keras_wsol.models.methods.method import Method, Trunk, Truth
 from keras_wsol.models.methods.spg import SPG
+from keras_wsol.models.methods.trilite import TriLite
 
-__all__ = ["ABN", "BAS", "SPG", "ACoL", "CutMix", "DANet", "Method", "Trunk", "Truth"]
+__all__ = [
+    "ABN",
+    "BAS",
+    "SPG",
+    "ACoL",
+    "CutMix",
+    "DANet",
+    "Method",
+    "TriLite",
+    "Trunk",
+    "Truth",
+]

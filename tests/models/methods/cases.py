@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_wsol.models.methods import ABN, BAS, SPG, ACoL, CutMix, DANet
+from keras_wsol.models.methods import ABN, BAS, SPG, ACoL, CutMix, DANet, TriLite
 from tests.contracts.draws import drawing
 from tests.models.small import TINY_SIZE, draw_weights, tiny_classifier
 
@@ -30,6 +30,7 @@ METHODS = {
     ),
     "cutmix": (CutMix(), None),
     "abn": (ABN(), ["conv2_relu"]),
+    "trilite": (TriLite(dropout=0.0), None),
 }
 
 # These draw, and XLA draws other numbers than TensorFlow does.

@@ -30,6 +30,8 @@ _OF_RECIPE = (
 )
 # Score maps that are fitted to the images.
 _FITTED = {"ddt": cam.DDT, "foreground": cam.Foreground, "c2am": cam.C2AM}
+# Of the methods that do not train at the rate of the others: their authors'.
+_RATES = {"bas": 0.001, "spg": 0.001}
 _WRITTEN = ("config.json", "log.csv", "best.keras", "localizer.keras")
 _WRITTEN += (shared.TRAINED_ON, shared.VERIFIED)
 _SECONDS = 20  # between two lines on an epoch
@@ -62,12 +64,13 @@ def train_arguments(add: Callable[..., None]) -> None:
     add("--steps", text, "all of the epochs", type=shared.count)
     setting("--batch-size", "images in a batch", BASE.batch_size, type=shared.count)
     text = "first learning rate; without --recipe falling as a cosine, head ten-fold"
-    setting("--rate", text, BASE.rate, type=shared.positive)
+    rates = f"{BASE.rate} ({_RATES['bas']} for {' and '.join(_RATES)})"
+    setting("--rate", text, rates, type=shared.positive)
     setting("--image-size", "side of the images", BASE.image_size[0], type=shared.count)
     setting("--alpha", "width of a MobileNet", 1.0, type=shared.positive)
     setting("--map-size", "side of the last map at 224 pixels", 14, type=shared.count)
-    text = "score map of the localizer: one of %(choices)s"
-    maps = {"choices": [*cam.SCORE_MAPS, *_FITTED], "metavar": "NAME"}
+    text = "score map of the localizer: own, that of the method, or one of %(choices)s"
+    maps = {"choices": ["own", *cam.SCORE_MAPS, *_FITTED], "metavar": "NAME"}
     add("--score-map", text, "what suits the images", **maps)
     add("--layer", "the layer that --score-map reads", "the map's own")
     text = "side of the images as the localizer reads them, a multiple of 32"
@@ -194,10 +197,12 @@ def _recipe(options: argparse.Namespace) -> Recipe:
         raise ValueError(f"{options.recipe!r} has its own backbone and method.")
     if options.steps and "epochs" in given:
         raise ValueError("--steps and --epochs both say how long: give one of them.")
-    if options.layer and options.score_map in (None, "cam"):
-        raise ValueError("--layer needs a --score-map that reads it: not cam.")
+    if options.layer and options.score_map in (None, "cam", "own"):
+        raise ValueError("--layer needs a --score-map that reads it: not cam or own.")
     base = RECIPES[options.recipe] if options.recipe else BASE
     changes = {name: given[name] for name in _OF_RECIPE if name in given}
+    if not options.recipe:
+        changes = {"rate": _RATES.get(given.get("method"), base.rate), **changes}
     if "image_size" in given:
         changes["image_size"] = (options.image_size, options.image_size)
     own = {name: given[name] for name in ("alpha", "map_size") if name in given}
@@ -224,6 +229,8 @@ def _localizer(
     model = models.with_input_size(model, (side, side)) if side else model
     layer = {"layer": options.layer} if options.layer else {}
     notes = {"score map": "as --score-map says"}
+    if name == "own":
+        return models.Localizer(model, notes=notes)
     if name in _FITTED:
         score_map = _FITTED[name].fit(model, images, **layer)
         notes["fitted on"] = f"{len(images)} images of {images.split}"

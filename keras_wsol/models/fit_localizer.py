@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_wsol.arguments import check_bool, check_integer
-from keras_wsol.cam import ScoreMap
+from keras_wsol.cam import ClassMaps, ScoreMap
 from keras_wsol.cam.score_map import score_map_of
 from keras_wsol.cam.split import split_at
 from keras_wsol.data import ImageDataset, boxes_from_csv
@@ -112,6 +112,12 @@ def fit_localizer(
     best, found, sized, sample = max(tried, key=lambda each: each[0].merit)
     _warn_of_images(best, sample)
     notes = _notes(best, found, sample, images, boxed)
+    if maps is None and not isinstance(own_map, str | ClassMaps):
+        name = type(own_map).__name__
+        notes["map of the method"] = (
+            f"{name}, no candidate, since it reads more than one layer's features: "
+            "`Localizer(model)` reads it, and `--score-map own`"
+        )
     if verbose:
         lines = [f"{name.capitalize()}: {text}\n" for name, text in notes.items()]
         sys.stdout.write("".join(lines))

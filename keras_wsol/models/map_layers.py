@@ -97,7 +97,7 @@ def _around_last_stride(
             before, behind = behind, []
         # What `+` and the like make has no name that lasts.
         lasts = isinstance(node.operation, keras.layers.Layer) and node.parents
-        lasts = lasts and node.tensor.shape[-1] != 3
+        lasts = lasts and node.tensor.shape != graph[0].tensor.shape
         whole = used <= place or _is_of_tokens(node)
         if whole and len(node.tensor.shape) == 4 and lasts:
             behind.append(node)

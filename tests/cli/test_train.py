@@ -183,6 +183,13 @@ def test_without_a_recipe_there_is_ours():
     assert settings("x").method == "dgdm"
 
 
+def test_methods_that_need_it_have_the_rate_of_their_authors():
+    assert settings("x", "--method", "spg").rate == 0.001
+    assert settings("x", "--method", "bas").rate == 0.001
+    assert settings("x", "--method", "bas", "--rate", "0.02").rate == 0.02
+    assert settings("x", "--method", "acol").rate == 0.005
+
+
 def test_early_layers_of_a_pretrained_mobilenet_are_frozen_unless_all_is_to_learn():
     for words, expected in (
         ("", ["conv_pw_11_relu"]),
@@ -218,6 +225,18 @@ def test_a_map_that_is_asked_for_is_read(trained, pets):
     assert found.notes["fitted on"] == "17 images of x"
     with pytest.raises(ValueError, match="--layer needs a --score-map that reads it"):
         settings("x", "--layer", "conv_pw_12_relu")
+
+
+def test_the_map_of_the_method_is_read_if_asked_for(pets):
+    small = {"weights": None, "input_shape": (64, 64, 3)}
+    small["backbone_options"] = {"alpha": 0.25}
+    classifier = models.build_classifier("mobilenet", "acol", 3, **small)
+    words = ["train", "--data", ".", "--out", "x", "--score-map", "own"]
+    options = build_parser().parse_args(words)
+    found = train_command._localizer(classifier, pets.train, options)
+    assert isinstance(found.score_map, cam.ErasedMaps)
+    with pytest.raises(ValueError, match="--layer needs a --score-map that reads it"):
+        settings("x", "--score-map", "own", "--layer", "conv_pw_12_relu")
 
 
 def test_an_epoch_says_how_far_it_is(monkeypatch, capsys):

@@ -96,6 +96,7 @@ def test_names_are_those_of_the_table():
     assert set(RECIPES) == {
         *FIGURES,
         "cam-inception_v3-cub",
+        "cam-inception_v3-ilsvrc",
         "wsolevaluation-vgg16-openimages",
         "wsolevaluation-vgg16-cub",
         "ours-mobilenet-small",
@@ -160,6 +161,9 @@ FIGURES = {
     "cam-vgg16-cub": (34.41, 67.55),
     "cam-resnet50_se-cub": (42.72, 80.65),
     "cam-mobilenet-cub": (43.70, 71.94),
+    "cam-vgg16-ilsvrc": (42.80, 66.60),
+    "cam-resnet50_se-ilsvrc": (46.19, 76.56),
+    "cam-mobilenet-ilsvrc": (41.66, 68.38),
     "dfm-resnet50-cub": (56.14, 81.06),
     "dfm-resnet101-cub": (54.68, 81.52),
     "dfm-vgg16-cub": (55.84, 72.52),

@@ -81,7 +81,15 @@ class _Attention:
         attention = layers.Activation(
             "sigmoid", name="head_attention", dtype="float32"
         )(normalization(attention))
-        step = round(features.shape[1] / attention.shape[1])
+        size, small = features.shape[1:3], attention.shape[1:3]
+        step = round(size[0] / small[0])
+        if tuple(size) != tuple(step * side for side in small):
+            raise ValueError(
+                "The maps of the attention branch must be as large as the features of "
+                "its place, or fit into them a whole number of times. Received: maps "
+                f"of {small} in features of {size}: choose another `drop_after` or "
+                "`input_shape`."
+            )
         if step > 1:
             attention = layers.UpSampling2D(
                 step, interpolation="bilinear", name="head_attention_enlarged"

@@ -23,9 +23,10 @@ class CutMix(Method):
     of each image that is drawn from Beta(`beta`, `beta`); its centre is uniform over
     the image, and what lies outside is cut off. The loss is that of the image's class
     and that of the pasted one's, weighed by their shares of the pixels.
-    `keras.layers.CutMix` draws boxes inside the image, and one for each image.
+    `keras.layers.CutMix` draws boxes inside the image, and one for each image. The
+    weight of an image, as by `class_weight`, counts for both of its classes.
 
-    Attributes:
+    Args:
         beta: Number >= 0.01. Default 1, every share alike [paper].
         probability: Number in [0, 1]: how often a batch is mixed. Default 1 [paper:
             ImageNet].

@@ -1,6 +1,6 @@
 """DANet: coarser classes at earlier layers, and maps of a class that differ."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,13 +32,14 @@ class DANet(Method):
     The total is twice that of the authors' code, which halves all cross entropies.
 
     Args:
-        parents: Sequence of integers, or None. The parent of each class, from 0 on.
-            Default None, without this level.
-        roots: Sequence of integers, or None. The root of each class, from 0 on. Default
-            None, without this level.
+        parents: Sequence of integers, or None. The parent of each class, numbered from
+            0 on without holes. Default None, without this level.
+        roots: Sequence of integers, or None. The root of each class, as parents.
+            Default None, without this level. With a hierarchy, `drop_after` names the
+            layer of roots and that of parents; without, it is not read.
         maps_per_class: Integer above 1. Default 8 [authors' code, VGG16].
-        cosine_weight: Float. Weight of the loss that pushes maps apart. Default 0.02
-            [authors' code: 0.01 beside halves].
+        cosine_weight: Float >= 0. Weight of the loss that pushes maps apart. Default
+            0.02 [authors' code: 0.01 beside halves].
         convolutions: Integer. Number of 3x3 ReLU convolutions of each head, of 1024
             channels for the classes themselves. Default 2 [authors' code].
         widths: Two integers: channels of the convolutions for roots, and for parents.
@@ -70,11 +71,16 @@ class DANet(Method):
                         f"Received: {name}={ids!r}."
                     )
                 ids = tuple(check_integer(name, each, low=0) for each in ids)
+                if not ids or {*ids} != {*range(max(ids) + 1)}:
+                    raise ValueError(
+                        f"`{name}` must be numbered from 0 on, without holes. "
+                        f"Received: {name}={list(ids)}."
+                    )
                 object.__setattr__(self, name, ids)
         check_integer("maps_per_class", self.maps_per_class, low=2)
         check_number("cosine_weight", self.cosine_weight, high=None)
         check_integer("convolutions", self.convolutions, low=0)
-        if len(self.widths) != 2:
+        if not isinstance(self.widths, Sequence) or len(self.widths) != 2:
             raise ValueError(
                 "`widths` must be two integers, for roots and for parents. Received: "
                 f"widths={self.widths!r}."

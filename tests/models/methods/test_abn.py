@@ -158,6 +158,14 @@ def test_what_is_new_is_trained_before_a_frozen_backbone(tmp_path):
     assert "head_attention_conv" in trained
 
 
+def test_maps_that_do_not_fit_into_the_features_are_refused():
+    message = r"Received: maps of \(3, 5\) in features of \(5, 9\): choose another"
+    with pytest.raises(ValueError, match=message):
+        tiny_classifier(
+            method=ABN(), drop_after=["conv1_relu"], input_shape=(10, 18, 3)
+        )
+
+
 def test_inserted_blocks_are_copied_too(tmp_path):
     plain = tiny_classifier("tiny_se")
     draw_weights(plain)

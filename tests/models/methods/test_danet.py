@@ -175,6 +175,9 @@ def test_bad_arguments():
         ({"maps_per_class": 1}, r"`maps_per_class` must be an integer >= 2"),
         ({"parents": [0, -1]}, r"`parents` must be an integer >= 0"),
         ({"widths": (4,)}, r"`widths` must be two integers, for roots and for"),
+        ({"widths": 5}, r"`widths` must be two integers, for roots and for"),
+        ({"parents": []}, r"`parents` must be numbered from 0 on, without holes"),
+        ({"roots": [0, 2, 2]}, r"without holes. Received: roots=\[0, 2, 2\]"),
         ({"cosine_weight": -0.1}, r"`cosine_weight` must be a number >= 0"),
     ):
         with pytest.raises(ValueError, match=message):

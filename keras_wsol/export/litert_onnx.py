@@ -31,8 +31,8 @@ def export_litert(
 
     Args:
         localizer: `Localizer`, or a classifier that one can be made of. Its score map
-            must need one forward pass: that of CAM, ChannelMean, DDT, Foreground,
-            C2AM, ByClass, Mean, or Guided of one of these; else it is a `ValueError`.
+            must need no gradients and no masked images: not that of GradCAM and the
+            like, nor ScoreCAM; else it is a `ValueError`.
         path: String or path. File to write, such as `birds.tflite`.
         boxes: Boolean. Whether boxes are found in the model. Without, it holds
             convolutions, products and sums alone, and gives `class_ids`, `scores` and

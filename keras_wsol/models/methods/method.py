@@ -85,6 +85,7 @@ class Truth:
         class_ids: Integers `(B,)`.
         cross_entropy: Function of logits `(B, num_classes)` to the loss that the model
             was compiled with, a number for each image.
+        shuffled: Function of integers `(B,)` to the truth of the images in this order.
     """
 
     class_ids: Any
@@ -102,6 +103,12 @@ class Method:
 
     A method is a frozen dataclass. Each hook is optional. Methods that only insert a
     layer need no class: `build_classifier` takes the layer.
+
+    Attributes:
+        reads: Names of the sides that `loss` is given, beside `"logits"`.
+        keeps: Names of those that the score map reads; the rest is for training alone.
+        head_convolutions: Number of 3x3x1024 convolutions in front of the head; None,
+            that of the backbone's row.
 
     Example:
     >>> from keras_wsol.models import build_classifier
@@ -123,10 +130,8 @@ class Method:
     >>> model.compile("sgd", loss)
     """
 
-    # Sides that `loss` is given, and those that `score_map` reads.
     reads: ClassVar[tuple[str, ...]] = ()
     keeps: ClassVar[tuple[str, ...]] = ()
-    # Number of 3x3x1024 convolutions in front of the head; None, that of the row.
     head_convolutions: ClassVar[int | None] = None
 
     def images(self, trunk: Trunk, images: Any) -> Any:

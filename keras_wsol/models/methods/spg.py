@@ -33,6 +33,8 @@ class SPG(Method):
     size of the images. The authors have maps of 28x28, here
     `backbone_options={"map_size": 28}`. The loss of a mask is the binary cross
     entropy over all pixels of the batch that are not ignored; 0 if there are none.
+    At a rate that is too high it grows without end: the authors train at 0.001, new
+    layers at 0.01.
 
     Args:
         filters: Integer. Channels of the convolutions of the branches; at most 512 of

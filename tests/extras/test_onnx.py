@@ -8,7 +8,7 @@ import openvino
 import pytest
 
 from keras_wsol.export import export_onnx, model_card
-from keras_wsol.models import Localizer
+from keras_wsol.models import Localizer, build_classifier
 from tests.extras.painted_maps import MAPS_BESIDE_CAM
 from tests.extras.saved_birds import SIZE, small_localizer
 from tests.models.painted import blob_images, painted_classifier
@@ -62,3 +62,17 @@ def test_openvino_reads_it(score_map, tmp_path):
     found, expected = compiled({"images": images}), localizer(images)
     for name in NAMES:
         np.testing.assert_allclose(found[name], expected[name], atol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["acol", "danet", "abn", "bas", "spg"])
+def test_the_maps_of_methods(method, tmp_path):
+    small = {"weights": None, "input_shape": (64, 64, 3)}
+    model = build_classifier(
+        "mobilenet", method, 3, backbone_options={"alpha": 0.25}, **small
+    )
+    localizer = Localizer(model, top_k=2)
+    path = export_onnx(localizer, tmp_path / "birds.onnx")
+    images = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3)).astype("float32")
+    found, expected = run(path, images), localizer(images)
+    np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-4)
+    np.testing.assert_allclose(found["score_maps"], expected["score_maps"], atol=1e-3)

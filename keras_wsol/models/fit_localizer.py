@@ -115,8 +115,8 @@ def fit_localizer(
     if maps is None and not isinstance(own_map, str | ClassMaps):
         name = type(own_map).__name__
         notes["map of the method"] = (
-            f"{name}, no candidate, since it reads more than one layer's features: "
-            "`Localizer(model)` reads it, and `--score-map own`"
+            f"{name}, which is no candidate: `Localizer(model)` and `--score-map own` "
+            "read it"
         )
     if verbose:
         lines = [f"{name.capitalize()}: {text}\n" for name, text in notes.items()]

@@ -208,7 +208,8 @@ def test_a_localizer_is_fitted_to_it(name):
         localizer = fit_localizer(model, [(images, class_ids)], verbose=False)
     found = localizer.predict_on_batch(images)
     assert found["boxes"].shape == (24, 1, 4)
-    own = {"acol": "ErasedMaps", "danet": "LevelMaps", "abn": "ChannelMean"}
+    own = {"acol": "ErasedMaps", "danet": "LevelMaps"}
+    own |= dict.fromkeys(("abn", "trilite"), "ChannelMean")
     said = localizer.notes.get("map of the method", "")
     assert said.split(",")[0] == own.get(name.removesuffix("_levels"), "")
 

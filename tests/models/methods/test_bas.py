@@ -53,6 +53,7 @@ def test_the_loss_is_that_of_the_paper(area, weight, pool):
     assert (share < 1).all()
 
 
+@pytest.mark.slow
 def test_the_foreground_of_a_resnet_is_finer_than_its_class_maps():
     arguments = {"weights": None, "input_shape": (64, 64, 3)}
     sides = build_classifier("resnet50", "bas", 3, **arguments)._inner.tensors

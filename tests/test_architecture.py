@@ -5,6 +5,7 @@ import importlib
 import re
 import subprocess
 import sys
+import tomllib
 from collections import Counter
 from pathlib import Path
 
@@ -324,6 +325,18 @@ def test_docstrings_of_layers_are_short():
 
 def test_readme_is_short():
     assert len((PROJECT / "README.md").read_text().splitlines()) <= LINES_OF_README
+
+
+@pytest.mark.parametrize("file", ["README.md", ".ci/backends"])
+def test_an_install_without_tensorflow_names_every_other_package(file):
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    names = {re.match(r"[\w-]+", x).group() for x in project["dependencies"]}
+    names -= {"tensorflow", "tensorflow-datasets"}
+    text = (PROJECT / file).read_text()
+    # Up to the package itself, the lines that call `pip install` for it.
+    told = text[: text.index("--no-deps")].rpartition("jax")
+    words = re.findall(r"[\w-]+", told[0][-200:] + told[2])
+    assert sorted(names - set(words)) == []
 
 
 def run(code):

@@ -147,6 +147,7 @@ def parse_args():
     parser.add_argument("--maps", type=Path, help="score maps (N, H, W), a .npy file")
     parser.add_argument("--noise", action="store_true", help="noise, the worst case")
     parser.add_argument("--count", type=int, default=8, help="maps to compare on")
+    parser.add_argument("--side", type=int, default=224, help="of maps that are made")
     parser.add_argument("--num-thresholds", type=int, default=1000)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
@@ -162,22 +163,28 @@ def main():
         maps = np.load(args.maps).astype(np.float32)
     else:
         make = noise_maps if args.noise else smooth_maps
-        maps = make(rng, max(args.count, 32), 224, 224)
+        maps = make(rng, max(args.count, 32), args.side, args.side)
     _, height, width = maps.shape
     sides = rng.integers(0, (width, height), (2, len(maps), 1, 2))
     true_boxes = np.concatenate([sides.min(0), sides.max(0)], -1).astype(np.float32)
     cv2.setNumThreads(args.jobs)
     names = ["convention", "what", "opencv_ms_a_map", "sweep_ms_a_map", "ratio"]
+    names += ["maps", "side", "first_call_s"]
+    start = time.perf_counter()
+    sweep_largest_boxes(maps[:1], [0.5])
+    first = time.perf_counter() - start
     table = [[*names, f"seconds_for_{CUB_TEST}", "measured_maps", "seconds", "more_mb"]]
     print(f"{args.num_thresholds} thresholds, maps of {height} x {width}, ", end="")
-    print(f"{args.jobs} threads, {args.repeats} repeats on {args.count} maps")
+    print(f"{args.jobs} threads, {args.repeats} repeats on {args.count} maps; ", end="")
+    print(f"the first call took {first:.2f} s")
     for convention, what in LOOPS:
         few = slice(0, args.count)
         figures = compare(args, maps[few], true_boxes[few], convention, what)
-        row = [convention, what, *figures, figures[1] * CUB_TEST / 1000]
+        row = [convention, what, *figures, len(maps[few]), height, first]
+        row.append(figures[1] * CUB_TEST / 1000)
         print(
             f"{convention:15}{what:13} OpenCV {row[2]:8.2f} ms, sweep {row[3]:6.2f} ms "
-            f"a map: {row[4]:6.1f} x; {CUB_TEST} maps: {row[5]:5.1f} s",
+            f"a map: {row[4]:6.1f} x; {CUB_TEST} maps: {row[-1]:5.1f} s",
             flush=True,
         )
         if args.measure:

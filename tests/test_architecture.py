@@ -34,7 +34,7 @@ LOADED_LATE = {
     "data/tf_pipeline.py",
     "export/endpoints.py",
 }
-MOST_FILES, MOST_LINES, MOST_NAMES = 103, 21_300, 123
+MOST_FILES, MOST_LINES, MOST_NAMES = 103, 21_330, 123
 LINES_OF_A_FILE, FILES_OF_A_ROOM, LINES_OF_A_LAYER, LINES_OF_README = 400, 18, 45, 150
 LEAST_LINES = 60
 # Private names of Keras and TensorFlow, each in one file, for want of a public way.
@@ -273,14 +273,15 @@ def test_heavy_packages_are_imported_inside_functions():
     assert set(found) == LOADED_LATE  # a file is loaded late only if it has to be
 
 
-def test_rooms_for_any_backend_use_tensorflow_in_two_files():
+def test_rooms_for_any_backend_use_tensorflow_in_three_files():
     users = [
         file
         for file, tree in TREES.items()
         if room_of(file) in ANY_BACKEND
         and any(name.split(".")[0] == "tensorflow" for name in imports(tree))
     ]
-    assert sorted(users) == ["boxes/components_runs.py", "cam/gradient.py"]
+    fast = ["boxes/components_runs.py", "models/parts.py"]  # others have another way
+    assert sorted(users) == sorted(["cam/gradient.py", *fast])
 
 
 def test_options_are_objects():

@@ -10,6 +10,7 @@ import keras
 
 from keras_wsol.arguments import check_integer, check_layout
 from keras_wsol.cam.split import check_layer_names, graph_of, inner_layers
+from keras_wsol.models.parts import FusedBatchNormalization
 
 LayerFactory = Callable[[], keras.layers.Layer]
 
@@ -199,9 +200,11 @@ def changed_layer(
 ) -> keras.layers.Layer:
     """Makes a new layer of a layer's configuration with changes, seeded."""
     kind = type(layer).__name__
+    # Not its subclasses, whose calls are their own.
+    is_norm = type(layer) is keras.layers.BatchNormalization
+    make = FusedBatchNormalization if is_norm else type(layer)
     try:
-        config = layer.get_config()
-        made = type(layer).from_config(_changed(config, name, changes, seed))
+        made = make.from_config(_changed(layer.get_config(), name, changes, seed))
     except Exception as error:
         said = str(error).split("Exception encountered: ")[-1][:200]
         raise ValueError(

@@ -1,7 +1,8 @@
 """ResNet50 in plain PyTorch, and its training step with AMP and channels last.
 
 The yardstick of `train_step.py`. Strides and biases are where Keras has them, in the
-first convolution of a block and in every one, so that both do the same sums.
+first convolution of a block and in every one, so that both do the same sums. With ADL
+it is at the places and the stride of its paper, as our row `resnet50`.
 """
 
 import contextlib
@@ -36,25 +37,41 @@ class Bottleneck(nn.Module):
         return nn.functional.relu(self.body(x) + self.shortcut(x))
 
 
-def resnet50(classes):
+class ADL(nn.Module):
+    """The layer of Choe and Shim, 2019, one draw a batch."""
+
+    def forward(self, x, drop_rate=0.75, drop_threshold=0.9):
+        if not self.training:
+            return x
+        attention = x.mean(1, keepdim=True)
+        if torch.rand(()) < drop_rate:
+            peak = attention.amax((1, 2, 3), keepdim=True)
+            return x * (attention < drop_threshold * peak)
+        return x * torch.sigmoid(attention)
+
+
+def resnet50(classes, adl=False):
     parts = [unit(3, 64, 7, 2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)]
     channels = 64
     for filters, blocks in zip((64, 128, 256, 512), (3, 4, 6, 3), strict=True):
         for block in range(blocks):
-            stride = 2 if block == 0 and filters > 64 else 1
+            halved = filters > 64 and not (adl and filters == 512)
+            stride = 2 if block == 0 and halved else 1
             parts.append(Bottleneck(channels, filters, stride, block == 0))
             channels = 4 * filters
+            if adl and (filters, block) in {(256, 0), (512, 0), (512, 2)}:
+                parts.append(ADL())
     head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes)]
     return nn.Sequential(*parts, *head)
 
 
-def make_turn(images, class_ids, classes, policy, jit):
+def make_turn(images, class_ids, classes, policy, jit, adl=False):
     """A function of a number of steps, which it takes and waits for.
 
     `images` are `(B, H, W, 3)` and `class_ids` `(B,)`, as NumPy arrays.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = resnet50(classes).to(device, memory_format=torch.channels_last).train()
+    model = resnet50(classes, adl).to(device, memory_format=torch.channels_last).train()
     optimizer = torch.optim.SGD(model.parameters(), 1e-4, momentum=0.9)
     scaler = torch.amp.GradScaler(device, enabled=policy == "mixed_float16")
     run = torch.compile(model) if jit else model

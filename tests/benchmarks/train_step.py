@@ -13,7 +13,8 @@ of `keras`, with the quartiles.
 - `cam`, then the methods: 14x14 maps for 224 pixels, as in the papers, which is more to
   compute (`multiply_adds`); `ratio_to_cam` is what the method itself costs.
 - `torch`: ResNet50 alone, written in plain PyTorch with channels last and, under a
-  mixed policy, AMP (`torch_resnet50.py`), where PyTorch is installed.
+  mixed policy, AMP (`torch_resnet50.py`), where PyTorch is installed; `torch, adl` is
+  the yardstick of `adl`.
 
 A step is forward pass, backward pass and an update of SGD with momentum; images are
 random and already on the device. On a GPU with JAX and PyTorch in one process, set
@@ -136,10 +137,11 @@ def rows_of(backbone, policy, args):
 
         # Compiled on a GPU alone: on a CPU that takes minutes.
         jit = torch_resnet50.torch.cuda.is_available() and args.jit is not False
-        turns["torch"] = torch_resnet50.make_turn(
-            images / 255, class_ids, NUM_CLASSES, policy, jit
-        )
-        counts["torch"] = counts[REFERENCE]
+        for name, adl in {"torch": False, "torch, adl": True}.items():
+            turns[name] = torch_resnet50.make_turn(
+                images / 255, class_ids, NUM_CLASSES, policy, jit, adl
+            )
+            counts[name] = counts.get("adl" if adl else REFERENCE, "")
         versions.append(f"torch {torch_resnet50.torch.__version__}")
     times = seconds(turns, args)
     for name, taken in times.items():
@@ -150,7 +152,7 @@ def rows_of(backbone, policy, args):
         yield {
             "backbone": backbone,
             "network": name,
-            "backend": "torch" if name == "torch" else BACKEND,
+            "backend": "torch" if name in ("torch", "torch, adl") else BACKEND,
             "policy": policy,
             "device": device_name(),
             "batch": args.batch,
@@ -196,7 +198,7 @@ def main():
         for policy in args.policies:
             for row in rows_of(backbone, policy, args):
                 print(
-                    f"{backbone:10} {policy:15} {row['network']:9}"
+                    f"{backbone:10} {policy:15} {row['network']:10}"
                     f"{row['images_per_s']:>9} images/s   x {row['ratio']} "
                     f"[{row['ratio_low']}, {row['ratio_high']}]   of cam: "
                     f"{row['ratio_to_cam']}",

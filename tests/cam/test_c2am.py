@@ -163,6 +163,7 @@ def test_the_fit_parts_the_two_kinds(found):
     assert ((maps > 0.5) == is_object).mean() < 0.8
 
 
+@pytest.mark.slow
 def test_the_seed_fixes_the_fit(found):
     features, _ = two_kinds()
     again = fitted(features, steps=500)

@@ -130,6 +130,7 @@ def test_two_jobs_do_not_write_one_folder(trained, train, pets):
     assert {path: path.read_bytes() for path in trained.folder.iterdir()} == before
 
 
+@pytest.mark.slow
 def test_a_damaged_localizer_of_a_finished_run_is_made_again(trained, train, tmp_path):
     out = shutil.copytree(trained.folder, tmp_path / "run")
     (out / "localizer.keras").write_bytes(b"")
@@ -212,6 +213,7 @@ def test_steps_and_epochs_are_not_given_together():
     assert settings("x", "--drop-after", *places).drop_after == tuple(places)
 
 
+@pytest.mark.slow
 def test_a_map_that_is_asked_for_is_read(trained, pets):
     classifier = load(trained.folder).model
     words = ("--score-map", "foreground", "--layer", "conv_pw_12_relu")

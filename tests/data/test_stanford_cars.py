@@ -83,6 +83,7 @@ def test_images_one_folder_deeper_and_labels_beside_the_devkit(root):
     assert test.paths[0] == str(root / "cars_test" / "cars_test" / "00001.jpg")
 
 
+@pytest.mark.slow
 def test_five_a_class_for_fullsup_and_the_rest(tmp_path):
     counts = {1: 8, 2: 7, 3: 3}
     labels = [label for label, count in counts.items() for _ in range(count)]

@@ -87,7 +87,7 @@ def fill_as_others(folder):
 
 
 @pytest.mark.parametrize(("name", "form"), [("x.csv", "csv"), ("x", "yolo")])
-@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize("before", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize("stride", [23, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_job_killed_at_any_step_goes_on(name, form, before, stride, tmp_path):
     root = write_images(tmp_path / "images")

@@ -15,7 +15,9 @@ from pathlib import Path
 
 from keras_wsol.files import silenced
 
-with silenced(Path(sys.argv[0]).stem == "keras-wsol"):
+with silenced(
+    Path(sys.argv[0]).stem == "keras-wsol" or sys.orig_argv[1:3] == ["-m", "keras_wsol"]
+):
     import keras  # noqa: F401  # it loads its backend
 
 from keras_wsol import (

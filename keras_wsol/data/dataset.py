@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,18 @@ class ImageDataset:
             f"ImageDataset({self.name!r}, split={self.split!r}, images={len(self)}, "
             f"classes={self.num_classes}, boxes={self.boxes is not None})"
         )
+
+    def _repr_html_(self) -> str:
+        names = ", ".join(self.class_names[:8]) + ", ..." * (self.num_classes > 8)
+        rows = {
+            "data set": f"{self.name}, {self.split}",
+            "images": f"{len(self):,}",
+            "classes": f"{self.num_classes}: {names}",
+            "boxes": "unknown" if self.boxes is None else "known",
+            "left out": f"{len(self.left_out):,} files that cannot be read",
+        }
+        cells = (f"<tr><th>{x}</th><td>{escape(y)}</td></tr>" for x, y in rows.items())
+        return f"<table>{''.join(cells)}</table>"
 
     @property
     def num_classes(self) -> int:
@@ -323,14 +336,6 @@ def padded_boxes(
     for row, some in enumerate(boxes):
         padded[row, : len(some)] = np.reshape(some, (-1, 4))
     return padded
-
-
-def bounds(masks: np.ndarray) -> np.ndarray:
-    """Boxes float32 `(N, 4)` of all set cells `(N, H, W)`; of none, the whole mask."""
-    sides = (masks.any(axis=1), masks.any(axis=2))  # columns give x, rows give y
-    near = [side.argmax(axis=1) for side in sides]
-    far = [side.shape[1] - side[:, ::-1].argmax(axis=1) for side in sides]
-    return np.stack([*near, *far], axis=1).astype("float32")
 
 
 def to_keras_boxes(batch: Mapping[str, Any], library: str = "keras") -> dict[str, Any]:

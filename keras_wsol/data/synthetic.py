@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_wsol.arguments import check_choice, check_integer
-from keras_wsol.data.dataset import ImageDataset, bounds
+from keras_wsol.data.dataset import ImageDataset
 from keras_wsol.data.images import check_image_size
 
 Array, Random = np.ndarray, np.random.Generator
@@ -361,3 +361,11 @@ def synthetic(
         boxes=bounds(covered)[:, None],
         sizes=np.full((num_images, 2), size, "int32"),
     )
+
+
+def bounds(masks: np.ndarray) -> np.ndarray:
+    """Boxes float32 `(N, 4)` of all set cells `(N, H, W)`; of none, the whole mask."""
+    sides = (masks.any(axis=1), masks.any(axis=2))  # columns give x, rows give y
+    near = [side.argmax(axis=1) for side in sides]
+    far = [side.shape[1] - side[:, ::-1].argmax(axis=1) for side in sides]
+    return np.stack([*near, *far], axis=1).astype("float32")

@@ -96,6 +96,9 @@ class Comparison:
         )
         return markdown(self, header, rows, note)
 
+    def _repr_markdown_(self) -> str:
+        return self.to_markdown()
+
 
 def compare(
     reports: Sequence[Measured] | Mapping[str, Measured | Sequence[Measured]],

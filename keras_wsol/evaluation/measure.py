@@ -12,7 +12,8 @@ import numpy as np
 
 from keras_wsol.boxes import sweep_best_iou
 from keras_wsol.boxes.iou import pairwise_iou
-from keras_wsol.data.dataset import bounds, padded_boxes
+from keras_wsol.data.dataset import padded_boxes
+from keras_wsol.data.synthetic import bounds
 from keras_wsol.metrics import functional
 from keras_wsol.metrics.functional import V2_IOU_THRESHOLDS
 from keras_wsol.models.tune import IOU_THRESHOLD, measured_batches

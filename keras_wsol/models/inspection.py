@@ -4,6 +4,7 @@ import inspect
 import math
 from collections.abc import Callable
 from contextlib import suppress
+from html import escape
 from typing import Any
 
 import keras
@@ -147,6 +148,15 @@ def multiply_adds(model: keras.Model) -> int:
     return sum(_count(*call) for call in calls_of(_functional(model)))
 
 
+class _Table(str):
+    """A text whose columns a notebook keeps in line."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(self)}</pre>"
+
+
 def describe(model: keras.Model) -> str:
     """Describes a classifier: what is inserted where, and what it costs.
 
@@ -154,9 +164,9 @@ def describe(model: keras.Model) -> str:
         model: A `Localizer`, or a functional model with one input and one output.
 
     Returns:
-        A table, to be printed: the method that has losses or heads of its own; a row
-        for each inserted layer, with its arguments that differ from the defaults; and
-        one for the whole model. Parameters include
+        A text, to be printed, or the value of a notebook's cell: the method that has
+        losses or heads of its own; a row for each inserted layer, with its arguments
+        that differ from the defaults; and one for the whole model. Parameters include
         moving statistics; multiply-adds are for one image at inference, and "unknown"
         where a layer of your own has kernels.
 
@@ -196,7 +206,7 @@ def describe(model: keras.Model) -> str:
     for row in rows:
         cells = zip(row, "<<<>>", widths, strict=True)
         lines.append("  ".join(f"{text:{side}{n}}" for text, side, n in cells))
-    return "\n".join(lines)
+    return _Table("\n".join(lines))
 
 
 # What every layer has, and what does not change what a layer does.

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+import keras_wsol
+
 CODE = (
     "import sys; sys.argv[0] = {name!r}; from keras_wsol.cli import main; "
     "raise SystemExit(main())"
@@ -12,7 +14,8 @@ CODE = (
 
 
 def run(*words, name="/bin/keras-wsol"):
-    command = [sys.executable, "-c", CODE.format(name=name), *map(str, words)]
+    called = ["-m", name] if name == "keras_wsol" else ["-c", CODE.format(name=name)]
+    command = [sys.executable, *called, *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -26,6 +29,14 @@ def test_nothing_of_tensorflow_is_on_stderr(model, pets, tmp_path):
     assert out.is_file()
     # Or else the line above would show nothing.
     assert "I0000" in run("--version", name="python").stderr
+
+
+@pytest.mark.slow
+def test_as_a_module_it_is_the_same():
+    done = run("--version", name="keras_wsol")
+    assert done.stdout == f"keras-wsol {keras_wsol.__version__}\n"
+    assert (done.returncode, done.stderr) == (0, "")
+    assert run("no-command", name="keras_wsol").returncode == 2
 
 
 @pytest.mark.slow

@@ -7,8 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from keras_wsol.data.dataset import bounds
-from keras_wsol.data.synthetic import CREATURES, paint_creatures, synthetic
+from keras_wsol.data.synthetic import CREATURES, bounds, paint_creatures, synthetic
 
 SIZE = (48, 72)
 # `data.synthetic` is the function.

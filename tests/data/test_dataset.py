@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from keras_wsol.data import ImageDataset
+from keras_wsol.data import ImageDataset, synthetic
 from keras_wsol.data.dataset import images_a_class
 from keras_wsol.models.parts import Logits
 from tests.data.small_datasets import in_memory, noise
@@ -217,3 +217,16 @@ def test_images_in_memory_are_bytes_of_colours(images):
             paths=np.array(["1", "2"]),
             images=images,
         )
+
+
+def test_a_notebook_shows_what_there_is():
+    names = tuple(f"<{n}>" for n in range(10))
+    drawn = synthetic(num_images=12, num_classes=10, image_size=32)
+    shown = replace(drawn, class_names=names, left_out=(("a.jpg", "empty"),))
+    text = shown._repr_html_()
+    assert "<th>images</th><td>12</td>" in text
+    assert "10: &lt;0&gt;, " in text
+    assert "&lt;7&gt;, ...</td>" in text
+    assert "<td>1 files that cannot be read</td>" in text
+    assert "boxes</th><td>known" in text
+    assert "boxes</th><td>unknown" in replace(drawn, boxes=None)._repr_html_()

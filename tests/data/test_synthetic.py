@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 
 from keras_wsol import data
-from keras_wsol.data.dataset import bounds
-from keras_wsol.data.synthetic import CREATURES, paint_creatures
+from keras_wsol.data.synthetic import CREATURES, bounds, paint_creatures
 
 
 @pytest.mark.parametrize("split", ["train-weaksup", "train-fullsup", "test"])

@@ -324,3 +324,8 @@ def test_a_folder_without_a_report_is_refused(tmp_path):
     for path, why in ((tmp_path, "FileNotFoundError"), (bad, "KeyError: 'v2_right'")):
         with pytest.raises(ValueError, match=f"must be a folder with report.* {why}"):
             compare([good, path])
+
+
+def test_a_notebook_shows_the_table():
+    table = compare([measured("a", *drawn(0)), measured("b", *drawn(1))])
+    assert table._repr_markdown_() == table.to_markdown()

@@ -178,3 +178,9 @@ def test_a_name_that_is_given_is_the_methods(layer):
     model = tiny_classifier(method=layer(name="five"), drop_after=["conv3_relu"])
     assert model.name.endswith("_five")
     assert names(model) == ["five_conv3_relu"]
+
+
+def test_a_notebook_shows_the_description_in_a_fixed_pitch():
+    images = keras.Input((8, 6, 3))
+    text = describe(keras.Model(images, keras.layers.Flatten()(images), name="a<b"))
+    assert text._repr_html_() == f"<pre>{text.replace('<', '&lt;')}</pre>"

@@ -217,26 +217,22 @@ def test_several_layers_in_pytorch_grad_cam_are_the_mean_of_scaled_maps():
         cam.Mean((cam.LayerCAM("second"), cam.LayerCAM("third")))
 
 
-def test_flips_in_pytorch_grad_cam_are_the_mean_of_scaled_maps():
+def test_smoothing_in_pytorch_grad_cam_is_the_mean_of_scaled_maps():
     # `Smoothed` scales the mean of the maps as they are.
     model, images = classifier(), pictures()
-    network = same_network(model)
+    network, score_map = same_network(model), cam.GradCAM("second")
     with pytorch_grad_cam.GradCAM(network, [network[SECOND]]) as method:
-        method.tta_transforms = peers.ttach.Compose([peers.ttach.HorizontalFlip()])
         called = method(as_input(images), targets(), aug_smooth=True)
-    one = scaled(cam.GradCAM("second"), model, images)
-    other = scaled(cam.GradCAM("second"), model, images[:, :, ::-1])[:, :, ::-1]
-    assert_same((one + other) / 2, called)
-    raw = [
-        ours(cam.GradCAM("second"), model, each)
-        for each in (images, images[:, :, ::-1])
-    ]
-    found = ours(cam.Smoothed(cam.GradCAM("second")), model, images)
-    assert_same(found, (raw[0] + raw[1][:, :, ::-1]) / 2)
-    assert (
-        far_apart(scaled(cam.Smoothed(cam.GradCAM("second")), model, images), called)
-        > 1e-3
-    )
+    maps = []
+    for factor in (0.9, 1, 1.1):  # times the input of the network, in [-1, 1]
+        changed = ((images / 127.5 - 1) * factor + 1) * 127.5
+        maps.append(scaled(score_map, model, changed))
+        maps.append(scaled(score_map, model, changed[:, :, ::-1])[:, :, ::-1])
+    assert_same(called, np.mean(maps, axis=0))
+    raw = [ours(score_map, model, each) for each in (images, images[:, :, ::-1])]
+    smoothed = cam.Smoothed(score_map)
+    assert_same(ours(smoothed, model, images), (raw[0] + raw[1][:, :, ::-1]) / 2)
+    assert far_apart(scaled(smoothed, model, images), called) > 0.01
 
 
 def scaled(score_map, model, images):

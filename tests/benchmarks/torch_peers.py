@@ -12,8 +12,7 @@ except RuntimeError:
         _library.define(f"{_name}(Tensor boxes, Tensor scores, float iou) -> Tensor")
 
 import pytorch_grad_cam
-import ttach
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torchcam import methods as torchcam_methods
 
-__all__ = ["ClassifierOutputTarget", "pytorch_grad_cam", "torchcam_methods", "ttach"]
+__all__ = ["ClassifierOutputTarget", "pytorch_grad_cam", "torchcam_methods"]

@@ -99,13 +99,13 @@ def grad_cam_pp(features, gradients, epsilon=0.0, shares=False):
     return weighted(features, (alphas * np.maximum(gradients, 0)).sum(axis=(1, 2)))
 
 
-def score_cam(predict, images, masks, features, black=0.0, of_classes=False):
-    """Score-CAM with masks `(B, H, W, C)` over `black`.
+def score_cam(predict, images, masks, features, of_classes=False):
+    """Score-CAM with masks `(B, H, W, C)` over black.
 
     Weights are the softmax over channels of the logits, or, `of_classes`, the
     probability of the class under the softmax over classes.
     """
-    masked = black + masks[..., None, :] * (images[..., None] - black)
+    masked = masks[..., None, :] * images[..., None]
     batch, height, width, _, channels = masked.shape
     masked = np.moveaxis(masked, -1, 1).reshape(-1, height, width, 3)
     logits = predict(masked.astype("float32")).reshape(batch, channels, -1)

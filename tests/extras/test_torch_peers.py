@@ -31,35 +31,15 @@ from tests.extras.peer_network import (
 torch = pytest.importorskip("torch", reason="runs where PyTorch is, in .ci/backends")
 peers = importlib.import_module("tests.benchmarks.torch_peers")
 pytorch_grad_cam = peers.pytorch_grad_cam
-
-SECOND, THIRD = 3, 5  # where the ReLU of these convolutions is in `same_network`
+AsTorch = importlib.import_module("tests.benchmarks.as_torch").AsTorch
 
 
 def same_network(model):
-    """The network of `classifier` in PyTorch: images `(B, 3, H, W)` in [-1, 1]."""
-    parts = []
-    for layer in (model.get_layer(name) for name in ("first", "second", "third")):
-        kernel, bias = (ops.convert_to_numpy(weight) for weight in layer.weights)
-        padding = 1 if layer.padding == "same" else 0
-        part = torch.nn.Conv2d(*kernel.shape[2:], 3, layer.strides, padding)
-        fill(part, kernel.transpose(3, 2, 0, 1), bias)
-        parts += [part, torch.nn.ReLU()]
-    kernel, bias = map(ops.convert_to_numpy, model.get_layer("logits").weights)
-    part = torch.nn.Linear(*kernel.shape)
-    fill(part, kernel.T, bias)
-    pool = [torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()]
-    return torch.nn.Sequential(*parts, *pool, part).eval()
-
-
-def fill(part, weight, bias):
-    with torch.no_grad():
-        part.weight.copy_(torch.tensor(weight))
-        part.bias.copy_(torch.tensor(bias))
+    return AsTorch(model, "second")
 
 
 def as_input(images):
-    scaled = np.moveaxis(images, -1, 1) / np.float32(127.5) - 1
-    return torch.from_numpy(np.ascontiguousarray(scaled))
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(images, -1, 1)))
 
 
 def targets():
@@ -69,11 +49,11 @@ def targets():
 def of_grad_cam(name, model, images):
     """pytorch-grad-cam's map as it is made, and what its call returns."""
     network, inputs = same_network(model), as_input(images)
-    layer = network[SECOND]
+    layer = network.parts["second"]
     with getattr(pytorch_grad_cam, name)(network, [layer]) as method:
         called = method(inputs, targets())
         held = method.activations_and_grads
-        # Score-CAM has run the masked images since.
+        # Those of Score-CAM's masked images follow.
         features = held.activations[0].numpy()
         gradients = held.gradients[0].numpy() if held.gradients else None
         raw = method.get_cam_image(inputs, layer, targets(), features, gradients, False)
@@ -83,7 +63,8 @@ def of_grad_cam(name, model, images):
 def of_torchcam(name, model, images):
     """torch-cam's map after its ReLU."""
     network, inputs = same_network(model), as_input(images)
-    with getattr(peers.torchcam_methods, name)(network, network[SECOND]) as method:
+    kind = getattr(peers.torchcam_methods, name)
+    with kind(network, network.parts["second"]) as method:
         scores = network(inputs)
         (maps,) = method(CLASS_IDS.tolist(), scores, normalized=False)
     return maps.detach().numpy()
@@ -136,7 +117,7 @@ def test_grad_cam_pp_of_pytorch_grad_cam_adds_a_number_to_the_denominator():
     found = ours(score_map, model, images)
     assert_same(found, grad_cam_pp(*both), atol=1e-4)
     assert far_apart(raw, found) > 0.01
-    # Which counts for nothing where gradients are large, and for all where small.
+    # The number is nothing where gradients are large.
     model = classifier(gain=1000.0)
     raw, _ = of_grad_cam("GradCAMPlusPlus", model, images)
     assert_same(raw, ours(score_map, model, images))
@@ -160,26 +141,26 @@ def masks_of(score_map, model, images, corners=False):
 
 
 def test_score_cam_of_pytorch_grad_cam_lays_masks_corner_on_corner():
-    # Its masked images are 0 behind the mask where the network takes them: grey here.
-    score_map = cam.ScoreCAM("second", baseline=127.5)
+    # Its masked images are 0 behind the mask, where the network takes them.
+    score_map = cam.ScoreCAM("second", baseline=0.0)
     model, images = classifier(gain=30.0), pictures()
     predict = predict_with(model)
     raw, _ = of_grad_cam("ScoreCAM", model, images)
     features, masks = masks_of(score_map, model, images, corners=True)
-    assert_same(raw, score_cam(predict, images, masks, features, 127.5))
+    assert_same(raw, score_cam(predict, images, masks, features))
     found = ours(score_map, model, images)
     features, masks = masks_of(score_map, model, images)
-    assert_same(found, score_cam(predict, images, masks, features, 127.5))
+    assert_same(found, score_cam(predict, images, masks, features))
     assert far_apart(raw, found) > 0.01
 
 
 def test_score_cam_of_torchcam_scales_masks_before_it_enlarges_them():
-    score_map = cam.ScoreCAM("second", baseline=127.5)
+    score_map = cam.ScoreCAM("second", baseline=0.0)
     model, images = classifier(gain=30.0), pictures()
     raw = of_torchcam("ScoreCAM", model, images)
     features, _ = masks_of(score_map, model, images)
     masks = enlarged(unit(features), images.shape[1:3])
-    expected = score_cam(predict_with(model), images, masks, features, 127.5)
+    expected = score_cam(predict_with(model), images, masks, features)
     assert_same(raw, expected)
     assert far_apart(raw, ours(score_map, model, images)) > 0.01
 
@@ -188,7 +169,7 @@ def test_score_cam_of_torchcam_is_ours_where_pixels_lie_on_cells():
     # Three pixels a cell: the middle one holds the cell, the largest among them.
     model, images = classifier(stride=3, gain=30.0), pictures(stride=3)
     raw = of_torchcam("ScoreCAM", model, images)
-    assert_same(raw, ours(cam.ScoreCAM("second", baseline=127.5), model, images))
+    assert_same(raw, ours(cam.ScoreCAM("second", baseline=0.0), model, images))
 
 
 def test_eigen_cam_of_pytorch_grad_cam_is_ddt_of_one_image_but_for_its_sign():
@@ -207,7 +188,7 @@ def test_several_layers_in_pytorch_grad_cam_are_the_mean_of_scaled_maps():
     # which the 1e-7 that it adds to the largest value of a map is nothing.
     model, images = classifier(gain=30.0), pictures()
     network = same_network(model)
-    layers = [network[SECOND], network[THIRD]]
+    layers = [network.parts["second"], network.parts["third"]]
     with pytorch_grad_cam.LayerCAM(network, layers) as method:
         called = method(as_input(images), targets())
     maps = [unit(ours(cam.LayerCAM(f), model, images)) for f in ("second", "third")]
@@ -221,11 +202,10 @@ def test_smoothing_in_pytorch_grad_cam_is_the_mean_of_scaled_maps():
     # `Smoothed` scales the mean of the maps as they are.
     model, images = classifier(), pictures()
     network, score_map = same_network(model), cam.GradCAM("second")
-    with pytorch_grad_cam.GradCAM(network, [network[SECOND]]) as method:
+    with pytorch_grad_cam.GradCAM(network, [network.parts["second"]]) as method:
         called = method(as_input(images), targets(), aug_smooth=True)
     maps = []
-    for factor in (0.9, 1, 1.1):  # times the input of the network, in [-1, 1]
-        changed = ((images / 127.5 - 1) * factor + 1) * 127.5
+    for changed in (0.9 * images, images, 1.1 * images):
         maps.append(scaled(score_map, model, changed))
         maps.append(scaled(score_map, model, changed[:, :, ::-1])[:, :, ::-1])
     assert_same(called, np.mean(maps, axis=0))

@@ -188,7 +188,9 @@ class Smoothed(OfAnother):
     """Mean of another score map over changed images: mirrored, and with noise.
 
     What depends on details of the image averages out. Classes are those of the image as
-    it is. Each change takes a pass through the classifier.
+    it is. Each change takes a pass through the classifier. `aug_smooth` of
+    pytorch-grad-cam scales each map to [0, 1] before the mean, and has no noise, but
+    inputs times 0.9 and 1.1.
 
     Args:
         score_map: Score map to read, or its name.
@@ -247,7 +249,8 @@ class Mean(ScoreMap):
     """Mean of several score maps, of the square roots of each, scaled to [0, 1].
 
     Independent maps err in different places. The classifier runs once, whatever layers
-    the maps read. A map for every class alike counts for each class [ours].
+    the maps read. A map for every class alike counts for each class [ours]. Of several
+    layers, pytorch-grad-cam takes the mean without the roots, of gradient maps, too.
 
     Args:
         score_maps: Two or more score maps, or their names. Each must need one forward

@@ -79,7 +79,8 @@ class DDT(FittedMap):
     """DDT's map: the features, less their mean, along their principal direction.
 
     `map_ij = v' (A_ij - mean)`. The object is where this is positive: at a threshold of
-    0. One map an image, for every class alike. `DDT.fit` finds mean and direction.
+    0. One map an image, for every class alike. `DDT.fit` finds mean and direction;
+    of one image, they give EigenCAM of pytorch-grad-cam, but for the sign.
 
     Args:
         mean: `C` numbers. Mean feature of all cells of all images.

@@ -104,7 +104,8 @@ class GradCAM(_GradientMap):
 
     `w_k = mean_ij g_ijk`, `map = ReLU(sum_k w_k A_k)`. After global average pooling and
     one `Dense` layer, and without the ReLU, this is the class activation map divided by
-    the number of cells.
+    the number of cells. The map is that of tf-keras-vis, which enlarges it corner on
+    corner, of pytorch-grad-cam and of torch-cam.
 
     Args:
         layer: String or None. Layer whose features are read; the deeper the cheaper.
@@ -137,6 +138,10 @@ class GradCAMPlusPlus(_GradientMap):
     zero counts nothing. The paper's score is `exp(logit)`: its factor, the same for the
     whole map, is left out. Arguments as in `GradCAM`; the paper's layer ends in a ReLU.
 
+    Other libraries differ: pytorch-grad-cam adds 1e-6 to the paper's denominator, which
+    outweighs small gradients; tf-keras-vis divides the alphas of a channel by their
+    sum; torch-cam 0.5 leaves the denominator out.
+
     Reference:
         - [Chattopadhay et al., 2018](https://arxiv.org/abs/1710.11063), eq. 19
     """
@@ -153,7 +158,8 @@ class XGradCAM(_GradientMap):
     """XGrad-CAM: weighs channels by gradients, averaged by where the channel responds.
 
     `w_k = sum_ij (A_ijk / sum_ab A_abk) g_ijk`. A channel that sums to zero weighs
-    nothing. Arguments as in `GradCAM`.
+    nothing. The map is that of pytorch-grad-cam and torch-cam. Arguments as in
+    `GradCAM`.
 
     Reference:
         - [Fu et al., 2020](https://arxiv.org/abs/2008.02312)
@@ -171,7 +177,8 @@ class LayerCAM(_GradientMap):
     """LayerCAM: weighs each cell of each channel by its own positive gradient.
 
     `map_ij = ReLU(sum_k ReLU(g_ijk) A_ijk)`, made for shallow layers, where one weight
-    for a whole channel says little. Arguments as in `GradCAM`.
+    for a whole channel says little. The map is that of tf-keras-vis, pytorch-grad-cam
+    and torch-cam. Arguments as in `GradCAM`.
 
     Reference:
         - [Jiang et al., 2021](https://doi.org/10.1109/TIP.2021.3089943)
@@ -188,7 +195,7 @@ class HiResCAM(_GradientMap):
 
     `map_ij = sum_k g_ijk A_ijk`. After one `Dense` layer on flattened features its
     cells add up to the logit less the bias, but not with a ReLU: `relu` is False by
-    default [paper]. Arguments as in `GradCAM`.
+    default [paper]; True gives the map of pytorch-grad-cam. Arguments as in `GradCAM`.
 
     Reference:
         - [Draelos and Carin, 2020](https://arxiv.org/abs/2011.08891)
@@ -224,6 +231,11 @@ class ScoreCAM(ScoreMap):
     `w = softmax_k(logit_c(masked by A_k))`, `map = ReLU(sum_k w_k A_k)`. The paper's
     score is the logit less that of the baseline, which the softmax removes. `C` masked
     images go through the network for each image: 2,048 for a ResNet50.
+
+    Other libraries multiply the input of the network by the mask, so that 0 is behind
+    it. pytorch-grad-cam resizes masks corner on corner; torch-cam scales them before it
+    resizes them; tf-keras-vis weighs by the probability of the class, without softmax
+    over channels.
 
     Args:
         layer: As in `GradCAM`.

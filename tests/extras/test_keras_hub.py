@@ -457,6 +457,7 @@ CONVOLUTIONAL = {
         "stackwise_strides": [1, 2],
         "stackwise_num_filters": [16, 24],
         "block_type": "dark_block",
+        "stage_type": "csp",
     },
 }
 

@@ -36,7 +36,7 @@ def model_of(layer, shape=(9, 7, 6)):
         (layers.Conv2DTranspose(5, 3, strides=2), 9 * 7 * 9 * 6 * 5),
         (layers.Dense(4), 9 * 7 * 6 * 4),
         (layers.EinsumDense("abcd,de->abce", (9, 7, 4)), 9 * 7 * 6 * 4),
-        (layers.EinsumDense("...d,dec->...ec", (9, 7, 4, 5)), 9 * 7 * 6 * 4 * 5),
+        (layers.EinsumDense("...d,dec->...ec", (4, 5)), 9 * 7 * 6 * 4 * 5),
         (layers.EinsumDense("abcd,bcde->ae", (5,)), 9 * 7 * 6 * 5),
         (layers.EinsumDense("abcd,d->abcd", (9, 7, 6)), 0),
         # 6 channels to 2 and back; CBAM does so for the mean and the maximum, and

@@ -1,9 +1,7 @@
 """The tables of backbones and methods."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -11,13 +9,21 @@ import keras
 from keras_wsol import layers
 from keras_wsol.models.backbone_spec import (
     BAS_NARROW,
-    BAS_RESNET,
-    BAS_VGG,
     GROWN,
     NARROW,
+    NO_POOL,
+    PAD_3,
+    PAD_5,
+    PAD_7,
+    STRIDE_1,
     BackboneSpec,
     Options,
+    hub_resnet18,
+    keras_cv_resnet34,
+    map_sizes,
+    resnet,
     row_of,
+    vgg,
 )
 from keras_wsol.models.hub_transformers import TRANSFORMERS
 from keras_wsol.models.methods import ABN, BAS, SPG, ACoL, CutMix, DANet, TriLite
@@ -50,103 +56,34 @@ METHODS: Mapping[str, type[keras.layers.Layer] | type[Method] | None] = {
 }
 
 
-def keras_cv_resnet(
-    *,
-    blocks: Sequence[int],
-    include_top: bool,
-    weights: str | Path | None = None,
-    input_shape: tuple[int | None, int | None, int] = (224, 224, 3),
-) -> keras.Model:
-    """Builds a ResNet of basic blocks, which Keras does not have, with KerasCV."""
-    name = f"resnet{2 + 2 * sum(blocks)}"
-    if include_top:
-        raise ValueError(f"KerasCV's {name} has no top. Received: include_top=True.")
-    if weights == "imagenet":
-        raise ValueError(
-            f"`weights` of {name!r} must be None (random) or the path of a file: "
-            "KerasCV has published none for it. Received: weights='imagenet'."
-        )
-    try:
-        from keras_cv.models import ResNetBackbone
-    except ImportError as error:
-        raise ImportError(
-            f'The backbone {name!r} needs KerasCV: pip install "keras-wsol[keras-cv]". '
-            f"(Importing it failed: {error}.)"
-        ) from error
-    backbone = ResNetBackbone(
-        stackwise_filters=[64, 128, 256, 512],
-        stackwise_blocks=list(blocks),
-        stackwise_strides=[1, 2, 2, 2],
-        block_type="basic_block",
-        include_rescaling=False,
-        input_shape=tuple(input_shape),
-        name=name,
-    )
-    if weights is not None:
-        backbone.load_weights(str(weights))
-    return keras.Model(backbone.inputs[0], backbone.output, name=name)
+def _efficientnet_b0(*, include_top: bool, **arguments: Any) -> keras.Model:
+    """EfficientNetB0 behind its preprocessing, which no option leaves out.
+
+    With the weights of ImageNet, that is the mode "torch".
+    """
+    model = keras.applications.EfficientNetB0(include_top=include_top, **arguments)
+    images = model.get_layer("stem_conv_pad").input
+    return keras.Model(images, model.output, name=model.name)
 
 
-_STRIDE_1 = {"strides": (1, 1)}
+def _nasnet_strides(cell: str, adjusted: str) -> dict[str, Options]:
+    """What keeps a reduction cell of NASNet, and the cell behind it, from striding."""
+    windows = {"left1": PAD_5, "right1": PAD_7, "right2": PAD_7, "right3": PAD_5}
+    pads = {f"separable_conv_1_pad_reduction_{x}": pad for x, pad in windows.items()}
+    pads["reduction_pad_1"] = PAD_3  # of the poolings
+    strided = [f"separable_conv_1_reduction_{x}" for x in windows]
+    strided += [f"reduction_{x}" for x in ("left2", "left3", "right5")]
+    return {
+        **{f"{name}_{cell}": pad for name, pad in pads.items()},
+        **dict.fromkeys([f"{name}_{cell}" for name in strided], STRIDE_1),
+        **dict.fromkeys([f"adjust_avg_pool_{n}_{adjusted}" for n in (1, 2)], STRIDE_1),
+    }
+
+
+# Of ResNets with two convolutions a block.
+_BASIC = {"presets": {"spg": {"filters": 256}}, "normalization": "torch"}
 _SAME = {"padding": "same"}
-_SAME_STRIDE_1 = {**_SAME, **_STRIDE_1}
-# MobileNets pad before a strided convolution; with stride 1, this keeps the size.
-_SAME_SIZE_PAD = {"padding": ((1, 1), (1, 1))}
-
-
-def _map_sizes(last: Options, before: Options) -> dict[int, Mapping[str, Options]]:
-    """Maps of 14, 28 and, as Keras has them, 7 cells a side."""
-    return {14: last, 28: {**before, **last}, 7: {}}
-
-
-def _resnet(
-    stages: tuple[str, str] = ("conv4", "conv5"),
-    blocks: tuple[int, int] = (6, 3),
-    normalization: str = "caffe",
-    root: str = "conv3_block4_out",
-    presets: Mapping[str, Options] = MappingProxyType({"spg": {"filters": 1024}}),
-    **entries: Any,
-) -> BackboneSpec:
-    """A ResNet, whose last two stages stride in their first convolutions."""
-    before, last = (
-        dict.fromkeys([f"{stage}_block1_{n}_conv" for n in (0, 1)], _STRIDE_1)
-        for stage in stages
-    )
-    middle = [f"{stage}_block1_out" for stage in stages]
-    features = f"{stages[-1]}_block{blocks[-1]}_out"
-    return row_of(
-        adl=0.9,
-        drop_after=(*middle, features),
-        bas={**BAS_RESNET, "pool": 2},
-        method_map_size={"bas": 28},  # which the pooling halves
-        normalization=normalization,
-        features=features,
-        map_sizes=_map_sizes(last, before),
-        method_drop_after={
-            "dfm": (middle[0], features),
-            "bas": (f"{stages[0]}_block{blocks[0]}_out",),
-            "spg": (middle[0], f"{stages[0]}_block{blocks[0]}_out"),
-            "danet": (root, f"{stages[0]}_block{blocks[0]}_out"),
-            "abn": (f"{stages[0]}_block{blocks[0]}_out",),
-        },
-        presets=presets,
-        **entries,
-    )
-
-
-def _basic_resnet(*blocks: int) -> BackboneSpec:
-    return _resnet(
-        build=partial(keras_cv_resnet, blocks=blocks),
-        stages=("v2_stack_2", "v2_stack_3"),
-        blocks=blocks[2:],
-        root=f"v2_stack_1_block{blocks[1]}_out",
-        presets={"spg": {"filters": 256}},
-        normalization="torch",
-        extra="keras-cv",
-        source="After resnet50 [ours]. KerasCV has no weights for it.",
-    )
-
-
+_SAME_STRIDE_1 = {**_SAME, **STRIDE_1}
 _RESNET_BLOCKS = [
     f"conv{stage}_block{block}"
     for stage, blocks in ((2, 3), (3, 4), (4, 6), (5, 3))
@@ -180,9 +117,9 @@ BACKBONES: Mapping[str, BackboneSpec] = {
         presets={**NARROW, **GROWN},
         normalization="tf",
         features="conv_pw_13_relu",
-        map_sizes=_map_sizes(
-            {"conv_dw_12": _STRIDE_1, "conv_pad_12": _SAME_SIZE_PAD},
-            {"conv_dw_6": _STRIDE_1, "conv_pad_6": _SAME_SIZE_PAD},
+        map_sizes=map_sizes(
+            {"conv_dw_12": STRIDE_1, "conv_pad_12": PAD_3},
+            {"conv_dw_6": STRIDE_1, "conv_pad_6": PAD_3},
         ),
         options={"alpha": 1.0},
         source="Stride and 0.95: Choe and Shim, 2019. Places [ours]: never published.",
@@ -201,48 +138,90 @@ BACKBONES: Mapping[str, BackboneSpec] = {
         presets={**NARROW, **GROWN},
         normalization="tf",
         features="out_relu",
-        map_sizes=_map_sizes(
-            {"block_13_depthwise": _STRIDE_1, "block_13_pad": _SAME_SIZE_PAD},
-            {"block_6_depthwise": _STRIDE_1, "block_6_pad": _SAME_SIZE_PAD},
+        map_sizes=map_sizes(
+            {"block_13_depthwise": STRIDE_1, "block_13_pad": PAD_3},
+            {"block_6_depthwise": STRIDE_1, "block_6_pad": PAD_3},
         ),
         options={"alpha": 1.0},
         source="After mobilenet [ours].",
     ),
-    "vgg16": row_of(
-        build=keras.applications.VGG16,
-        adl=0.8,
-        drop_after=("block3_pool", "block4_pool", "block5_conv3"),
+    "mobilenet_v3_small": row_of(
+        build=partial(keras.applications.MobileNetV3Small, include_preprocessing=False),
+        adl=0.95,
+        drop_after=("activation_13", "activation_18"),
         method_drop_after={
-            "bas": ("block4_conv3",),
-            "abn": ("block4_pool",),
-            "spg": ("block4_pool", "block5_conv3"),
-            "danet": ("block3_pool", "block4_pool"),
+            "bas": ("activation_12",),
+            "spg": ("activation_4", "activation_12"),
+            "danet": ("activation_2", "activation_12"),
+            "abn": ("expanded_conv_7_add",),
         },
-        bas=BAS_VGG,
-        normalization="caffe",
-        features="block5_conv3",
-        # A pool of one cell is none: Choe et al., 2020, leave it out for 28.
-        map_sizes={14: {}, 28: {"block4_pool": {"pool_size": (1, 1), **_STRIDE_1}}},
-        head_convolutions=1,
+        bas=BAS_NARROW,
+        presets=NARROW,
+        normalization="tf",
+        features="activation_18",
+        map_sizes=map_sizes(
+            {
+                "expanded_conv_8_depthwise": STRIDE_1,
+                "expanded_conv_8_depthwise_pad": PAD_5,
+            },
+            {
+                "expanded_conv_3_depthwise": STRIDE_1,
+                "expanded_conv_3_depthwise_pad": PAD_5,
+            },
+        ),
+        options={"alpha": 1.0},
+        source="After mobilenet_v2 [ours, untried].",
+    ),
+    "vgg16": vgg(
+        3,
+        build=keras.applications.VGG16,
         source="VGG-GAP, places and 0.8: Choe and Shim, 2019.",
     ),
-    "resnet50": _resnet(
+    "vgg19": vgg(4, build=keras.applications.VGG19, source="As vgg16 [ours, untried]."),
+    "resnet50": resnet(
         build=keras.applications.ResNet50,
         source="Places and 0.9: Choe and Shim, 2019; DFM: Zhou et al., 2019.",
     ),
-    "resnet50_se": _resnet(
+    "resnet50_se": resnet(
         build=keras.applications.ResNet50,
         inserted_blocks={f"{block}_se": f"{block}_3_bn" for block in _RESNET_BLOCKS},
         block=partial(layers.SqueezeExcite, ratio=16),
         source="As resnet50; blocks: Hu et al., 2018, Figure 3, ratio 16.",
     ),
-    "resnet101": _resnet(
+    "resnet101": resnet(
         build=keras.applications.ResNet101,
-        blocks=(23, 3),
+        blocks=("block1", "block23", "block3"),
         source="As resnet50; DFM: Zhou et al., 2019.",
     ),
-    "resnet18": _basic_resnet(2, 2, 2, 2),
-    "resnet34": _basic_resnet(3, 4, 6, 3),
+    "resnet50_v2": resnet(
+        build=keras.applications.ResNet50V2,
+        normalization="tf",
+        root="conv3_block3_out",
+        features="post_relu",
+        # These stride at the end of a stage.
+        strides=[
+            ["conv3_block4_2_conv", "max_pooling2d_2"],
+            ["conv4_block6_2_conv", "max_pooling2d_3"],
+        ],
+        source="As resnet50 [ours, untried].",
+    ),
+    "resnet18": resnet(
+        build=hub_resnet18,
+        stages=("stack2", "stack3"),
+        blocks=("block0", "block1", "block1"),
+        root="stack1_block1_out",
+        extra="keras-hub",
+        source="After resnet50 [ours]. Weights: KerasHub's 'resnet_18_imagenet'.",
+        **_BASIC,
+    ),
+    "resnet34": resnet(
+        build=keras_cv_resnet34,
+        stages=("v2_stack_2", "v2_stack_3"),
+        root="v2_stack_1_block4_out",
+        extra="keras-cv",
+        source="After resnet50 [ours]. KerasCV has no weights for it.",
+        **_BASIC,
+    ),
     "inception_v3": row_of(
         build=keras.applications.InceptionV3,
         adl=0.8,
@@ -278,10 +257,80 @@ BACKBONES: Mapping[str, BackboneSpec] = {
         bas=BAS_NARROW,
         normalization="torch",
         features="top_activation",
-        map_sizes=_map_sizes(
-            {"block6a_dwconv2": _STRIDE_1}, {"block4a_dwconv2": _STRIDE_1}
+        map_sizes=map_sizes(
+            {"block6a_dwconv2": STRIDE_1}, {"block4a_dwconv2": STRIDE_1}
         ),
         source="After mobilenet_v2 [ours, untried].",
+    ),
+    "efficientnet_b0": row_of(
+        build=_efficientnet_b0,
+        adl=0.9,
+        drop_after=("block6a_activation", "top_activation"),
+        method_drop_after={
+            "bas": ("block6a_expand_activation",),
+            "abn": ("block5c_add",),
+            "spg": ("block4b_expand_activation", "block6a_expand_activation"),
+            "danet": ("block4a_expand_activation", "block6a_expand_activation"),
+        },
+        presets=NARROW,
+        bas=BAS_NARROW,
+        normalization="torch",
+        features="top_activation",
+        map_sizes=map_sizes(
+            {"block6a_dwconv": STRIDE_1, "block6a_dwconv_pad": PAD_5},
+            {"block4a_dwconv": STRIDE_1, "block4a_dwconv_pad": PAD_3},
+        ),
+        source="As efficientnet_v2_b0 [ours, untried].",
+    ),
+    "densenet121": row_of(
+        build=keras.applications.DenseNet121,
+        adl=0.9,
+        drop_after=("pool4_relu", "relu"),
+        method_drop_after={
+            **dict.fromkeys(("bas", "abn"), ("pool4_relu",)),
+            "spg": ("conv4_block1_concat", "pool4_relu"),
+            "danet": ("pool3_relu", "pool4_relu"),
+        },
+        normalization="torch",
+        features="relu",
+        map_sizes=map_sizes({"pool4_pool": NO_POOL}, {"pool3_pool": NO_POOL}),
+        source="In front of the last pooling, and the end [ours, untried].",
+    ),
+    "xception": row_of(
+        build=keras.applications.Xception,
+        adl=0.9,
+        drop_after=("block14_sepconv1_act", "block14_sepconv2_act"),
+        method_drop_after={
+            **dict.fromkeys(("bas", "abn"), ("add_11",)),
+            "spg": ("add_4", "add_11"),
+            "danet": ("add_2", "add_11"),
+        },
+        normalization="tf",
+        features="block14_sepconv2_act",
+        map_sizes=map_sizes(
+            dict.fromkeys(["conv2d_4", "block13_pool"], STRIDE_1),
+            dict.fromkeys(["conv2d_3", "block4_pool"], STRIDE_1),
+        ),
+        source="After mobilenet [ours, untried].",
+    ),
+    "nasnet_mobile": row_of(
+        build=keras.applications.NASNetMobile,
+        adl=0.9,
+        drop_after=("reduction_concat_reduce_8", "activation_188"),
+        method_drop_after={
+            # Each cell reads the two before it: no place in the middle is on all ways.
+            **dict.fromkeys(("bas", "abn"), ("activation_188",)),
+            "spg": ("normal_concat_5", "normal_concat_8"),
+            "danet": ("normal_concat_3", "normal_concat_8"),
+        },
+        presets=NARROW,
+        bas=BAS_NARROW,
+        normalization="tf",
+        features="activation_188",
+        map_sizes=map_sizes(
+            _nasnet_strides("reduce_8", "9"), _nasnet_strides("reduce_4", "5")
+        ),
+        source="Last reduction cell, and the end [ours, untried].",
     ),
     "convnext_tiny": row_of(
         build=partial(keras.applications.ConvNeXtTiny, include_preprocessing=False),
@@ -298,7 +347,7 @@ BACKBONES: Mapping[str, BackboneSpec] = {
         normalization="torch",
         features="layer_normalization_1",
         # Convolutions between the stages are 2x2, so that stride 1 needs padding.
-        map_sizes=_map_sizes(
+        map_sizes=map_sizes(
             {"convnext_tiny_downsampling_conv_2": _SAME_STRIDE_1},
             {"convnext_tiny_downsampling_conv_1": _SAME_STRIDE_1},
         ),

@@ -64,14 +64,17 @@ def build_classifier(
 
     Args:
         backbone: A row of `models.BACKBONES`: `"mobilenet"`, `"mobilenet_v2"`,
-            `"vgg16"` (VGG16-GAP), `"resnet50"`, `"resnet50_se"`, `"resnet101"`,
-            `"resnet18"`, `"resnet34"` (both need `keras-wsol[keras-cv]`, and have no
-            weights), `"inception_v3"`, `"efficientnet_v2_b0"`, `"convnext_tiny"`; the
-            transformers `"vit_b16"`, `"deit_s16"`, `"dinov2_s14"` and `"siglip_b16"`,
-            whose pretrained weights need `keras-wsol[keras-hub]`. Or your functional
-            model of images in [0, 255], cut after `features`; or a ViT, DeiT, DINOv2
-            or SigLIP of KerasHub, whose blocks give the maps `"block1"` and so on,
-            without class token and before the final normalization.
+            `"mobilenet_v3_small"`, `"vgg16"` (VGG16-GAP), `"vgg19"`, `"resnet50"`,
+            `"resnet50_se"`, `"resnet101"`, `"resnet50_v2"`, `"inception_v3"`,
+            `"efficientnet_v2_b0"`, `"efficientnet_b0"`, `"convnext_tiny"`,
+            `"densenet121"`, `"xception"`, `"nasnet_mobile"`; `"resnet18"` (needs
+            `keras-wsol[keras-hub]`) and `"resnet34"` (needs `keras-wsol[keras-cv]`,
+            and has no weights); the transformers `"vit_b16"`, `"deit_s16"`,
+            `"dinov2_s14"` and `"siglip_b16"`, whose pretrained weights need
+            `keras-wsol[keras-hub]`. Or your functional model of images in [0, 255], cut
+            after `features`; or a ViT, DeiT, DINOv2 or SigLIP of KerasHub, whose blocks
+            give the maps `"block1"` and so on, without class token and before the final
+            normalization.
         method: A row of `models.METHODS`, with the presets of the backbone: `"cam"`
             (plain), `"adl"`, `"dfm"`, `"dgdm"`, `"cagd"`, `"sagd"`, `"se"`, `"cbam"`,
             `"spatial_dropout"`, `"dropblock"`, `"maxdrop"`, `"targeted_dropout"`,

@@ -17,7 +17,13 @@ from keras import ops
 
 from keras_wsol.arguments import check_layout
 from keras_wsol.cam.split import inner_layers
-from keras_wsol.models.backbone_spec import BAS_NARROW, NARROW, BackboneSpec, row_of
+from keras_wsol.models.backbone_spec import (
+    BAS_NARROW,
+    NARROW,
+    BackboneSpec,
+    models_of,
+    row_of,
+)
 from keras_wsol.models.transformers import gelu_tanh, transformer
 
 _KINDS = ("ViTBackbone", "DeiTBackbone", "DINOV2Backbone", "SigLIPVisionEncoder")
@@ -136,14 +142,7 @@ def of_preset(
             f"The pretrained {preset!r} takes images of {sizes}. For others, pass "
             f"`weights=None`. Received: input_shape={shape}."
         )
-    try:
-        import keras_hub
-    except ImportError as error:
-        raise ImportError(
-            f"The weights of {preset!r} need KerasHub: pip install "
-            f'"keras-wsol[keras-hub]". (Importing it failed: {error}.)'
-        ) from error
-    made = getattr(keras_hub.models, kind)
+    made = getattr(models_of("keras-hub", f"The weights of {preset!r} need"), kind)
     taken = signature(made.__init__).parameters
     options = {name: 0 for name in _LEFT_OUT if name in taken}
     if any_square:

@@ -17,6 +17,7 @@ from keras_wsol.models.backbones import BACKBONES
 from keras_wsol.models.localizer import Localizer
 from keras_wsol.models.methods.method import MethodModel
 from keras_wsol.models.splice import calls_of
+from keras_wsol.models.transformers import TokenEmbedding
 
 _CLASSES = tuple(getattr(layers, name) for name in layers.__all__)
 # What backbones are made of; a layer of another package is a user's.
@@ -125,8 +126,9 @@ def multiply_adds(model: keras.Model) -> int:
     """Counts the multiply-adds of a model for one image, from its shapes.
 
     Counted are the products of convolutions and dense layers with their kernels, zero
-    padding included, and nothing else. The papers' tables call this number FLOPs; the
-    number of floating-point operations is twice as high.
+    padding included, and those of attention: queries with keys, and scores with values.
+    The papers' tables call this number FLOPs; the number of floating-point operations
+    is twice as high.
 
     Args:
         model: A `Localizer`, or a functional model with inputs of fixed size. Models
@@ -224,7 +226,7 @@ def _row(layer: keras.layers.Layer) -> tuple[str, ...]:
         if name in parameters and name not in _NOT_OPTIONS
         if value != parameters[name].default
     ]
-    shapes = tuple(layer.input.shape), tuple(layer.output.shape)
+    shapes = [tuple(layer.input.shape)], tuple(layer.output.shape)
     return (
         type(layer).__name__,
         node_of(layer.input).operation.name,
@@ -272,37 +274,80 @@ _PER_INPUT_CELL = (
 # or that cannot be looked into.
 _UNCOUNTED = {
     *("AdditiveAttention", "Attention", "Conv", "ConvTranspose", "Correlate", "Dot"),
-    *("DepthwiseConv", "DotProductAttention", "Einsum", "Inner", "Lambda", "Matmul"),
-    *("Outer", "SeparableConv", "Tensordot", "Vdot", "Vecdot"),
+    *("DepthwiseConv", "Einsum", "Inner", "Lambda", "Matmul", "Outer"),
+    *("SeparableConv", "Tensordot", "Vdot", "Vecdot"),
 }
 
 
-def _count(operation: Any, given: tuple, made: tuple) -> int:
+def _count(operation: Any, given: list[tuple], made: tuple) -> int:
     """Multiply-adds of one call."""
     if isinstance(operation, keras.Model):
         return multiply_adds(operation)
-    weights = getattr(operation, "weights", ())
-    kernels = [weight for weight in weights if len(weight.shape) > 1]
+    kernels = _kernels(operation)
     # A kernel of `groups` holds the input channels of one group only.
     products = sum(math.prod(kernel.shape) for kernel in kernels)
     if isinstance(operation, _PER_OUTPUT_CELL):
         return products * _cells(operation, made)
     if isinstance(operation, _PER_INPUT_CELL):
-        return products * _cells(operation, given)
-    if isinstance(operation, layers.SqueezeExcite):
-        return products
-    if isinstance(operation, layers.CBAM):
-        # The mean and the maximum both pass the dense layers.
-        spatial = _cells(operation, given) if operation.spatial else 0
-        times = {2: 2, 4: spatial}
-        return sum(times[len(x.shape)] * math.prod(x.shape) for x in kernels)
+        return products * _cells(operation, given[0])
+    for kind, count in _OWN_COUNTS.items():
+        if isinstance(operation, kind):
+            return count(operation, given, made)
+    if type(operation).__name__ == "DotProductAttention":
+        # Of queries with keys, and of their scores with values.
+        queries, keys = (_cells(operation, (*x[:2], 1)) for x in (made, given[1]))
+        return 2 * queries * keys * math.prod(made[2:])
     if kernels or type(operation).__name__ in _UNCOUNTED:
         raise TypeError(
-            "Multiply-adds can be counted of convolutions and dense layers. Received: "
-            f"{operation.name!r} of type {type(operation).__name__}, with kernels "
-            f"{[kernel.path for kernel in kernels]}."
+            "Multiply-adds can be counted of convolutions, dense layers and attention. "
+            f"Received: {operation.name!r} of type {type(operation).__name__}, with "
+            f"kernels {[kernel.path for kernel in kernels]}."
         )
     return 0
+
+
+def _kernels(operation: Any) -> list[Any]:
+    return [x for x in getattr(operation, "weights", ()) if len(x.shape) > 1]
+
+
+def _of_cbam(layer: layers.CBAM, given: list[tuple], made: tuple) -> int:
+    # The mean and the maximum both pass the dense layers.
+    times = {2: 2, 4: _cells(layer, made) if layer.spatial else 0}
+    return sum(times[len(x.shape)] * math.prod(x.shape) for x in _kernels(layer))
+
+
+def _of_einsum(layer: keras.layers.EinsumDense, given: list, made: tuple) -> int:
+    shape = layer.kernel.shape
+    if len(shape) < 2:  # weighs channels
+        return 0
+    factors, kept = layer.equation.split("->")
+    letters = zip(factors.split(",")[1].strip(), shape, strict=True)
+    summed = math.prod(size for letter, size in letters if letter not in kept)
+    return summed * _cells(layer, (*made, 1))
+
+
+def _of_heads(layer: keras.layers.MultiHeadAttention, given: list, made: tuple) -> int:
+    # Keys and values have a number of their own; inputs come in no certain order.
+    queries = _cells(layer, made)
+    keys = next((n for x in given if (n := _cells(layer, x)) != queries), queries)
+    kernels = [x for x in layer.weights if len(x.shape) > 2]
+    of_keys = {x.kernel.path for x in (layer.key_dense, layer.value_dense)}
+    products = sum(
+        math.prod(x.shape) * (keys if x.path in of_keys else queries) for x in kernels
+    )
+    scores = layer.num_heads * (layer.key_dim + layer.value_dim)
+    return products + scores * queries * keys
+
+
+_OWN_COUNTS: dict[type, Callable[..., int]] = {
+    layers.SqueezeExcite: lambda layer, *_: sum(
+        math.prod(x.shape) for x in _kernels(layer)
+    ),
+    layers.CBAM: _of_cbam,
+    keras.layers.EinsumDense: _of_einsum,
+    keras.layers.MultiHeadAttention: _of_heads,
+    TokenEmbedding: lambda *_: 0,  # adds alone
+}
 
 
 def _cells(layer: Any, shape: tuple) -> int:

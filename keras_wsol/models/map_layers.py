@@ -67,11 +67,12 @@ def _strides_removed(model: keras.Model) -> set[str]:
     """Layers that stride in `keras.applications`, and no more in some rows."""
     # `build_classifier` names a model after the row. Other models have layers of the
     # same names.
-    rows = [x for name, x in BACKBONES.items() if model.name.startswith(f"{name}_")]
+    rows = [name for name in BACKBONES if model.name.startswith(f"{name}_")]
+    if not rows:
+        return set()
     return {
         name
-        for row in rows
-        for changes in row.map_sizes.values()
+        for changes in BACKBONES[max(rows, key=len)].map_sizes.values()
         for name, entries in changes.items()
         if "strides" in entries
     }

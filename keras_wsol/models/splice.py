@@ -233,17 +233,17 @@ def _changed(
     return config
 
 
-def calls_of(model: keras.Model) -> list[tuple[Any, tuple, tuple]]:
-    """Operation and shapes of first input and output of each call of a model, in order.
+def calls_of(model: keras.Model) -> list[tuple[Any, list[tuple], tuple]]:
+    """Operation and shapes of inputs and first output of each call, in order.
 
     A call that makes several tensors counts once.
     """
-    calls: dict[tuple[int, ...], tuple[Any, tuple, tuple]] = {}
+    calls: dict[tuple[int, ...], tuple[Any, list[tuple], tuple]] = {}
     for output in keras.tree.flatten(model.outputs):
         for tensor, operation, parents, _ in graph_of(output):
             if parents:  # not an input
                 call = (id(operation), *(id(each) for each in parents))
-                shapes = tuple(parents[0].shape), tuple(tensor.shape)
+                shapes = [tuple(x.shape) for x in parents], tuple(tensor.shape)
                 calls.setdefault(call, (operation, *shapes))
     return list(calls.values())
 

@@ -42,6 +42,21 @@ class TokenEmbedding(keras.layers.Layer):
         return {**super().get_config(), **own}
 
 
+@keras.saving.register_keras_serializable(package="keras_wsol")
+class ChannelScale(keras.layers.Layer):
+    """Weighs channels. LiteRT cannot convert an `EinsumDense` that does so."""
+
+    def build(self, input_shape: Any) -> None:
+        shape = input_shape[-1:]
+        self.scale = self.add_weight(shape=shape, initializer="ones", name="scale")
+
+    def call(self, inputs: Any) -> Any:
+        return inputs * self.scale
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape
+
+
 def transformer(
     name: str,
     input_shape: tuple[int, int, int],
@@ -101,9 +116,7 @@ def _block(
     layers, tokens, around = keras.layers, x.shape[1], x
 
     def scale(x: Any, part: str) -> Any:
-        options = {"kernel_initializer": "ones", "name": f"{name}_{part}"}
-        make = layers.EinsumDense
-        return make("btc,c->btc", (tokens, width), **options)(x) if scaled else x
+        return ChannelScale(name=f"{name}_{part}")(x) if scaled else x
 
     def split(x: Any, part: str) -> Any:
         x = layers.Dense(width, name=f"{name}_{part}")(x)

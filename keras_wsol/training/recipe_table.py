@@ -48,13 +48,14 @@ _PLACES = {
     "resnet50": ("conv4_block1_out", "conv5_block1_out", "conv5_block3_out"),
     "mobilenet": ("conv_pw_12_relu", "conv_pw_13_relu"),
     "inception_v3": ("mixed2", "mixed7", "head_conv2"),
-    "resnet18": ("v2_stack_2_block1_out", "v2_stack_3_block1_out"),
+    "resnet18": ("stack2_block0_out", "stack3_block0_out", "stack3_block1_out"),
+    "resnet34": tuple(
+        f"v2_stack_{x}_out" for x in ("2_block1", "3_block1", "3_block3")
+    ),
 }
 _PLACES |= {
     "resnet50_se": _PLACES["resnet50"],
     "resnet101": _PLACES["resnet50"],
-    "resnet34": (*_PLACES["resnet18"], "v2_stack_3_block3_out"),
-    "resnet18": (*_PLACES["resnet18"], "v2_stack_3_block2_out"),
 }
 
 
@@ -68,11 +69,14 @@ _VGG = {
     "multipliers": {"block*": 0.1},
 }
 _RESNET = {"l2_decay": 1e-4, "multipliers": {"conv[1-4]_*": 0.1}}
-_BASIC_RESNET = {"l2_decay": 1e-4, "weights": None}
 _SETTINGS = {
     "vgg16": _VGG,
     **dict.fromkeys(("resnet50", "resnet50_se", "resnet101"), _RESNET),
-    **dict.fromkeys(("resnet18", "resnet34"), _BASIC_RESNET),
+    "resnet18": {
+        "l2_decay": 1e-4,
+        "multipliers": {"conv1_*": 0.1, "stack[0-2]_*": 0.1},
+    },
+    "resnet34": {"l2_decay": 1e-4, "weights": None},
     # What is new learns at the full rate [ours: no settings were published].
     "mobilenet": {"l2_decay": 1e-4, "multipliers": {"conv*": 0.1}},
     "inception_v3": {"l2_decay": 5e-4, "multipliers": {"[bcm]*": 0.1}},

@@ -9,9 +9,15 @@ import pytest
 
 from keras_wsol.cam import DDT
 from keras_wsol.layers import ADL
-from keras_wsol.models import BACKBONES, Localizer, build_classifier, fit_localizer
+from keras_wsol.models import (
+    BACKBONES,
+    METHODS,
+    Localizer,
+    build_classifier,
+    fit_localizer,
+)
 from keras_wsol.models.hub_transformers import of_preset
-from tests.models.small import random_images
+from tests.models.small import draw_weights, outputs, random_images
 
 keras_hub = pytest.importorskip("keras_hub", reason="needs keras-wsol[keras-hub]")
 models = keras_hub.models
@@ -243,6 +249,124 @@ def test_a_layer_is_inserted_after_blocks():
     assert places == [(None, 4, 4, 32)] * 2
 
 
+# ResNet18
+
+SIZE = (64, 96)
+
+
+def resnet18(strides=(1, 2, 2, 2)):
+    """KerasHub's, with strides as its own argument."""
+    model = models.ResNetBackbone(
+        input_conv_filters=[64],
+        input_conv_kernel_sizes=[7],
+        stackwise_num_filters=[64, 128, 256, 512],
+        stackwise_num_blocks=[2, 2, 2, 2],
+        stackwise_num_strides=list(strides),
+        block_type="basic_block",
+        image_shape=(*SIZE, 3),
+    )
+    draw_weights(model)
+    for layer in model.layers:  # sums of many drawn residuals grow out of bounds
+        if layer.name.endswith("_2_bn"):
+            layer.gamma.assign(0.1 * layer.gamma)
+    return model
+
+
+def built18(method="cam", **arguments):
+    arguments = {"weights": None, "input_shape": (*SIZE, 3), **arguments}
+    return build_classifier("resnet18", method, 5, **arguments)
+
+
+def normalized(images):
+    """By hand: the mean and deviation of ImageNet, of images in [0, 1]."""
+    mean, deviation = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+    return ((images / 255 - mean) / deviation).astype("float32")
+
+
+def test_resnet18_has_the_size_of_its_preset():
+    row = BACKBONES["resnet18"]
+    graph = row.build(include_top=False, input_shape=(224, 448, 3))
+    preset = models.ResNetBackbone.presets["resnet_18_imagenet"]
+    assert graph.count_params() == preset["metadata"]["params"]
+    # Of torchvision's less its classifier, 512 x 1000 and 1000.
+    count = sum(int(np.prod(x.shape)) for x in graph.trainable_weights)
+    assert count == 11_689_512 - 513_000
+    model = built18(input_shape=(224, 448, 3))
+    assert model.get_layer("head_pool").input.shape == (None, 14, 28, 512)
+
+
+@pytest.mark.parametrize(
+    ("map_size", "strides", "cells"),
+    [
+        (14, [1, 2, 2, 1], (4, 6)),
+        (28, [1, 2, 1, 1], (8, 12)),
+        (7, [1, 2, 2, 2], (2, 3)),
+    ],
+)
+def test_features_of_resnet18_are_keras_hubs(map_size, strides, cells, tmp_path):
+    own = resnet18(strides)
+    own.save_weights(tmp_path / "own.weights.h5")
+    options = {"map_size": map_size}
+    path = tmp_path / "own.weights.h5"
+    model = built18("dgdm", weights=path, backbone_options=options)
+    assert model.get_layer("head_pool").input.shape[1:3] == cells
+    images = random_images(2, SIZE)
+    expected = outputs_of(own, normalized(images))
+    close(read(model, "stack3_block1_out", images), expected)
+
+
+def test_resnet18_takes_the_weights_of_imagenet(tmp_path, monkeypatch):
+    own = resnet18()
+    own.save_to_preset(str(tmp_path / "preset"))
+    from_preset, asked = models.ResNetBackbone.from_preset, []
+
+    def offline(name, **options):
+        asked.append(name)
+        return from_preset(str(tmp_path / "preset"), **options)
+
+    monkeypatch.setattr(models.ResNetBackbone, "from_preset", offline)
+    # Of another size than the preset has.
+    shape = (96, 64, 3)
+    model = built18(
+        "adl", weights="imagenet", input_shape=shape, backbone_options={"map_size": 7}
+    )
+    assert asked == ["resnet_18_imagenet"]
+    config = {**own.get_config(), "image_shape": shape}
+    turned = models.ResNetBackbone.from_config(config)
+    turned.set_weights(own.get_weights())
+    images = random_images(2, shape[:2])
+    expected = outputs_of(turned, normalized(images))
+    close(read(model, "stack3_block1_out", images), expected)
+
+
+def test_resnet18_trains_is_saved_and_needs_keras_hub_no_more(tmp_path):
+    model = built18("dgdm", class_names=list("abcde"), freeze="batch_norm")
+    before = [keras.ops.convert_to_numpy(x).copy() for x in model.trainable_variables]
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    images = random_images(4, SIZE)
+    model.fit(images, np.array([0, 1, 2, 4]), batch_size=4, verbose=0)
+    for old, new in zip(before, model.trainable_variables, strict=True):
+        assert not np.array_equal(old, keras.ops.convert_to_numpy(new)), new.path
+    localizer = Localizer(model)
+    path = tmp_path / "localizer.keras"
+    localizer.save(path)
+    with zipfile.ZipFile(path) as file:
+        assert "keras_hub" not in json.dumps(file.read("config.json").decode())
+    found = keras.saving.load_model(path)(images)
+    for name, value in localizer(images).items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+    # And another method goes on from it.
+    other = built18("adl", class_names=list("abcde"), weights=path)
+    np.testing.assert_array_equal(outputs(other, images), outputs(model, images))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_is_built_on_resnet18(method):
+    model = built18(method)
+    assert model.name == f"resnet18_{method}"
+    assert outputs(model, random_images(2, SIZE)).shape == (2, 5)
+
+
 # Backbones that are no transformers of this kind
 
 OTHERS = {
@@ -293,22 +417,69 @@ OTHERS = {
         "output_activation": "relu",
         "input_num_filters": 8,
     },
+}
+_RESNET = {
+    "input_conv_filters": [8],
+    "input_conv_kernel_sizes": [7],
+    "stackwise_num_filters": [64, 16],
+    "stackwise_num_blocks": [1, 2],
+    "stackwise_num_strides": [1, 2],
+    "block_type": "bottleneck_block",
+}
+CONVOLUTIONAL = {
     "DenseNetBackbone": {"stackwise_num_repeats": [2, 2], "growth_rate": 8},
     "VGGBackbone": {"stackwise_num_repeats": [1, 1], "stackwise_num_filters": [8, 16]},
+    "ResNetBackbone": _RESNET,
+    "ResNetBackbone V2": {**_RESNET, "use_pre_activation": True},
+    "ResNetBackbone VD": {**_RESNET, "block_type": "bottleneck_block_vd"},
+    "EfficientNetBackbone": {
+        "stackwise_kernel_sizes": [3, 5],
+        "stackwise_num_repeats": [1, 2],
+        "stackwise_input_filters": [16, 16],
+        "stackwise_output_filters": [16, 24],
+        "stackwise_expansion_ratios": [1, 4],
+        "stackwise_squeeze_and_excite_ratios": [0.0, 0.25],
+        "stackwise_strides": [1, 2],
+        "stackwise_block_types": ["fused", "unfused"],
+        "width_coefficient": 1.0,
+        "depth_coefficient": 1.0,
+        "num_features": 32,
+    },
+    "XceptionBackbone": {
+        "stackwise_conv_filters": [[8, 16], [16, 24], [24, 32]],
+        "stackwise_pooling": [True, True, False],
+    },
+    "CSPNetBackbone": {
+        "stem_filters": 8,
+        "stem_kernel_size": 3,
+        "stem_strides": 1,
+        "stackwise_depth": [1, 2],
+        "stackwise_strides": [1, 2],
+        "stackwise_num_filters": [16, 24],
+        "block_type": "dark_block",
+        "stage_type": "csp",
+    },
 }
 
 
 def other(name):
-    return getattr(models, name)(image_shape=(SIDE, SIDE, 3), **OTHERS[name])
+    """A small backbone of KerasHub's, with any variant behind its name."""
+    kind = getattr(models, name.split()[0])
+    shape = "input_shape" if kind is models.EfficientNetBackbone else "image_shape"
+    arguments = {**OTHERS, **CONVOLUTIONAL}[name]
+    return kind(**{shape: (SIDE, SIDE, 3)}, **arguments)
 
 
-@pytest.mark.parametrize("name", ["DenseNetBackbone", "VGGBackbone"])
+@pytest.mark.parametrize("name", list(CONVOLUTIONAL))
 def test_convolutional_backbones_are_spliced(name):
     own = other(name)
     images = random_images(2, (SIDE, SIDE)) / 255
     model = build_classifier(own, "dgdm", 3)
-    expected = outputs_of(own, images).mean(axis=(1, 2))
-    np.testing.assert_allclose(read(model, "head_pool", images), expected, rtol=1e-3)
+    maps = outputs_of(own, images)
+    assert maps.ndim == 4
+    assert maps.std() > 0
+    found = read(model, "head_pool", images)
+    np.testing.assert_allclose(found, maps.mean(axis=(1, 2)), rtol=1e-3, atol=1e-6)
 
 
 def test_of_a_pyramid_one_map_is_named():

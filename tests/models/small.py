@@ -10,8 +10,9 @@ from keras_wsol.layers import SqueezeExcite
 from keras_wsol.models import BACKBONES, BackboneSpec, build_classifier
 
 NUM_CLASSES = 5
-# The least that each takes, never square. InceptionV3 refuses sides below 75.
-SHAPES = dict.fromkeys(BACKBONES, (64, 96, 3)) | {"inception_v3": (80, 96, 3)}
+# The least that each takes, never square. These two refuse sides of 64.
+SHAPES = dict.fromkeys(BACKBONES, (64, 96, 3))
+SHAPES |= dict.fromkeys(("inception_v3", "xception"), (80, 96, 3))
 OPTIONS = {"mobilenet": {"alpha": 0.25}, "mobilenet_v2": {"alpha": 0.35}}
 
 

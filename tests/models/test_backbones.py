@@ -1,6 +1,7 @@
 """Each row of the table against Keras' own graphs; the whole product only if slow."""
 
 import functools
+from unittest import mock
 
 import keras
 import numpy as np
@@ -9,9 +10,9 @@ from keras import ops
 
 from keras_wsol.cam.split import graph_of, node_of
 from keras_wsol.layers import ADL, SAGD
-from keras_wsol.models import BACKBONES, METHODS
+from keras_wsol.models import BACKBONES, METHODS, build_classifier
 from keras_wsol.models.methods import Method
-from keras_wsol.models.splice import flat_layers, stable_names
+from keras_wsol.models.splice import set_layer_weights, stable_names
 from tests.models.small import (
     OPTIONS,
     SHAPES,
@@ -25,10 +26,11 @@ from tests.models.small import (
 
 # Those that need an extra have tests of their own: `tests/extras`.
 ROWS = [name for name, spec in BACKBONES.items() if spec.extra is None]
-# ResNet101 has the names of ResNet50, and takes seconds to build.
-QUICK = [name for name in ROWS if name != "resnet101"]
+# These take seconds to build. ResNet101 has the names of ResNet50.
+SLOW = ("resnet101", "densenet121", "nasnet_mobile", "xception", "efficientnet_b0")
 EVERY_ROW = pytest.mark.parametrize(
-    "backbone", [*QUICK, pytest.param("resnet101", marks=pytest.mark.slow)]
+    "backbone",
+    [pytest.param(x, marks=[pytest.mark.slow] * (x in SLOW)) for x in ROWS],
 )
 INSERTED = ["adl", "dfm", "dgdm", "cagd", "sagd"]
 LAYER_METHODS = [
@@ -40,16 +42,29 @@ COMPARED = [name for name in LAYER_METHODS if name not in ("cam", *INSERTED)]
 
 APPLICATIONS = {
     "mobilenet": keras.applications.mobilenet,
+    "mobilenet_v3_small": keras.applications.mobilenet,  # its own is inside
     "vgg16": keras.applications.vgg16,
+    "vgg19": keras.applications.vgg19,
     "resnet50": keras.applications.resnet50,
+    "resnet50_v2": keras.applications.resnet_v2,
     "inception_v3": keras.applications.inception_v3,
+    "densenet121": keras.applications.densenet,
+    "xception": keras.applications.xception,
+    "nasnet_mobile": keras.applications.nasnet,
 }
+# Rows without a figure.
+UNTRIED = ["mobilenet_v3_small", "vgg19", "resnet50_v2", "densenet121", "xception"]
+UNTRIED += ["nasnet_mobile"]
 # These have their preprocessing inside.
 PREPROCESSED = {
+    "mobilenet_v3_small": keras.applications.MobileNetV3Small,
+    "efficientnet_b0": keras.applications.EfficientNetB0,
     "efficientnet_v2_b0": keras.applications.EfficientNetV2B0,
     "convnext_tiny": keras.applications.ConvNeXtTiny,
 }
 
+# Whose background a study let grow.
+STUDIED = ("mobilenet", "mobilenet_v2")
 # Where Choe and Shim put ADL, and the shares they give (methods.md).
 DROP_THRESHOLDS = {
     "mobilenet": 0.95,
@@ -60,23 +75,33 @@ DROP_THRESHOLDS = {
     "resnet101": 0.9,
     "inception_v3": 0.8,
     # Ours.
-    "efficientnet_v2_b0": 0.9,
-    "convnext_tiny": 0.9,
+    "mobilenet_v3_small": 0.95,
+    "vgg19": 0.8,
+    **dict.fromkeys(("resnet50_v2", "efficientnet_v2_b0", "efficientnet_b0"), 0.9),
+    **dict.fromkeys(("convnext_tiny", "densenet121", "xception", "nasnet_mobile"), 0.9),
 }
 # The last place of each is the last map before pooling, or the backbone's end.
 PLACES = {
     "mobilenet": ["conv_pw_12_relu", "conv_pw_13_relu"],
     "mobilenet_v2": ["block_13_depthwise_relu", "out_relu"],
+    "mobilenet_v3_small": ["activation_13", "activation_18"],
     "vgg16": ["block3_pool", "block4_pool", "block5_conv3"],
+    "vgg19": ["block3_pool", "block4_pool", "block5_conv4"],
+    "resnet50_v2": ["conv4_block1_out", "conv5_block1_out", "post_relu"],
     "resnet50": ["conv4_block1_out", "conv5_block1_out", "conv5_block3_out"],
     "inception_v3": ["mixed2", "mixed7", "head_conv2"],
     "efficientnet_v2_b0": ["block6a_activation", "top_activation"],
+    "efficientnet_b0": ["block6a_activation", "top_activation"],
     "convnext_tiny": ["convnext_tiny_downsampling_conv_2", "add_18"],
+    "densenet121": ["pool4_relu", "relu"],
+    "xception": ["block14_sepconv1_act", "block14_sepconv2_act"],
+    "nasnet_mobile": ["reduction_concat_reduce_8", "activation_188"],
 }
 PLACES |= dict.fromkeys(("resnet50_se", "resnet101"), PLACES["resnet50"])
 OWN_PLACES = {
     # After conv4_1 and conv5_3 (Zhou et al.).
     ("resnet50", "dfm"): ["conv4_block1_out", "conv5_block3_out"],
+    ("resnet50_v2", "dfm"): ["conv4_block1_out", "post_relu"],
     # Ours: the last map alone.
     ("mobilenet", "dgdm"): ["conv_pw_13_relu"],
 }
@@ -142,31 +167,37 @@ def test_every_name_of_a_row_is_a_layer_of_its_graph(backbone):
         assert spec.places(method) == ("normalization",)
 
 
+def made_by(layer, given, changes):
+    """Shape that a layer or function makes of shapes, with changed configurations."""
+    if isinstance(layer, keras.Sequential):
+        for inner in layer.layers:
+            given = [made_by(inner, given, changes)]
+        return given[0]
+    if type(layer).__name__ in ("Add", "Multiply") and len(given) == 1:
+        return given[0]  # of a number
+    if not isinstance(layer, keras.layers.Layer):
+        tensors = [keras.KerasTensor(shape) for shape in given]
+        return layer.compute_output_spec(*tensors).shape
+    copy = type(layer).from_config({**layer.get_config(), **changes(layer)})
+    if type(layer).__name__ == "LayerScale":  # of ConvNeXt; cannot say so
+        return given[0]
+    return copy.compute_output_shape(given if len(given) > 1 else given[0])
+
+
 def shape_with(backbone, map_size, input_shape):
     """Shape of the features, from shapes alone: no weight is made."""
     spec, source = BACKBONES[backbone], bare(backbone)
-    names = stable_names(source)
-    last = next(x for x in flat_layers(source) if names[x.name] == spec.features)
-
-    def made_by(layer, given):
-        if isinstance(layer, keras.Sequential):
-            for inner in layer.layers:
-                given = [made_by(inner, given)]
-            return given[0]
-        if not isinstance(layer, keras.layers.Layer):
-            tensors = [keras.KerasTensor(shape) for shape in given]
-            return layer.compute_output_spec(*tensors).shape
-        changes = spec.map_sizes[map_size].get(names[layer.name], {})
-        copy = type(layer).from_config({**layer.get_config(), **changes})
-        if type(layer).__name__ == "LayerScale":  # of ConvNeXt; cannot say so
-            return given[0]
-        return copy.compute_output_shape(given if len(given) > 1 else given[0])
-
+    names, sizes = stable_names(source), spec.map_sizes[map_size]
     shapes = {}
-    for tensor, layer, parents, _ in graph_of(last.output):
+    for tensor, layer, parents, _ in graph_of(source.outputs[0]):
         given = [shapes[id(each)] for each in parents]
-        shapes[id(tensor)] = made_by(layer, given) if given else input_shape
-    return shapes[id(last.output)]
+        shapes[id(tensor)] = input_shape
+        if given:
+            of_layer = made_by(layer, given, lambda x: sizes.get(names[x.name], {}))
+            shapes[id(tensor)] = of_layer
+        if names.get(layer.name) == spec.features:
+            return shapes[id(tensor)]
+    raise AssertionError
 
 
 @EVERY_ROW
@@ -187,7 +218,7 @@ def test_presets_of_a_row(backbone):
     }
     # In the middle layers 0.1 selects no cell; at the last map it does.
     *middle, last = spec.places("sagd")
-    grown = {"grow_background": True} if "mobilenet" in backbone else {}  # [study]
+    grown = {"grow_background": True} if backbone in STUDIED else {}
     for method in ("sagd", "dgdm"):
         assert spec.preset(method, last, shape) == grown
         for place in middle:
@@ -307,6 +338,18 @@ def test_every_row_builds_with_every_method(backbone, method):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("backbone", [*UNTRIED, "efficientnet_b0"])
+def test_untried_rows_train_with_bas(backbone):
+    # Its presets, its place and what follows that, which its loss runs again.
+    model = small_classifier(backbone, "bas")
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("sgd", loss, run_eagerly=True)
+    images = random_images(2, SHAPES[backbone][:2])
+    assert np.isfinite(model.train_on_batch(images, np.array([0, 2])))
+    keras.utils.clear_session()
+
+
+@pytest.mark.slow
 def test_inception_is_cut_at_mixed7():
     model = built("inception_v3", "cam")
     assert model.get_layer("mixed7").output.shape == (None, 5, 6, 768)
@@ -320,22 +363,17 @@ def test_inception_is_cut_at_mixed7():
 
 
 def changed_like_ours(backbone, source, map_size):
-    """The backbone with our strides, made without this package: by its own names."""
-    strides = {
-        ("mobilenet", 14): ["conv_dw_12"],
-        ("resnet50", 14): ["conv5_block1_0_conv", "conv5_block1_1_conv"],
-    }.get((backbone, map_size), [])
+    """The backbone with our strides, made without this package and its names."""
+    changes = {}
+    if map_size == 14:
+        changes = without_last_stride(source)
     # The layers that halve the map and whose sum is mixed3.
     mixed3 = []
     if backbone == "inception_v3":
-        mixed3 = ancestors(source.get_layer("mixed3"), 3)
+        changes, mixed3 = {}, ancestors(source.get_layer("mixed3"), 3)
 
     def copy(layer):
-        config = layer.get_config()
-        if layer.name in strides:
-            config["strides"] = (1, 1)
-        if layer.name == "conv_pad_12":
-            config["padding"] = ((1, 1), (1, 1))
+        config = {**layer.get_config(), **changes.get(layer.name, {})}
         if backbone == "inception_v3" and config.get("padding") == "valid":
             config["padding"] = "same"
             if layer in mixed3 and map_size == 28:
@@ -345,6 +383,24 @@ def changed_like_ours(backbone, source, map_size):
     model = keras.models.clone_model(source, clone_function=copy)
     model.set_weights(source.get_weights())
     return model
+
+
+def without_last_stride(source):
+    """Layer to what keeps all that makes the last and smallest map from striding."""
+    changes = {}
+    for layer in source.layers:
+        if max(getattr(layer, "strides", (1,))) == 1:
+            continue
+        if layer.output.shape[1:3] != source.output.shape[1:3]:
+            continue
+        changes[layer.name] = {"strides": (1, 1)}
+        window = getattr(layer, "kernel_size", None) or layer.pool_size
+        before = node_of(layer.input).operation
+        if isinstance(before, keras.layers.ZeroPadding2D):
+            changes[before.name] = {"padding": window[0] // 2}
+        elif window == (2, 2):
+            changes[layer.name]["pool_size"] = (1, 1)
+    return changes
 
 
 def ancestors(layer, count):
@@ -365,6 +421,8 @@ def ancestors(layer, count):
             pytest.param(*each, marks=pytest.mark.slow)
             for each in [
                 ("resnet50", "adl", 14),
+                *((x, "sagd", 14) for x in UNTRIED),
+                *((x, "cam", 7) for x in UNTRIED if x != "vgg19"),
                 ("inception_v3", "dfm", 14),
                 ("inception_v3", "cam", 28),
             ]
@@ -380,7 +438,9 @@ def test_features_equal_the_backbones_to_the_bit(backbone, method, map_size, tmp
     reference = changed_like_ours(backbone, source, map_size)
     features = BACKBONES[backbone].features
     ours = keras.Model(model.input, model.get_layer(features).output)
-    theirs = keras.Model(reference.input, reference.get_layer(features).output)
+    own_names = {stable: name for name, stable in stable_names(reference).items()}
+    theirs = reference.get_layer(own_names[features]).output
+    theirs = keras.Model(reference.input, theirs)
 
     images = random_images(2, SHAPES[backbone][:2])
     preprocess = APPLICATIONS[backbone].preprocess_input
@@ -395,6 +455,10 @@ def test_features_equal_the_backbones_to_the_bit(backbone, method, map_size, tmp
         np.testing.assert_allclose(pooled, expected.mean(axis=(1, 2)), rtol=1e-5)
 
 
+# Of ImageNet, of images in [0, 1].
+MEAN, DEVIATION = np.array([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("backbone", list(PREPROCESSED))
 def test_weights_of_those_with_preprocessing_inside_carry_over(backbone, tmp_path):
@@ -407,6 +471,8 @@ def test_weights_of_those_with_preprocessing_inside_carry_over(backbone, tmp_pat
     for layer in source.layers:
         if "layer_scale" in layer.name:  # as small as they are when trained
             layer.set_weights([0.1 * weight for weight in layer.get_weights()])
+        if isinstance(layer, keras.layers.Normalization) and layer.weights:
+            set_layer_weights(layer, [MEAN, np.square(DEVIATION), np.array(0)])
     source.save(tmp_path / "backbone.h5")
     model = small_with_maps(backbone, 7, weights=tmp_path / "backbone.h5")
     features = model.get_layer(BACKBONES[backbone].features).output
@@ -419,6 +485,44 @@ def test_weights_of_those_with_preprocessing_inside_carry_over(backbone, tmp_pat
         rtol=1e-3,
         atol=1e-3 * expected.std(),
     )
+
+
+@pytest.mark.slow
+def test_efficientnet_b0_with_the_weights_of_imagenet(tmp_path):
+    # Their file has the deviations for variances, which a second rescaling mends.
+    source = keras.applications.EfficientNetB0(include_top=False, weights=None)
+    draw_weights(source)
+    set_layer_weights(source.get_layer(index=2), [MEAN, DEVIATION, np.array(0)])
+    source.save_weights(tmp_path / "file.weights.h5")
+    download = "keras.src.applications.efficientnet.file_utils.get_file"
+    with mock.patch(download, return_value=str(tmp_path / "file.weights.h5")):
+        source = keras.applications.EfficientNetB0(include_top=False)
+        model = build_classifier(
+            "efficientnet_b0", num_classes=3, backbone_options={"map_size": 7}
+        )
+    images = random_images(2, (224, 224))
+    expected = outputs(source, images)
+    features = keras.Model(model.input, model.get_layer("top_activation").output)
+    atol = 1e-3 * expected.std()
+    assert atol > 1e-5
+    np.testing.assert_allclose(outputs(features, images), expected, 1e-3, atol)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", ROWS)
+def test_every_row_trains_and_is_saved(backbone, tmp_path):
+    model = small_classifier(backbone, "dgdm")
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("sgd", loss, run_eagerly=True)
+    images = random_images(2, SHAPES[backbone][:2])
+    assert np.isfinite(model.train_on_batch(images, np.array([0, 2])))
+    model.save(tmp_path / "trained.keras")
+    again = keras.saving.load_model(tmp_path / "trained.keras")
+    np.testing.assert_array_equal(outputs(again, images), outputs(model, images))
+    # And another method goes on from it.
+    other = small_classifier(backbone, "adl", weights=tmp_path / "trained.keras")
+    np.testing.assert_array_equal(outputs(other, images), outputs(model, images))
+    keras.utils.clear_session()
 
 
 @pytest.mark.slow

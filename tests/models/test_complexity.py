@@ -35,6 +35,10 @@ def model_of(layer, shape=(9, 7, 6)):
         # Every cell of the input meets the whole kernel.
         (layers.Conv2DTranspose(5, 3, strides=2), 9 * 7 * 9 * 6 * 5),
         (layers.Dense(4), 9 * 7 * 6 * 4),
+        (layers.EinsumDense("abcd,de->abce", (9, 7, 4)), 9 * 7 * 6 * 4),
+        (layers.EinsumDense("...d,dec->...ec", (4, 5)), 9 * 7 * 6 * 4 * 5),
+        (layers.EinsumDense("abcd,bcde->ae", (5,)), 9 * 7 * 6 * 5),
+        (layers.EinsumDense("abcd,d->abcd", (9, 7, 6)), 0),
         # 6 channels to 2 and back; CBAM does so for the mean and the maximum, and
         # has a window of 5 x 5 over two maps.
         (SqueezeExcite(ratio=3), 2 * 6 * 2),
@@ -52,6 +56,66 @@ def test_counts_of_the_head(layer, expected):
     model = model_of(layer)
     assert multiply_adds(model) == expected
     assert multiply_adds(keras.Sequential([keras.Input((9, 7, 6)), layer])) == expected
+
+
+def attention(queries, keys, width, heads, key_dim, value_dim):
+    """Of a layer: every product of every head, in loops."""
+    count = 0
+    for _ in range(heads):
+        count += queries * width * key_dim  # queries
+        count += keys * width * key_dim + keys * width * value_dim
+        for _ in range(queries):
+            count += keys * key_dim  # scores
+            count += keys * value_dim  # weighed values
+        count += queries * value_dim * width  # their projection
+    return count
+
+
+def test_counts_of_attention():
+    queries, others = keras.Input((7, 6)), keras.Input((4, 6))
+    layer = layers.MultiHeadAttention(3, key_dim=5, value_dim=2)
+    itself = keras.Model(queries, layer(queries, queries))
+    assert multiply_adds(itself) == attention(7, 7, 6, 3, 5, 2)
+    expected = attention(7, 4, 6, 3, 5, 2)
+    inputs = [queries, others]
+    for made in (
+        layer(queries, others),
+        layer(query=queries, value=others, key=others),
+        layer(queries, others, attention_mask=ops.ones((1, 7, 4))),
+    ):
+        assert multiply_adds(keras.Model(inputs, made)) == expected
+    # Without kernels of its own: 3 heads of 5.
+    heads = [keras.Input((length, 3, 5)) for length in (7, 4, 4)]
+    made = ops.dot_product_attention(*heads)
+    assert multiply_adds(keras.Model(heads, made)) == 2 * 3 * 7 * 4 * 5
+    # Of maps, each cell with each.
+    layer = layers.MultiHeadAttention(3, key_dim=5, value_dim=2)
+    maps = keras.Input((2, 3, 6))
+    model = keras.Model(maps, layer(maps, maps))
+    assert multiply_adds(model) == attention(6, 6, 6, 3, 5, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("backbone", "published"),
+    [
+        # torchvision's `vit_b_16`: 17.564 G; it counts attention, too.
+        ("vit_b16", 17.564),
+        # Liu et al., 2021 (Swin), Table 1, with one token less: 4.6 G.
+        ("deit_s16", 4.6),
+    ],
+)
+def test_transformers_published_counts(backbone, published):
+    model = build_classifier(backbone, num_classes=1000, weights=None)
+    width = model.get_layer("block12").output.shape[-1]
+    tokens = 14 * 14 + model.get_layer("embedding").learned
+    block = 4 * tokens * width**2 + 2 * tokens * width * 4 * width
+    block += 2 * tokens**2 * width
+    expected = 14 * 14 * 16 * 16 * 3 * width + 12 * block + 1000 * width
+    assert multiply_adds(model) == expected
+    digits = len(str(published)) - str(published).index(".") - 1
+    assert round(expected / 1e9, digits) == published
+    assert f"{expected:,}" in describe(model).splitlines()[-1]
 
 
 @pytest.mark.parametrize(
@@ -229,8 +293,8 @@ def test_a_module_adds_nothing_to_inference(module):
 
 
 def test_layers_that_cannot_be_counted_are_refused():
-    with pytest.raises(TypeError, match="of type EinsumDense, with kernels"):
-        multiply_adds(model_of(layers.EinsumDense("abcd,de->abce", (9, 7, 5))))
+    with pytest.raises(TypeError, match="of type GRU, with kernels"):
+        multiply_adds(model_of(layers.GRU(5), (9, 7)))
     images = keras.Input((9, 7, 6))
     with pytest.raises(TypeError, match="of type Matmul"):
         multiply_adds(keras.Model(images, ops.matmul(images, ops.ones((6, 2)))))

@@ -12,6 +12,11 @@ OWN = {
     "mobilenet": keras.applications.mobilenet,
     "mobilenet_v2": keras.applications.mobilenet_v2,
     "vgg16": keras.applications.vgg16,
+    "vgg19": keras.applications.vgg19,
+    "resnet50_v2": keras.applications.resnet_v2,
+    "densenet121": keras.applications.densenet,
+    "xception": keras.applications.xception,
+    "nasnet_mobile": keras.applications.nasnet,
     "resnet50": keras.applications.resnet50,
     "resnet50_se": keras.applications.resnet50,
     "resnet101": keras.applications.resnet,
@@ -28,10 +33,13 @@ def test_each_backbone_gets_its_own_preprocessing(backbone):
 
 
 def test_those_with_preprocessing_inside_are_built_without():
-    # What is inside is the mode "torch": `tests/models/test_backbones.py`.
+    # That this is what is inside: `tests/models/test_backbones.py`.
     inside = {name for name, row in BACKBONES.items() if row.extra is None} - set(OWN)
-    assert inside == {"efficientnet_v2_b0", "convnext_tiny"}
-    assert {BACKBONES[name].normalization for name in inside} == {"torch"}
+    assert {name: BACKBONES[name].normalization for name in inside} == {
+        "mobilenet_v3_small": "tf",
+        **dict.fromkeys(("efficientnet_v2_b0", "efficientnet_b0"), "torch"),
+        "convnext_tiny": "torch",
+    }
 
 
 def test_the_numbers_of_each_mode():

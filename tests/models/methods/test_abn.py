@@ -265,7 +265,16 @@ def test_attention_has_the_size_of_the_features_for_every_map_size(map_size):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backbone", ROWS)
+def test_no_place_cuts_nasnet():
+    model = small_classifier("nasnet_mobile", "abn")
+    spec = BACKBONES["nasnet_mobile"]
+    assert spec.places("abn") == (spec.features,)
+    assert not [x for x in model.layers if x.name.startswith("attention_")]
+    assert model(np.zeros((1, *SHAPES["nasnet_mobile"]), "float32")).shape == (1, 5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", [x for x in ROWS if x != "nasnet_mobile"])
 def test_every_row_splits_before_its_last_stage(backbone):
     check_row(small_classifier(backbone, "abn"), backbone)
     keras.utils.clear_session()

@@ -10,7 +10,8 @@ from tests.models.small import SHAPES, outputs, random_images, small_classifier
 
 # Those that need an extra have tests of their own: `tests/extras`.
 ROWS = [name for name, spec in BACKBONES.items() if spec.extra is None]
-NARROW = ("mobilenet", "mobilenet_v2", "efficientnet_v2_b0")
+NARROW = ("mobilenet", "mobilenet_v2", "mobilenet_v3_small")
+NARROW += ("efficientnet_v2_b0", "efficientnet_b0", "nasnet_mobile")
 HIERARCHY = {"parents": (0, 1, 1, 2, 0), "roots": (0, 1, 1, 1, 0)}
 EVERY_ROW = pytest.mark.parametrize(
     "backbone",

@@ -104,7 +104,8 @@ def write_yolo(images: Images, path: Path, class_names: Sequence[str]) -> None:
 
     `labels/<path>.txt` has a line a box: class id from 0 on, centre x, centre y, width,
     height, in shares of the image. A sixth number would be read as an outline, so
-    scores stand in `labels.csv`. Ultralytics passes over GIF files.
+    scores stand in `labels.csv`. Ultralytics passes over GIF files, and Label Studio
+    takes names of classes from `classes.txt`.
     """
     path.mkdir(parents=True)
     for image in images:
@@ -116,6 +117,7 @@ def write_yolo(images: Images, path: Path, class_names: Sequence[str]) -> None:
     names = "".join(f"  {n}: {_json(name)}\n" for n, name in enumerate(class_names))
     text = f"train: train.txt\nval: val.txt\nnames:\n{names}"
     (path / "data.yaml").write_text(text, "utf-8")
+    (path / "classes.txt").write_text("".join(f"{n}\n" for n in class_names), "utf-8")
     write_csv(images, path / "labels.csv", class_names)
 
 
@@ -124,7 +126,8 @@ def write_voc(images: Images, path: Path, class_names: Sequence[str]) -> None:
 
     Corners are whole pixels, counted from 1, that belong to the box: (0, 0, 10, 5) is
     `xmin=1, ymin=1, xmax=10, ymax=5`. The `score` of an `object` is not VOC's.
-    Datumaro, and so CVAT, needs `labelmap.txt`.
+    Datumaro, and so CVAT, needs `labelmap.txt`, `flat`, and files in place of links
+    (`cp -rL`); it takes the corners for edges: its boxes begin a pixel too late.
     """
     for image in images:
         text = _voc_text(image, class_names[image.class_id])

@@ -18,6 +18,7 @@ from keras_wsol.arguments import check_choice, check_integer, check_number
 from keras_wsol.data import ImageDataset
 from keras_wsol.data.dataset import verified
 from keras_wsol.data.image_folder import images_below, of_unknown_class
+from keras_wsol.data.numpy_pipeline import turned_otherwise
 from keras_wsol.export.saved_model import as_localizer
 from keras_wsol.label_formats import LABEL_FORMATS, WRITTEN, LabelFormat, LabelledImage
 from keras_wsol.models import Localizer, class_names_of
@@ -56,9 +57,11 @@ def write_pseudo_labels(
 ) -> LabelsWritten:
     """Writes the boxes that a localizer finds in images, to train a detector on.
 
-    Boxes are in pixels of the image as the data set reads it: files are upright. An
-    image has the boxes of the localizer's `max_boxes` largest components; the score of
-    each is the probability of the class, times its component's share of the largest.
+    Boxes are in pixels of the image as the data set reads it: files are upright, as
+    Ultralytics and OpenCV turn JPEG files by their EXIF tag. torchvision and Datumaro
+    do not: apply Pillow's `ImageOps.exif_transpose` there. An image has the boxes of
+    the localizer's `max_boxes` largest components; the score of each is the probability
+    of the class, times its component's share of the largest.
 
     The folder of YOLO or VOC holds links to the images, or copies where links are not
     possible, and lists a fifth of each class in `val.txt`: those images whose path
@@ -66,7 +69,9 @@ def write_pseudo_labels(
 
     An image without a box is left out, since a trainer would take it for one without
     an object. `NAME.left_out.csv` beside the output lists it with the reason: it cannot
-    be read, its map is empty ("no box"), or its score too low ("low score").
+    be read, its map is empty ("no box"), or its score too low ("low score"). So is one
+    whose EXIF tag ("EXIF orientation") trainers follow and the data set does not, such
+    as a PNG's.
 
     A killed job goes on when it is called again: `.NAME.jsonl` keeps what is found, and
     other jobs away while it is at work.
@@ -75,7 +80,8 @@ def write_pseudo_labels(
         localizer: `Localizer`, or a classifier that one can be made of.
         images: `ImageDataset`; or files and folders, of unknown class.
         path: String or path. A `.json` file for COCO, a `.csv` file, or a folder.
-        format: String. `"coco"`, `"yolo"` (Ultralytics), `"voc"` or `"csv"`.
+        format: String. `"coco"`, `"yolo"` (Ultralytics), `"voc"` or `"csv"`. Tried with
+            pycocotools, torchvision, supervision, Datumaro and Label Studio, too.
         class_ids: String. Whose box: of the `"predicted"` class, or of the class that
             is `"known"` from the data set.
         min_score: Float in [0, 1]. Least probability of an image's class. Default 0.
@@ -135,7 +141,8 @@ def write_pseudo_labels(
         batches = rest.evaluation_batches(batch_size, **options) if len(rest) else ()
         for batch in batches:
             some = names[done : done + len(batch["images"])]
-            journal.append(_find(localizer, batch, some, batch_size, known, min_score))
+            found = _find(localizer, batch, some, batch_size, known, min_score)
+            journal.append(_agreed(found, batch["paths"], dataset))
             done += len(some)
             progress.update(done)
         unread = zip(names[count:], (why for _, why in dataset.left_out), strict=True)
@@ -268,6 +275,16 @@ def _find(
             # Hundredths of a pixel: finer than the cells of any map.
             "boxes": np.clip(found, 0, [width, height] * 2).round(2).tolist(),
         }
+
+
+def _agreed(
+    found: Iterator[dict[str, Any]], paths: Iterable[str], dataset: ImageDataset
+) -> Iterator[dict[str, Any]]:
+    """Leaves out images that trainers would see turned otherwise than the data set."""
+    for entry, path in zip(found, paths, strict=True):
+        if dataset.images is None and turned_otherwise(path, dataset.orientation):
+            entry = {"path": entry["path"], "left_out": "EXIF orientation"}
+        yield entry
 
 
 def _list_of(path: Path) -> Path:

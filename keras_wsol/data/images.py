@@ -132,7 +132,7 @@ def check_bytes(data: bytes) -> None:
         raise ValueError(TOO_MUCH)
 
 
-_ORIENTATION_TAG = 0x0112
+ORIENTATION_TAG = 0x0112
 # Kind and count of values that fit into a directory's entry, where the first of them
 # is the tag: SHORT, of which two fit, and LONG, which some phones write.
 _IN_PLACE = ((3, 1), (3, 2), (4, 1))
@@ -157,7 +157,7 @@ def exif_orientation(image: Any) -> int:
     (count,) = struct.unpack_from(f"{order}H", tiff, place)
     for start in range(place + 2, min(place + 2 + 12 * count, len(tiff) - 11), 12):
         tag, kind, values = struct.unpack_from(f"{order}HHI", tiff, start)
-        if tag == _ORIENTATION_TAG and (kind, values) in _IN_PLACE:
+        if tag == ORIENTATION_TAG and (kind, values) in _IN_PLACE:
             number = "H" if kind == 3 else "I"
             (value,) = struct.unpack_from(f"{order}{number}", tiff, start + 8)
             found = value if 1 <= value <= 8 else found
@@ -307,7 +307,7 @@ def _orientation(tiff: Any) -> Any:
     given = tf.stack([kind, long(first, second)], axis=1)
     known = tf.reduce_all(tf.equal(given[:, None], _IN_PLACE), axis=2)
     value = tf.where(tf.equal(kind, 4), long(value, rest), value)
-    good = tf.equal(tag, _ORIENTATION_TAG) & tf.reduce_any(known, axis=1)
+    good = tf.equal(tag, ORIENTATION_TAG) & tf.reduce_any(known, axis=1)
     good &= (value >= 1) & (value <= 8) & (little | big)
     # The last of several entries counts, as for Pillow.
     return tf.concat([[1], tf.boolean_mask(value, good)], axis=0)[-1]

@@ -17,6 +17,7 @@ from keras_wsol.arguments import check_integer
 from keras_wsol.data.images import (
     BROKEN,
     MAX_PIXELS,
+    ORIENTATION_TAG,
     PILLOW_FORMATS,
     Size,
     boxes_in_view,
@@ -82,6 +83,23 @@ def size_beside(path: str, orientation: str) -> Size:
 def _size(image: Any, orientation: str) -> Size:
     turned = orientation == "exif" and exif_orientation(image) >= 5
     return image.size if turned else image.size[::-1]
+
+
+def turned_otherwise(path: str, orientation: str) -> bool:
+    """Whether other readers turn an image by its EXIF tag, and a data set does not.
+
+    OpenCV, Pillow's `exif_transpose` and browsers turn PNG and WebP files, too.
+    """
+    data = Path(path).read_bytes()
+    if data.startswith(b"\x89PNG") and b"eXIf" not in data:
+        return False  # Pillow would decode it to look for one at the end
+    with _opened(io.BytesIO(data)) as image:
+        ours = exif_orientation(image) if orientation == "exif" else 1
+        try:
+            theirs = image.getexif().get(ORIENTATION_TAG, 1)
+        except BROKEN:
+            theirs = 1  # nobody turns by a tag that cannot be read
+    return ours != (theirs if theirs in range(1, 9) else 1)
 
 
 @contextmanager

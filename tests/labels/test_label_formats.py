@@ -251,7 +251,7 @@ def test_no_label_at_all(name, tmp_path):
         found = json.loads(path.read_text("utf-8"))
         assert found["images"] == found["annotations"] == []
     if name == "yolo":
-        names = ["data.yaml", "labels.csv", "train.txt", "val.txt"]
+        names = ["classes.txt", "data.yaml", "labels.csv", "train.txt", "val.txt"]
         assert sorted(entry.name for entry in path.iterdir()) == names
 
 

@@ -142,6 +142,7 @@ def test_what_others_put_among_labels_stays(tmp_path):
     black = [root / BLACK]
     write_pseudo_labels(localizer(), black, path, "yolo", overwrite=True)
     ours = {"data.yaml", "train.txt", "val.txt", "labels.csv", ".keras_wsol.json"}
+    ours.add("classes.txt")
     assert content(path).keys() - ours == others.keys()
 
 

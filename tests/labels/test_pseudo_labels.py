@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -165,6 +166,45 @@ def test_low_scores_are_left_out(tmp_path):
         )
         assert done.left_out == left_out
         assert len(rows(path)) == done.num_boxes == 1 - len(left_out)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+@pytest.mark.parametrize("orientation", ["exif", "stored"])
+def test_images_that_trainers_turn_otherwise_are_left_out(
+    suffix, orientation, tmp_path
+):
+    """OpenCV turns all three by their EXIF tag, a data set JPEG alone, if at all."""
+    paths = [tmp_path / f"{tag}{suffix}" for tag in (1, 3, 6)]
+    for path, tag in zip(paths, (1, 3, 6), strict=True):
+        tags = Image.Exif()
+        tags[0x0112] = tag
+        image = Image.fromarray(draw((24, 36), (0, 200, (12, 8, 24, 16))))
+        image.save(path, exif=tags)
+        assert cv2.imread(path).shape == ((36, 24, 3) if tag == 6 else (24, 36, 3))
+    images = dataclasses.replace(
+        two_colors(3)[0],
+        images=None,
+        paths=np.array(paths, str),
+        orientation=orientation,
+    )
+    done = write_pseudo_labels(localizer(), images, tmp_path / "x.csv", "csv")
+    ours = (suffix, orientation) == (".jpg", "exif")
+    names = [] if ours else [f"3{suffix}", f"6{suffix}"]
+    assert done.left_out == tuple((name, "EXIF orientation") for name in names)
+    assert done.class_ids.tolist() == ([0, 0, 0] if ours else [0, -1, -1])
+
+
+def test_a_broken_tag_turns_nothing(tmp_path):
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    image = Image.fromarray(draw((24, 36), (0, 200, (12, 8, 24, 16))))
+    path = tmp_path / "x.jpg"
+    image.save(path, exif=tags)
+    text = path.read_bytes()
+    start = text.index(b"Exif") + 6
+    path.write_bytes(text[:start] + b"??" + text[start + 2 :])
+    done = write_pseudo_labels(localizer(), path, tmp_path / "x.csv", "csv")
+    assert done.left_out == ()
 
 
 def test_the_box_of_every_component(tmp_path):
@@ -394,7 +434,7 @@ def test_labels_are_replaced_as_a_whole_if_asked(tmp_path, monkeypatch):
         done = again(name, format=form, min_score=1.0, overwrite=True)
         assert (done.num_boxes, len(rows(done.left_out_path))) == (0, 2)
         files = [p for p in (tmp_path / "yolo").rglob("*.txt") if p.is_file()]
-        assert sorted(p.name for p in files) == ["train.txt", "val.txt"]
+        assert sorted(p.name for p in files) == ["classes.txt", "train.txt", "val.txt"]
     with pytest.raises(FileExistsError, match=r"x\.csv does not hold our labels"):
         again("x.csv", format="yolo", overwrite=True)
 

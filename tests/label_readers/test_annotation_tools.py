@@ -32,7 +32,7 @@ def flat(photographs):
 
 
 def of_datumaro(path, form):
-    """Class name, size and box by path of the image, and whether all are seen."""
+    """The data set, and class name, size and box by path of the image."""
     read, found = Dataset.import_from(str(path), form), {}
     names = [label.name for label in read.categories()[AnnotationType.label]]
     assert names == list(CLASSES)

@@ -126,8 +126,9 @@ def write_voc(images: Images, path: Path, class_names: Sequence[str]) -> None:
 
     Corners are whole pixels, counted from 1, that belong to the box: (0, 0, 10, 5) is
     `xmin=1, ymin=1, xmax=10, ymax=5`. The `score` of an `object` is not VOC's.
-    Datumaro, and so CVAT, needs `labelmap.txt`, `flat`, and files in place of links
-    (`cp -rL`); it takes the corners for edges: its boxes begin a pixel too late.
+    Datumaro, and so CVAT, needs `labelmap.txt`. To find the images, Datumaro needs
+    `flat` and files in place of links (`cp -rL`), too. It takes the corners for edges:
+    its boxes begin a pixel too late.
     """
     for image in images:
         text = _voc_text(image, class_names[image.class_id])

@@ -88,7 +88,7 @@ def _size(image: Any, orientation: str) -> Size:
 def turned_otherwise(path: str, orientation: str) -> bool:
     """Whether other readers turn an image by its EXIF tag, and a data set does not.
 
-    OpenCV, Pillow's `exif_transpose` and browsers turn PNG and WebP files, too.
+    OpenCV and Pillow's `exif_transpose` turn PNG and WebP files, too.
     """
     data = Path(path).read_bytes()
     if data.startswith(b"\x89PNG") and b"eXIf" not in data:

@@ -32,7 +32,7 @@ def flat(photographs):
 
 
 def of_datumaro(path, form):
-    """Class name, size and box by path of the image, and whether all are seen."""
+    """The data set, and class name, size and box by path of the image."""
     read, found = Dataset.import_from(str(path), form), {}
     names = [label.name for label in read.categories()[AnnotationType.label]]
     assert names == list(CLASSES)
@@ -113,7 +113,7 @@ def test_label_studio_converts_yolo(flat, tmp_path):
     )
     found, expected = of_label_studio(tasks), in_percent(FLAT)
     for name, (class_name, _, box) in expected.items():
-        # The size it reads itself, as stored. The browser turns what it shows.
+        # The size it reads itself, as stored; boxes are in shares all the same.
         with Image.open(flat["yolo"] / "images" / name) as image:
             size = image.size[::-1]
         expected[name] = (class_name, size, box)

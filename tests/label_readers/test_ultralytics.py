@@ -67,7 +67,7 @@ def test_images_are_read_upright(trainer, written):
     assert all(is_upright(imread(folder / name), name) for name in PHOTOGRAPHS)
 
 
-def test_what_it_repairs_is_no_file_of_ours(trainer, photographs, written):
+def test_what_it_repairs_is_a_copy_in_place_of_the_link(trainer, photographs, written):
     folder = written["yolo"].path / "images"
     links = {name for name in PHOTOGRAPHS if (folder / name).is_symlink()}
     assert PHOTOGRAPHS.keys() - links == {WITH_TRAILER}

@@ -127,8 +127,8 @@ def _segments(labels: Any) -> tuple[Any, Any]:
     """Labels, flattened and distinct between images, and how many there can be."""
     batch, rows, columns = ops.shape(labels)
     firsts = ops.arange(batch, dtype="int32") * (rows * columns)
-    labels = labels + ops.reshape(firsts, (-1, 1, 1))
-    return ops.reshape(labels, (-1,)), batch * rows * columns
+    labels = ops.reshape(labels + ops.reshape(firsts, (-1, 1, 1)), (-1,))
+    return labels, ops.shape(labels)[0]
 
 
 def _roots(cells: list[Any]) -> Any:

@@ -104,6 +104,12 @@ def as_localizer(model: keras.Model) -> Localizer:
     return model if isinstance(model, Localizer) else Localizer(model)
 
 
+def is_of_one_pass(localizer: Localizer) -> bool:
+    """Whether it needs neither gradients nor masked images nor a second look."""
+    second = isinstance(localizer, SecondLook)
+    return localizer.score_map.forward_only and not second
+
+
 def check_backend(what: str) -> None:
     """Raises unless Keras runs on TensorFlow."""
     if keras.backend.backend() != "tensorflow":

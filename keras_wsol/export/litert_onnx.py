@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile, ZipInfo
 
 import keras
 import numpy as np
@@ -26,7 +27,8 @@ def export_litert(
     The signature `serving_default` takes `images`, float32 `(1, h, w, 3)` in [0, 255]
     of the localizer's input size, and gives its outputs, boxes in pixels of that size.
     Nothing but LiteRT's built-in operations is used, connected components included.
-    The model card lies beside it, as `birds.tflite.json`.
+    The model card lies beside it, as `birds.tflite.json`, and is in the file, which is
+    an archive as well: `zipfile.ZipFile("birds.tflite").read("model_card.json")`.
 
     Args:
         localizer: `Localizer`, or a classifier that one can be made of. Its score map
@@ -63,7 +65,15 @@ def export_litert(
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         content = converter.convert()
-    return _write(path, localizer, lambda file: file.write_bytes(content))
+    card = json.dumps(saved_model.model_card(localizer), ensure_ascii=False)
+
+    def write(file: Path) -> None:
+        file.write_bytes(content)
+        # Behind the model, where LiteRT's metadata keep their files.
+        with ZipFile(file, "a") as archive:
+            archive.writestr(ZipInfo("model_card.json"), card)
+
+    return _write(path, localizer, write)
 
 
 def export_onnx(
@@ -97,15 +107,9 @@ def export_onnx(
     _check_file(path)
     check_bool("boxes", boxes)
     localizer = _of_one_pass(localizer, "ONNX")
-    try:
-        import onnx
-        import tf2onnx  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            'ONNX needs tf2onnx: pip install "keras-wsol[onnx]".'
-        ) from error
-
     model = _to_onnx(_graph_function(localizer, boxes, batch=None))
+    import onnx
+
     card = saved_model.model_card(localizer)
     onnx.helper.set_model_props(model, {k: json.dumps(v) for k, v in card.items()})
     return _write(path, localizer, lambda file: onnx.save(model, file))
@@ -113,8 +117,13 @@ def export_onnx(
 
 def _to_onnx(function: Any) -> Any:
     """Makes a model of a `tf.function` that has a signature."""
-    import tf2onnx
-    from onnx import helper
+    try:
+        import tf2onnx
+        from onnx import helper
+    except ImportError as error:
+        raise ImportError(
+            'ONNX needs tf2onnx: pip install "keras-wsol[onnx]".'
+        ) from error
 
     model, _ = tf2onnx.convert.from_function(
         function,

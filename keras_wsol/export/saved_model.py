@@ -54,7 +54,10 @@ def export_saved_model(
       server limit the bytes of a request. An image that could be read with more memory
       is an error, RESOURCE_EXHAUSTED;
     - `localize` and `localize_bytes`: the same with a scalar `cam_threshold`, whose
-      default is the localizer's.
+      default is the localizer's;
+    - `serve_maps`: `images`, float32 `(B, h, w, 3)` of the input size, to `class_ids`,
+      `scores` and `score_maps` alone, by operations that OpenVINO, TensorFlow.js and
+      tf2onnx know. Maps of gradients or masked images and a second look have none.
 
     `model_card.json` lies beside the graph. The folder is written under another name
     and renamed, so that a server never sees half of it.
@@ -207,6 +210,11 @@ def _write(localizer: Localizer, path: Path, max_pixels: int, features: bool) ->
         "localize": of_images,
         "localize_bytes": of_bytes,
     }
+    if is_of_one_pass(localizer):
+        fixed = tf.TensorSpec((None, *localizer.input_size, 3), tf.float32, "images")
+        signatures["serve_maps"] = signature(
+            lambda images: endpoints.localize_maps(localizer, images), fixed
+        )
     if features:
         split = localizer.score_map.split(localizer.model)
         signatures["features"] = signature(

@@ -1,7 +1,7 @@
 """Connected components in `keras.ops`, on tiles of two by two cells.
 
 All cells of a tile touch each other, so it holds one component at most, and there are
-a quarter as many tiles as cells. Shapes are static: XLA and LiteRT can compile this.
+a quarter as many tiles as cells. Shapes are static: for XLA, LiteRT and ONNX.
 
 Labels are numbers of tiles within an image: PyTorch's segment reductions pass
 through float32, which is exact up to 2**24, so maps may have 2**24 cells.

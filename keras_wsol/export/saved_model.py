@@ -59,8 +59,8 @@ def export_saved_model(
       `scores` and `score_maps` alone, by operations that OpenVINO, TensorFlow.js and
       tf2onnx know. Maps of gradients or masked images and a second look have none.
 
-    `model_card.json` lies beside the graph. The folder is written under another name
-    and renamed, so that a server never sees half of it.
+    `model_card.json`, which lists them, lies beside the graph. The folder is written
+    under another name and renamed, so that a server never sees half of it.
 
     Args:
         localizer: `Localizer`, or a classifier that one can be made of.
@@ -96,7 +96,7 @@ def export_saved_model(
     limits = {"max_pixels": max_pixels, "max_scans": MAX_SCANS}
     card = {**model_card(localizer, metrics), **limits}
     with replaced(path, overwrite) as temporary:
-        _write(localizer, temporary, max_pixels, features)
+        card["signatures"] = _write(localizer, temporary, max_pixels, features)
         write_model_card(temporary / "model_card.json", card)
         _check_path(path, overwrite=True)  # something may have come meanwhile
     return path
@@ -172,7 +172,10 @@ def _check_path(path: Path, overwrite: bool) -> None:
         )
 
 
-def _write(localizer: Localizer, path: Path, max_pixels: int, features: bool) -> None:
+def _write(
+    localizer: Localizer, path: Path, max_pixels: int, features: bool
+) -> list[str]:
+    """Writes the graph and its weights; returns the names of its signatures."""
     import tensorflow as tf
 
     from keras_wsol.export import endpoints
@@ -224,6 +227,7 @@ def _write(localizer: Localizer, path: Path, max_pixels: int, features: bool) ->
     module = tf.Module()
     module.weights = [variable.value for variable in localizer.variables]
     tf.saved_model.save(module, str(path), signatures=signatures)
+    return sorted(signatures)
 
 
 # A fitted score map has a number a channel, which says nothing to a reader.

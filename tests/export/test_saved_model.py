@@ -134,6 +134,8 @@ def test_signatures_of_the_contract(exported):
         "localize_bytes": {"image_bytes": ("string", (None,)), **threshold},
         "features": {"images": images},
     }
+    card = json.loads((exported.path / "model_card.json").read_text())
+    assert card["signatures"] == sorted(taken)
     for name in set(signatures) - {"features", "serve_maps"}:
         given = signatures[name].structured_outputs
         assert {k: v.dtype.name for k, v in given.items()} == {

@@ -18,7 +18,7 @@ def label_components(masks: Any, *, static_shapes: bool = False) -> Any:
     Args:
         masks: Boolean tensor `(N, H, W)`; every size may be unknown until the call.
         static_shapes: Boolean. `False` is several times as fast on TensorFlow; XLA
-            (`jit_compile=True`) and LiteRT need `True`. Other backends ignore it.
+            (`jit_compile=True`), LiteRT and ONNX need `True`. Other backends ignore it.
 
     Returns:
         int32 tensor `(N, H, W)`: 0 for background, else 1 plus the row-major index

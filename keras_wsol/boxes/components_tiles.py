@@ -1,7 +1,7 @@
 """Connected components in `keras.ops`, on tiles of two by two cells.
 
 All cells of a tile touch each other, so it holds one component at most, and there are
-a quarter as many tiles as cells. Shapes are static: XLA and LiteRT can compile this.
+a quarter as many tiles as cells. Shapes are static: for XLA, LiteRT and ONNX.
 
 Labels are numbers of tiles within an image: PyTorch's segment reductions pass
 through float32, which is exact up to 2**24, so maps may have 2**24 cells.
@@ -127,8 +127,8 @@ def _segments(labels: Any) -> tuple[Any, Any]:
     """Labels, flattened and distinct between images, and how many there can be."""
     batch, rows, columns = ops.shape(labels)
     firsts = ops.arange(batch, dtype="int32") * (rows * columns)
-    labels = labels + ops.reshape(firsts, (-1, 1, 1))
-    return ops.reshape(labels, (-1,)), batch * rows * columns
+    labels = ops.reshape(labels + ops.reshape(firsts, (-1, 1, 1)), (-1,))
+    return labels, ops.shape(labels)[0]
 
 
 def _roots(cells: list[Any]) -> Any:

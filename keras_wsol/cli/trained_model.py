@@ -200,7 +200,7 @@ def export_arguments(add: Callable[..., None]) -> None:
     shared.add_model(add)
     text = "folder of a SavedModel, such as birds/1; or file .tflite or .onnx"
     add("--out", text, type=Path, required=True)
-    text, formats = "onnx gives no boxes", ["saved_model", "litert", "onnx"]
+    text, formats = "what to write", ["saved_model", "litert", "onnx"]
     add("--format", text, default=formats[0], choices=formats)
     text = "report.json of `evaluate`, for the card of a SavedModel"
     add("--report", text, "none", type=shared.existing)

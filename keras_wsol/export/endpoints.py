@@ -3,12 +3,13 @@
 from typing import Any
 
 import tensorflow as tf
+from keras import ops
 
 from keras_wsol.cam.score_map import look
 from keras_wsol.cam.split import SplitModel
 from keras_wsol.data.tf_pipeline import decode_rgb, or_no_memory, read_each, resize
 from keras_wsol.models import Localizer, class_names_of
-from keras_wsol.models.localizer_batches import not_empty
+from keras_wsol.models.localizer_batches import not_empty, probabilities
 
 
 def localize(localizer: Localizer, images: Any, cam_threshold: Any) -> dict[str, Any]:
@@ -47,6 +48,17 @@ def localize_bytes(
         mask = _as_deep(read[:, None], value)
         outputs[name] = tf.where(mask, value, tf.zeros_like(value))
     return outputs
+
+
+def localize_maps(localizer: Localizer, images: Any) -> dict[str, Any]:
+    """From images (B, h, w, 3) of the input size to all that needs no components."""
+    found = localizer.find_maps(images)
+    scores = probabilities(found["logits"])
+    return {
+        "class_ids": found["class_ids"],
+        "scores": ops.take_along_axis(scores, found["class_ids"], axis=1),
+        "score_maps": found["score_maps"],
+    }
 
 
 def look_at_features(split: SplitModel, images: Any) -> dict[str, Any]:

@@ -1,22 +1,22 @@
 """A localizer to LiteRT, for phones and small boards, and to ONNX."""
 
-import functools
 import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile, ZipInfo
 
 import keras
+import numpy as np
 
 from keras_wsol.arguments import check_bool
 from keras_wsol.export import saved_model
 from keras_wsol.files import replaced
 from keras_wsol.models import Localizer, SecondLook
-from keras_wsol.models.localizer_batches import probabilities
 
-# Reduces, gathers and resizes as TensorFlow does; understood by onnxruntime from 1.13.
-OPSET = 17
+# The first whose ScatterElements takes a maximum; understood by onnxruntime from 1.14.
+OPSET = 18
 
 
 def export_litert(
@@ -27,7 +27,8 @@ def export_litert(
     The signature `serving_default` takes `images`, float32 `(1, h, w, 3)` in [0, 255]
     of the localizer's input size, and gives its outputs, boxes in pixels of that size.
     Nothing but LiteRT's built-in operations is used, connected components included.
-    The model card lies beside it, as `birds.tflite.json`.
+    The model card lies beside it, as `birds.tflite.json`, and is in the file, which is
+    an archive as well: `zipfile.ZipFile("birds.tflite").read("model_card.json")`.
 
     Args:
         localizer: `Localizer`, or a classifier that one can be made of. Its score map
@@ -54,15 +55,9 @@ def export_litert(
     localizer = _of_one_pass(localizer, "LiteRT")
     import tensorflow as tf
 
-    def outputs(images: Any) -> dict[str, Any]:
-        if not boxes:
-            return _without_boxes(localizer, images)
-        out = localizer(images, training=False, static_shapes=True)
-        return {name: value for name, value in out.items() if name != "logits"}
-
     module = tf.Module()
     module.weights = [variable.value for variable in localizer.variables]
-    module.function = _graph_function(localizer, outputs, batch=1)
+    module.function = _graph_function(localizer, boxes, batch=1)
     signatures = {"serving_default": module.function}
     with tempfile.TemporaryDirectory() as folder:
         # From a SavedModel: given a function, the converter leaves out the weights.
@@ -70,19 +65,25 @@ def export_litert(
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         content = converter.convert()
-    return _write(path, localizer, lambda file: file.write_bytes(content))
+    card = json.dumps(saved_model.model_card(localizer), ensure_ascii=False)
+
+    def write(file: Path) -> None:
+        file.write_bytes(content)
+        # Behind the model, where LiteRT's metadata keep their files.
+        with ZipFile(file, "a") as archive:
+            archive.writestr(ZipInfo("model_card.json"), card)
+
+    return _write(path, localizer, write)
 
 
-def export_onnx(localizer: keras.Model, path: str | Path) -> Path:
-    """Writes an ONNX model: images in, classes, scores and score maps out.
+def export_onnx(
+    localizer: keras.Model, path: str | Path, *, boxes: bool = True
+) -> Path:
+    """Writes an ONNX model: images in, classes, scores, score maps and boxes out.
 
     The input `images` is float32 `(B, h, w, 3)` in [0, 255] of the localizer's input
-    size; the outputs are `class_ids` `(B, K)`, `scores` `(B, K)` and `score_maps`
-    `(B, K, h, w)`. There are no boxes: the converter turns the segment reductions of
-    connected components into a grid of every cell against every component, 20 GB at
-    224x224. Cut a map above `cam_threshold` times its maximum and take the largest
-    component, such as by `cv2.connectedComponentsWithStats`. The model card, which has
-    the threshold, lies beside it, as `birds.onnx.json`, and in the file: the metadata
+    size; the outputs are those of the localizer, boxes in pixels of that size. The
+    model card lies beside it, as `birds.onnx.json`, and is in the file: the metadata
     `session.get_modelmeta().custom_metadata_map` hold each of its entries as JSON.
     OpenVINO reads the file, too: set its `INFERENCE_PRECISION_HINT` to `f32`, since the
     bfloat16 that it chooses where it can moves maps.
@@ -90,6 +91,8 @@ def export_onnx(localizer: keras.Model, path: str | Path) -> Path:
     Args:
         localizer: `Localizer` or classifier, as for `export_litert`.
         path: String or path. File to write, such as `birds.onnx`.
+        boxes: Boolean. As for `export_litert`: without, there are neither loops nor
+            scatters, for runtimes that lack them. Default True.
 
     Returns:
         The path.
@@ -98,38 +101,67 @@ def export_onnx(localizer: keras.Model, path: str | Path) -> Path:
         export_onnx(localizer, "birds.onnx")
 
         session = onnxruntime.InferenceSession("birds.onnx")
-        class_ids, scores, score_maps = session.run(
-            ["class_ids", "scores", "score_maps"], {"images": images})
+        class_ids, scores, boxes = session.run(
+            ["class_ids", "scores", "boxes"], {"images": images})
     """
     _check_file(path)
+    check_bool("boxes", boxes)
     localizer = _of_one_pass(localizer, "ONNX")
-    try:
-        import onnx
-        import tf2onnx
-    except ImportError as error:
-        raise ImportError(
-            'ONNX needs tf2onnx: pip install "keras-wsol[onnx]".'
-        ) from error
+    model = _to_onnx(_graph_function(localizer, boxes, batch=None))
+    import onnx
 
-    outputs = functools.partial(_without_boxes, localizer)
-    function = _graph_function(localizer, outputs, batch=None)
-    model, _ = tf2onnx.convert.from_function(
-        function, input_signature=function.input_signature, opset=OPSET
-    )
     card = saved_model.model_card(localizer)
     onnx.helper.set_model_props(model, {k: json.dumps(v) for k, v in card.items()})
     return _write(path, localizer, lambda file: onnx.save(model, file))
 
 
-def _without_boxes(localizer: Localizer, images: Any) -> dict[str, Any]:
-    """The outputs of a localizer that need no connected components."""
-    found = localizer.find_maps(images)
-    scores = probabilities(found["logits"])
-    return {
-        "class_ids": found["class_ids"],
-        "scores": keras.ops.take_along_axis(scores, found["class_ids"], axis=1),
-        "score_maps": found["score_maps"],
-    }
+def _to_onnx(function: Any) -> Any:
+    """Makes a model of a `tf.function` that has a signature."""
+    try:
+        import tf2onnx
+        from onnx import helper
+    except ImportError as error:
+        raise ImportError(
+            'ONNX needs tf2onnx: pip install "keras-wsol[onnx]".'
+        ) from error
+
+    model, _ = tf2onnx.convert.from_function(
+        function,
+        input_signature=function.input_signature,
+        opset=OPSET,
+        custom_op_handlers={
+            "UnsortedSegmentMax": (_scatter, ["ScatterElements", "max"]),
+            "UnsortedSegmentSum": (_scatter, ["ScatterElements", "add"]),
+        },
+    )
+    # OpenVINO takes what a loop hands on as it is for a further input.
+    for node in model.graph.node:
+        if node.op_type == "Loop":
+            body = helper.get_node_attr_value(node, "body")
+            inputs = {each.name for each in body.input}
+            for each in body.output:
+                if each.name in inputs:
+                    copy = f"{each.name}_copy"
+                    body.node.append(helper.make_node("Identity", [each.name], [copy]))
+                    each.name = copy
+    return model
+
+
+def _scatter(graph: Any, node: Any, _: str, reduction: list[str]) -> None:
+    """Has ScatterElements reduce segments (S,), where tf2onnx makes a grid (S, S)."""
+    from onnx import TensorProto, helper
+
+    values, ids, count = node.input
+    dtype, empty = graph.get_dtype(values), 0
+    if reduction == ["max"]:
+        empty = np.iinfo(helper.tensor_dtype_to_np_dtype(dtype)).min
+    empty = helper.make_tensor("value", dtype, [1], [empty])
+    one = graph.make_const(f"{node.name}_one", np.array([1], "int64"))
+    shape = graph.make_node("Reshape", [count, one.output[0]])
+    shape = graph.make_node("Cast", shape.output, {"to": TensorProto.INT64})
+    start = graph.make_node("ConstantOfShape", shape.output, {"value": empty})
+    graph.replace_inputs(node, [start.output[0], ids, values])
+    node.set_attr("reduction", *reduction)
 
 
 def _check_file(path: str | Path) -> None:
@@ -151,8 +183,8 @@ def _of_one_pass(model: keras.Model, runtime: str) -> Localizer:
     """Returns the localizer in float32, unless it needs gradients or more passes."""
     saved_model.check_backend(f"A model for {runtime}")
     localizer = saved_model.as_localizer(model)
-    second = isinstance(localizer, SecondLook)
-    if second or not localizer.score_map.forward_only:
+    if not saved_model.is_of_one_pass(localizer):
+        second = isinstance(localizer, SecondLook)
         received = localizer if second else localizer.score_map
         raise ValueError(
             f"{runtime} takes a localizer of one forward pass, without gradients or "
@@ -161,12 +193,18 @@ def _of_one_pass(model: keras.Model, runtime: str) -> Localizer:
     return saved_model.in_float32(localizer)
 
 
-def _graph_function(
-    localizer: Localizer, function: Callable[[Any], dict[str, Any]], batch: int | None
-) -> Any:
+def _graph_function(localizer: Localizer, boxes: bool, batch: int | None) -> Any:
     """Makes a `tf.function` of `images` of the localizer's input size."""
     import tensorflow as tf
 
+    from keras_wsol.export import endpoints
+
+    def outputs(images: Any) -> dict[str, Any]:
+        if not boxes:
+            return endpoints.localize_maps(localizer, images)
+        out = localizer(images, training=False, static_shapes=True)
+        return {name: value for name, value in out.items() if name != "logits"}
+
     shape = (batch, *localizer.input_size, 3)
     spec = tf.TensorSpec(shape, tf.float32, name="images")
-    return tf.function(function, input_signature=[spec])
+    return tf.function(outputs, input_signature=[spec])

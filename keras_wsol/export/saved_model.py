@@ -54,10 +54,13 @@ def export_saved_model(
       server limit the bytes of a request. An image that could be read with more memory
       is an error, RESOURCE_EXHAUSTED;
     - `localize` and `localize_bytes`: the same with a scalar `cam_threshold`, whose
-      default is the localizer's.
+      default is the localizer's;
+    - `serve_maps`: `images`, float32 `(B, h, w, 3)` of the input size, to `class_ids`,
+      `scores` and `score_maps` alone, by operations that OpenVINO, TensorFlow.js and
+      tf2onnx know. Maps of gradients or masked images and a second look have none.
 
-    `model_card.json` lies beside the graph. The folder is written under another name
-    and renamed, so that a server never sees half of it.
+    `model_card.json`, which lists them, lies beside the graph. The folder is written
+    under another name and renamed, so that a server never sees half of it.
 
     Args:
         localizer: `Localizer`, or a classifier that one can be made of.
@@ -93,7 +96,7 @@ def export_saved_model(
     limits = {"max_pixels": max_pixels, "max_scans": MAX_SCANS}
     card = {**model_card(localizer, metrics), **limits}
     with replaced(path, overwrite) as temporary:
-        _write(localizer, temporary, max_pixels, features)
+        card["signatures"] = _write(localizer, temporary, max_pixels, features)
         write_model_card(temporary / "model_card.json", card)
         _check_path(path, overwrite=True)  # something may have come meanwhile
     return path
@@ -102,6 +105,12 @@ def export_saved_model(
 def as_localizer(model: keras.Model) -> Localizer:
     """Returns a localizer as it is, and the localizer of a classifier."""
     return model if isinstance(model, Localizer) else Localizer(model)
+
+
+def is_of_one_pass(localizer: Localizer) -> bool:
+    """Whether it needs neither gradients nor masked images nor a second look."""
+    second = isinstance(localizer, SecondLook)
+    return localizer.score_map.forward_only and not second
 
 
 def check_backend(what: str) -> None:
@@ -163,7 +172,10 @@ def _check_path(path: Path, overwrite: bool) -> None:
         )
 
 
-def _write(localizer: Localizer, path: Path, max_pixels: int, features: bool) -> None:
+def _write(
+    localizer: Localizer, path: Path, max_pixels: int, features: bool
+) -> list[str]:
+    """Writes the graph and its weights; returns the names of its signatures."""
     import tensorflow as tf
 
     from keras_wsol.export import endpoints
@@ -201,6 +213,11 @@ def _write(localizer: Localizer, path: Path, max_pixels: int, features: bool) ->
         "localize": of_images,
         "localize_bytes": of_bytes,
     }
+    if is_of_one_pass(localizer):
+        fixed = tf.TensorSpec((None, *localizer.input_size, 3), tf.float32, "images")
+        signatures["serve_maps"] = signature(
+            lambda images: endpoints.localize_maps(localizer, images), fixed
+        )
     if features:
         split = localizer.score_map.split(localizer.model)
         signatures["features"] = signature(
@@ -210,6 +227,7 @@ def _write(localizer: Localizer, path: Path, max_pixels: int, features: bool) ->
     module = tf.Module()
     module.weights = [variable.value for variable in localizer.variables]
     tf.saved_model.save(module, str(path), signatures=signatures)
+    return sorted(signatures)
 
 
 # A fitted score map has a number a channel, which says nothing to a reader.

@@ -129,17 +129,28 @@ def test_signatures_of_the_contract(exported):
         "serving_default": {"images": images},
         "serve_uint8": {"images": ("uint8", images[1])},
         "serve_bytes": {"image_bytes": ("string", (None,))},
+        "serve_maps": {"images": ("float32", (None, *SIZE, 3))},
         "localize": {"images": images, **threshold},
         "localize_bytes": {"image_bytes": ("string", (None,)), **threshold},
         "features": {"images": images},
     }
-    for name in set(signatures) - {"features"}:
+    card = json.loads((exported.path / "model_card.json").read_text())
+    assert card["signatures"] == sorted(taken)
+    for name in set(signatures) - {"features", "serve_maps"}:
         given = signatures[name].structured_outputs
         assert {k: v.dtype.name for k, v in given.items()} == {
             name: dtype for name, (dtype, _) in OUTPUTS.items()
         }
         for key, spec in given.items():
             assert spec.shape.rank == 1 + len(OUTPUTS[key][1])
+
+
+def test_maps_alone(exported, expected):
+    images = blob_images(3, SIZE).astype("float32")
+    found, wanted = exported.call("serve_maps", images), expected(images)
+    assert sorted(found) == ["class_ids", "score_maps", "scores"]
+    for name, value in found.items():
+        np.testing.assert_allclose(value, wanted[name], atol=1e-5, err_msg=name)
 
 
 def test_threshold_of_a_call(exported, expected):
@@ -246,7 +257,7 @@ def test_a_second_look_by_filtered_gradients_without_names(tmp_path):
     del expected["logits"]
     # Without names of classes there is none in the outputs, nor features unasked.
     assert sorted(found) == sorted(expected)
-    assert "features" not in model.signatures
+    assert not {"features", "serve_maps"} & set(model.signatures)
     for name, value in expected.items():
         np.testing.assert_allclose(found[name], value, atol=1e-3, err_msg=name)
     empty = served(images=tf.zeros((0, 30, 40, 3), tf.uint8))

@@ -1,6 +1,7 @@
 """The LiteRT model, run by ai-edge-litert, says what the localizer says."""
 
 import json
+from zipfile import ZipFile
 
 import keras
 import numpy as np
@@ -40,6 +41,7 @@ def test_outputs_are_those_of_the_localizer(arguments, tmp_path):
                 found[name], keras.ops.convert_to_numpy(value), atol=1e-4, err_msg=name
             )
     card = json.loads((tmp_path / "models" / "blobs.tflite.json").read_text())
+    assert json.loads(ZipFile(path).read("model_card.json")) == card
     assert card["cam_threshold"] == 0.4
     assert card["score_map"]["type"] == type(localizer.score_map).__name__
 

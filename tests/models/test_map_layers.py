@@ -16,7 +16,10 @@ from tests.models.small import small_classifier
             "mobilenet_v2",
             ["block_13_expand_relu", "block_16_expand_relu", "out_relu"],
         ),
+        ("mobilenet_v3_small", ["activation_12", "activation_13", "activation_18"]),
         ("vgg16", ["block4_conv3", "block5_conv1", "head_conv1"]),
+        # Sums are no activations: there is no map in front of the last stride.
+        pytest.param("resnet50_v2", ["post_relu"], marks=pytest.mark.slow),
         pytest.param(
             "resnet50",
             ["conv4_block6_out", "conv5_block1_out", "conv5_block3_out"],

@@ -62,7 +62,7 @@ class Localizer(keras.Model):
         cam_threshold: Optional scalar, instead of the localizer's own.
         training: Ignored: the classifier always runs in inference mode.
         static_shapes: Boolean. Whether boxes come from the algorithm of
-            `boxes.largest_boxes` that XLA and LiteRT can compile. Default False.
+            `boxes.largest_boxes` that XLA, LiteRT and ONNX can have. Default False.
 
     Returns:
         A dictionary: `"class_ids"` `(B, K)`, best first; `"scores"` `(B, K)`, softmax;

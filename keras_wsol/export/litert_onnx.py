@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_wsol.arguments import check_bool
 from keras_wsol.export import saved_model
@@ -114,11 +115,27 @@ def export_onnx(localizer: keras.Model, path: str | Path) -> Path:
     outputs = functools.partial(_without_boxes, localizer)
     function = _graph_function(localizer, outputs, batch=None)
     model, _ = tf2onnx.convert.from_function(
-        function, input_signature=function.input_signature, opset=OPSET
+        function,
+        input_signature=function.input_signature,
+        opset=OPSET,
+        custom_op_handlers={"Erfc": (_erfc, [])},
     )
     card = saved_model.model_card(localizer)
     onnx.helper.set_model_props(model, {k: json.dumps(v) for k, v in card.items()})
     return _write(path, localizer, lambda file: onnx.save(model, file))
+
+
+def _erfc(graph: Any, node: Any, name: str, args: Any) -> Any:
+    """Writes what TensorFlow's exact GELU is made of, and ONNX lacks, as 1 - erf."""
+    node.type = "Erf"
+    one = graph.make_const(f"{name}_one", np.ones((), "float32"))
+    shape, dtype = (get(node.output[0]) for get in (graph.get_shape, graph.get_dtype))
+    made = graph.make_node(
+        "Sub", [one.output[0], node.output[0]], shapes=[shape], dtypes=[dtype]
+    )
+    others = [each for each in graph.get_nodes() if each is not made]
+    graph.replace_all_inputs(node.output[0], made.output[0], ops=others)
+    return made
 
 
 def _without_boxes(localizer: Localizer, images: Any) -> dict[str, Any]:

@@ -132,6 +132,7 @@ def _to_onnx(function: Any) -> Any:
         custom_op_handlers={
             "UnsortedSegmentMax": (_scatter, ["ScatterElements", "max"]),
             "UnsortedSegmentSum": (_scatter, ["ScatterElements", "add"]),
+            "Erfc": (_erfc, []),
         },
     )
     # OpenVINO takes what a loop hands on as it is for a further input.
@@ -162,6 +163,19 @@ def _scatter(graph: Any, node: Any, _: str, reduction: list[str]) -> None:
     start = graph.make_node("ConstantOfShape", shape.output, {"value": empty})
     graph.replace_inputs(node, [start.output[0], ids, values])
     node.set_attr("reduction", *reduction)
+
+
+def _erfc(graph: Any, node: Any, name: str, args: Any) -> Any:
+    """Writes what TensorFlow's exact GELU is made of, and ONNX lacks, as 1 - erf."""
+    node.type = "Erf"
+    one = graph.make_const(f"{name}_one", np.ones((), "float32"))
+    shape, dtype = (get(node.output[0]) for get in (graph.get_shape, graph.get_dtype))
+    made = graph.make_node(
+        "Sub", [one.output[0], node.output[0]], shapes=[shape], dtypes=[dtype]
+    )
+    others = [each for each in graph.get_nodes() if each is not made]
+    graph.replace_all_inputs(node.output[0], made.output[0], ops=others)
+    return made
 
 
 def _check_file(path: str | Path) -> None:

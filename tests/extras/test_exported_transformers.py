@@ -10,7 +10,7 @@ from keras_wsol.cam import ChannelMean
 from keras_wsol.export import export_litert, export_onnx
 from keras_wsol.models import Localizer
 from tests.models.small import random_images
-from tests.models.test_transformers import EVERY, KINDS, SIZE, classifier
+from tests.models.test_transformers import EVERY, SIZE, classifier
 
 EACH_MAP = pytest.mark.parametrize("score_map", ["cam", ChannelMean("block2")], ids=str)
 
@@ -38,14 +38,7 @@ def test_by_litert(kind, score_map, tmp_path):
         assert_same(found, localizer(image[None]))
 
 
-# TensorFlow's exact GELU is of `Erfc`, which tf2onnx leaves as it is.
-LACKS_ERFC = pytest.mark.xfail(strict=True, reason="ONNX has no operation Erfc")
-
-
-@pytest.mark.parametrize(
-    "kind",
-    [pytest.param(x, marks=[LACKS_ERFC] * (x != "siglip")) for x in KINDS],
-)
+@EVERY
 @EACH_MAP
 def test_by_onnxruntime_and_openvino(kind, score_map, tmp_path):
     localizer = localizer_of(kind, score_map)

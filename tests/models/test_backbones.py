@@ -337,6 +337,17 @@ def test_every_row_builds_with_every_method(backbone, method):
     keras.utils.clear_session()
 
 
+@pytest.mark.parametrize(
+    "method",
+    [pytest.param(x, marks=[pytest.mark.slow] * (x != "trilite")) for x in METHODS],
+)
+def test_what_a_method_adds_takes_no_name_of_a_copy(method):
+    # Whose functions are named by counting, as in a new process: `add_1` to `add_9`.
+    keras.utils.clear_session()
+    model = small_classifier("mobilenet_v3_small", method)
+    assert {"add_9", "multiply_9"} <= {x.name for x in model.operations}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("backbone", [*UNTRIED, "efficientnet_b0"])
 def test_untried_rows_train_with_bas(backbone):

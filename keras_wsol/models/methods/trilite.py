@@ -74,10 +74,8 @@ class TriLite(Method):
         dense = trunk.logits("head_regions_logits")
         trunk.sides["foreground"] = foreground
         whole = self._dropout(trunk, "head_dropout")(_whole(trunk, features))
-        features = ops.cast(features, "float32")
         for name, part in (("foreground", foreground), ("background", background)):
-            total = ops.sum(part, axis=(1, 2)) + _EPSILON
-            mean = ops.sum(part * features, axis=(1, 2)) / total
+            mean = WeighedMean(name=f"head_{name}_mean", **float32)(features, part)
             mean = self._dropout(trunk, f"head_{name}_dropout")(mean)
             trunk.sides[f"{name}_logits"] = dense(mean)
         return trunk.logits()(whole)
@@ -94,6 +92,19 @@ class TriLite(Method):
 
     def score_map(self) -> ChannelMean:
         return ChannelMean("head_foreground")
+
+
+@keras.saving.register_keras_serializable(package="keras_wsol")
+class WeighedMean(keras.layers.Layer):
+    """Mean of features over the cells, weighed by a map.
+
+    A layer, since Keras counts `add`, `multiply` and the like, as copies of a backbone
+    may be named.
+    """
+
+    def call(self, features: Any, weights: Any) -> Any:
+        total = ops.sum(weights, axis=(1, 2)) + _EPSILON
+        return ops.sum(weights * features, axis=(1, 2)) / total
 
 
 def _whole(trunk: Trunk, features: Any) -> Any:

@@ -71,7 +71,7 @@ def write_pseudo_labels(
     an object. `NAME.left_out.csv` beside the output lists it with the reason: it cannot
     be read, its map is empty ("no box"), or its score too low ("low score"). So is one
     whose EXIF tag ("EXIF orientation") trainers follow and the data set does not, such
-    as a PNG's.
+    as a PNG's, unless the format is CSV.
 
     A killed job goes on when it is called again: `.NAME.jsonl` keeps what is found, and
     other jobs away while it is at work.
@@ -142,7 +142,9 @@ def write_pseudo_labels(
         for batch in batches:
             some = names[done : done + len(batch["images"])]
             found = _find(localizer, batch, some, batch_size, known, min_score)
-            journal.append(_agreed(found, batch["paths"], dataset))
+            if dataset.images is None and format != "csv":
+                found = _agreed(found, batch["paths"], dataset.orientation)
+            journal.append(found)
             done += len(some)
             progress.update(done)
         unread = zip(names[count:], (why for _, why in dataset.left_out), strict=True)
@@ -278,11 +280,11 @@ def _find(
 
 
 def _agreed(
-    found: Iterator[dict[str, Any]], paths: Iterable[str], dataset: ImageDataset
+    found: Iterator[dict[str, Any]], paths: Iterable[str], orientation: str
 ) -> Iterator[dict[str, Any]]:
     """Leaves out images that trainers would see turned otherwise than the data set."""
     for entry, path in zip(found, paths, strict=True):
-        if dataset.images is None and turned_otherwise(path, dataset.orientation):
+        if turned_otherwise(path, orientation):
             entry = {"path": entry["path"], "left_out": "EXIF orientation"}
         yield entry
 

@@ -88,10 +88,12 @@ def _size(image: Any, orientation: str) -> Size:
 def turned_otherwise(path: str, orientation: str) -> bool:
     """Whether other readers turn an image by its EXIF tag, and a data set does not.
 
-    OpenCV and Pillow's `exif_transpose` turn PNG and WebP files, too.
+    OpenCV and Pillow's `exif_transpose` turn PNG and WebP files, too, and Pillow also
+    follows a tag in XMP.
     """
     data = Path(path).read_bytes()
-    if data.startswith(b"\x89PNG") and b"eXIf" not in data:
+    tags = (b"eXIf", b"Raw profile type exif", b"tiff:Orientation")
+    if data.startswith(b"\x89PNG") and not any(tag in data for tag in tags):
         return False  # Pillow would decode it to look for one at the end
     with _opened(io.BytesIO(data)) as image:
         ours = exif_orientation(image) if orientation == "exif" else 1

@@ -55,9 +55,10 @@ def export_saved_model(
       is an error, RESOURCE_EXHAUSTED;
     - `localize` and `localize_bytes`: the same with a scalar `cam_threshold`, whose
       default is the localizer's;
-    - `serve_maps`: `images`, float32 `(B, h, w, 3)` of the input size, to `class_ids`,
-      `scores` and `score_maps` alone, by operations that OpenVINO, TensorFlow.js and
-      tf2onnx know. Maps of gradients or masked images and a second look have none.
+    - `serve_maps`: `images`, float32 `(B, h, w, 3)` of the input size, one at least, to
+      `class_ids`, `scores` and `score_maps` alone, by operations that OpenVINO,
+      TensorFlow.js and tf2onnx know, but for the GELU of transformers in tf2onnx. Maps
+      of gradients or masked images and a second look have none.
 
     `model_card.json`, which lists them, lies beside the graph. The folder is written
     under another name and renamed, so that a server never sees half of it.

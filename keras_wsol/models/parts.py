@@ -46,8 +46,7 @@ class ImageNetNormalization(keras.layers.Layer):
         return {**super().get_config(), "mode": self.mode}
 
 
-# The least epsilon of the fused kernel on GPUs.
-_LEAST_EPSILON = 1.001e-5
+_LEAST_EPSILON = 1e-5  # of cuDNN
 
 
 @keras.saving.register_keras_serializable(package="keras_wsol")
@@ -59,19 +58,21 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     """
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        usual = self.scale and self.center and self.epsilon >= _LEAST_EPSILON
+        usual = self.epsilon >= _LEAST_EPSILON and self.variable_dtype == "float32"
         usual = usual and not (self.synchronized or self.renorm) and mask is None
         usual = usual and len(inputs.shape) == 4 and self.axis in (-1, 3)
-        usual = usual and self.compute_dtype != "float64"
         on_tensorflow = keras.backend.backend() == "tensorflow"
         if not (training and self.trainable and usual and on_tensorflow):
             return super().call(inputs, training=training, mask=mask)
         import tensorflow as tf
 
-        outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
-            ops.cast(inputs, self.compute_dtype),
-            ops.convert_to_tensor(self.gamma),
-            ops.convert_to_tensor(self.beta),
+        shape = self.moving_mean.shape
+        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=ops.cast(inputs, self.compute_dtype),
+            scale=self.gamma.value if self.scale else tf.ones(shape),
+            offset=self.beta.value if self.center else tf.zeros(shape),
+            mean=[],
+            variance=[],
             epsilon=self.epsilon,
         )
         # Of a sample, as the kernel has it; Keras keeps that of the batch.

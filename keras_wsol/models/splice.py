@@ -189,7 +189,9 @@ def stable_names(model: keras.Model) -> dict[str, str]:
     for layer in flat_layers(model):
         kind = re.sub(r"_\d+$", "", layer.name)
         names[layer.name] = layer.name
-        if kind.replace("_", "") == type(layer).__name__.lower():
+        # A batch normalization keeps the name that Keras gave it before it was ours.
+        made = type(layer).__name__.lower().removeprefix("fused")
+        if kind.replace("_", "") == made:
             counts[kind] = counts.get(kind, 0) + 1
             names[layer.name] = f"{kind}_{counts[kind]}"
     return names

@@ -15,7 +15,7 @@ from keras_wsol.files import reading
 from keras_wsol.models import splice
 from keras_wsol.models.backbone_spec import NORMALIZATION, BackboneSpec
 from keras_wsol.models.backbones import BACKBONES
-from keras_wsol.models.hub_transformers import plain
+from keras_wsol.models.hub_transformers import TRANSFORMERS, plain
 from keras_wsol.models.parts import MODES, class_names_of
 from keras_wsol.models.transformers import TokenEmbedding
 
@@ -82,7 +82,7 @@ def _built(
         failed = {type(error), type(error.__context__)}
         if weights == "imagenet" and any(issubclass(x, OSError) for x in failed):
             way_out = "the path of a file as `weights` (`--weights FILE`)"
-            if spec.extra == "keras-hub":
+            if name in TRANSFORMERS:
                 way_out = (
                     "as `backbone` what KerasHub's `from_preset` makes of a folder"
                 )

@@ -13,7 +13,11 @@ import openvino
 import pytest
 import tensorflow as tf
 
+from keras_wsol.export import export_saved_model
+from keras_wsol.models import Localizer
+from tests.extras.painted_maps import MAPS_BESIDE_CAM
 from tests.extras.saved_birds import SIZE, exported
+from tests.models.painted import blob_images, painted_classifier
 
 NAMES = ("class_ids", "scores", "score_maps")
 SCRIPT = Path(__file__).with_name("run_graph_model.cjs")
@@ -32,13 +36,16 @@ def check(found, expected, atol=1e-4):
         np.testing.assert_allclose(found[name], expected[name], atol=atol, err_msg=name)
 
 
-def test_openvino(birds):
-    path, images, expected = birds
+@pytest.mark.parametrize("score_map", ["cam", *MAPS_BESIDE_CAM], ids=str)
+def test_openvino(score_map, tmp_path):
+    localizer = Localizer(painted_classifier(), top_k=2, score_map=score_map)
+    path = export_saved_model(localizer, tmp_path / "1")
+    images = blob_images(2, localizer.input_size).astype("float32")
     loaded = tf.saved_model.load(path)
     model = openvino.convert_model(loaded.signatures["serve_maps"])
     precise = {"INFERENCE_PRECISION_HINT": "f32"}
     found = openvino.compile_model(model, "CPU", precise)({"images": images})
-    check({name: found[name] for name in NAMES}, expected)
+    check({name: found[name] for name in NAMES}, localizer(images))
 
 
 def test_tf2onnx(birds, tmp_path):

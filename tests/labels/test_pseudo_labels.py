@@ -187,23 +187,27 @@ def test_images_that_trainers_turn_otherwise_are_left_out(
         paths=np.array(paths, str),
         orientation=orientation,
     )
-    done = write_pseudo_labels(localizer(), images, tmp_path / "x.csv", "csv")
+    done = write_pseudo_labels(localizer(), images, tmp_path / "x", "yolo")
     ours = (suffix, orientation) == (".jpg", "exif")
     names = [] if ours else [f"3{suffix}", f"6{suffix}"]
     assert done.left_out == tuple((name, "EXIF orientation") for name in names)
     assert done.class_ids.tolist() == ([0, 0, 0] if ours else [0, -1, -1])
+    # A CSV file goes back into a data set, which reads them as this one did.
+    done = write_pseudo_labels(localizer(), images, tmp_path / "x.csv", "csv")
+    assert done.left_out == ()
 
 
-def test_a_broken_tag_turns_nothing(tmp_path):
+@pytest.mark.parametrize("suffix", [".jpg", ".webp"])
+def test_a_broken_tag_turns_nothing(suffix, tmp_path):
     tags = Image.Exif()
     tags[0x0112] = 6
     image = Image.fromarray(draw((24, 36), (0, 200, (12, 8, 24, 16))))
-    path = tmp_path / "x.jpg"
+    path = tmp_path / f"x{suffix}"
     image.save(path, exif=tags)
     text = path.read_bytes()
-    start = text.index(b"Exif") + 6
+    start = text.index(tags.tobytes()[6:10])
     path.write_bytes(text[:start] + b"??" + text[start + 2 :])
-    done = write_pseudo_labels(localizer(), path, tmp_path / "x.csv", "csv")
+    done = write_pseudo_labels(localizer(), path, tmp_path / "x", "yolo")
     assert done.left_out == ()
 
 

@@ -508,7 +508,8 @@ def test_weights_of_those_with_preprocessing_inside_carry_over(backbone, tmp_pat
 
 @pytest.mark.slow
 def test_efficientnet_b0_with_the_weights_of_imagenet(tmp_path):
-    # Their file has the deviations for variances, which a second rescaling mends.
+    # In a file with the deviations for variances, a second rescaling mends them: so
+    # `keras.applications` says of its own, which is not at hand.
     source = keras.applications.EfficientNetB0(include_top=False, weights=None)
     draw_weights(source)
     set_layer_weights(source.get_layer(index=2), [MEAN, DEVIATION, np.array(0)])

@@ -58,12 +58,13 @@ def test_counts_of_the_head(layer, expected):
     assert multiply_adds(keras.Sequential([keras.Input((9, 7, 6)), layer])) == expected
 
 
-def attention(queries, keys, width, heads, key_dim, value_dim):
+def attention(queries, keys, width, heads, key_dim, value_dim, width_of_keys=None):
     """Of a layer: every product of every head, in loops."""
+    width_of_keys = width_of_keys or width
     count = 0
     for _ in range(heads):
         count += queries * width * key_dim  # queries
-        count += keys * width * key_dim + keys * width * value_dim
+        count += keys * width_of_keys * (key_dim + value_dim)
         for _ in range(queries):
             count += keys * key_dim  # scores
             count += keys * value_dim  # weighed values
@@ -72,11 +73,12 @@ def attention(queries, keys, width, heads, key_dim, value_dim):
 
 
 def test_counts_of_attention():
-    queries, others = keras.Input((7, 6)), keras.Input((4, 6))
+    queries, others = keras.Input((7, 6)), keras.Input((4, 8))
     layer = layers.MultiHeadAttention(3, key_dim=5, value_dim=2)
     itself = keras.Model(queries, layer(queries, queries))
     assert multiply_adds(itself) == attention(7, 7, 6, 3, 5, 2)
-    expected = attention(7, 4, 6, 3, 5, 2)
+    layer = layers.MultiHeadAttention(3, key_dim=5, value_dim=2)
+    expected = attention(7, 4, 6, 3, 5, 2, width_of_keys=8)
     inputs = [queries, others]
     for made in (
         layer(queries, others),

@@ -35,6 +35,7 @@ def both(**arguments):
     [
         {},
         {"momentum": 0.3, "epsilon": 0.1},
+        {"epsilon": 1e-5},
         {"epsilon": 1e-6},
         {"scale": False},
         {"center": False},
@@ -42,12 +43,14 @@ def both(**arguments):
         pytest.param({"synchronized": True}, marks=needs_tensorflow),
         {"renorm": True},
         {"trainable": False},
-        {"dtype": "float64"},
+        *({"dtype": dtype} for dtype in ("float64", "float16", "bfloat16")),
     ],
     ids=str,
 )
 def test_outputs_and_statistics_are_those_of_keras(arguments, training, rng):
     x = rng.normal(3, 2, SHAPE)
+    if arguments.get("epsilon", 1) < 1e-3:  # or else it says nothing
+        x *= arguments["epsilon"] ** 0.5
     expected, found = both(**arguments)
     values = [
         ops.convert_to_numpy(layer(x.astype(layer.compute_dtype), training=training))

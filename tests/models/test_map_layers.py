@@ -4,7 +4,8 @@ import keras
 import pytest
 from keras import layers
 
-from keras_wsol.models.map_layers import map_layers
+from keras_wsol.models import BACKBONES
+from keras_wsol.models.map_layers import _strides_removed, map_layers
 from tests.models.small import small_classifier
 
 
@@ -138,3 +139,11 @@ def test_names_of_a_row_in_another_model_are_no_strides():
     x = convolution(images, "first", strides=2)
     x = convolution(convolution(x, "conv_dw_12"), "last")
     assert map_layers(classifier(images, x)) == ["first_out", "last_out"]
+
+
+def test_strides_are_those_of_the_row_with_the_longest_name():
+    images = keras.Input((8, 8, 3))
+    model = keras.Model(images, images, name="resnet50_v2_cam")
+    changes = BACKBONES["resnet50_v2"].map_sizes.values()
+    strided = {x for each in changes for x, y in each.items() if "strides" in y}
+    assert _strides_removed(model) == strided

@@ -85,8 +85,9 @@ def export_onnx(
     size; the outputs are those of the localizer, boxes in pixels of that size. The
     model card lies beside it, as `birds.onnx.json`, and is in the file: the metadata
     `session.get_modelmeta().custom_metadata_map` hold each of its entries as JSON.
-    OpenVINO reads the file, too: set its `INFERENCE_PRECISION_HINT` to `f32`, since the
-    bfloat16 that it chooses where it can moves maps.
+    OpenVINO reads the file, too, of transformers with class tokens only with
+    `boxes=False`: set its `INFERENCE_PRECISION_HINT` to `f32`, since the bfloat16 that
+    it chooses where it can moves maps.
 
     Args:
         localizer: `Localizer` or classifier, as for `export_litert`.

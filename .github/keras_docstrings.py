@@ -2,6 +2,7 @@
 
 There the lines after `Example:` are not indented, and Markdown would take a prompt for
 three quotation marks; or they are indented, and Markdown would join them to a sentence.
+Attributes may share a line, of which all but the first would be taken for a type.
 """
 
 import re
@@ -12,10 +13,11 @@ import griffe
 
 # Up to the next section, or the end.
 _EXAMPLE = re.compile(r"^Example:\n(.+?)(?=\n\n[A-Z][\w ]*:\n|\Z)", re.M | re.S)
+_NAMES = re.compile(r"^    [a-z]\w*(?:, [a-z]\w*)+: ", re.M)
 
 
 class KerasDocstrings(griffe.Extension):
-    """Fences the code of examples; of equal names takes the function, not its file."""
+    """Fences examples, joins names; of equal names takes the function, not its file."""
 
     def on_package(self, *, pkg: griffe.Module, **_: Any) -> None:
         """Changes what a name means, to what it means after the import."""
@@ -28,9 +30,16 @@ class KerasDocstrings(griffe.Extension):
     def on_instance(self, *, obj: griffe.Object, **_: Any) -> None:
         """Changes the docstring of a function, class or module."""
         if obj.docstring:
-            obj.docstring.value = _EXAMPLE.sub(_fenced, obj.docstring.value)
+            text = _EXAMPLE.sub(_fenced, obj.docstring.value)
+            obj.docstring.value = _NAMES.sub(_joined, text)
 
 
 def _fenced(example: re.Match) -> str:
+    """The same example as a block of code."""
     language = "pycon" if ">>> " in example[1] else "python"
     return f"Example:\n\n```{language}\n{textwrap.dedent(example[1])}\n```"
+
+
+def _joined(names: re.Match) -> str:
+    """Names with spaces between them at which nothing is split."""
+    return names[0].replace(", ", ",\N{NO-BREAK SPACE}")

@@ -2,7 +2,7 @@
 
     python examples/docs/draw_modules.py
 
-A small classifier learns the creatures. The modules, with values of their papers, get
+A small classifier learns the creatures. The modules, with their default values, get
 its last features of an image that it has not seen, as in training. Writes adl.png,
 dfm.png and dgdm.png for the page on the modules: minutes on two CPU cores.
 """
@@ -38,7 +38,7 @@ def main() -> None:
     test = data.synthetic("test", num_images=options.index + 1, image_size=SIDE)
     image = test.image(options.index)
     last = model.get_layer("conv_pw_13_relu").output
-    x = keras.Model(model.inputs, last)(image[None].astype("float32"))
+    x = keras.Model(model.inputs[0], last)(image[None].astype("float32"))
     options.out.mkdir(parents=True, exist_ok=True)
     for name, figure in {
         "adl": of_adl(image, x),

@@ -120,7 +120,7 @@ def folder(tmp_path, monkeypatch, small):
         path = tmp_path / "birds" / drawn.class_names[class_id] / f"{index:03d}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(drawn.images[index]).save(path)
-        boxes[str(path)] = drawn.boxes[index, 0].tolist()
+        boxes[path.name] = drawn.boxes[index, 0].tolist()
     (tmp_path / "photos").mkdir()
     for path in ("photo.jpg", "photos/1.jpg", "photos/2.jpg"):
         Image.fromarray(drawn.images[len(path)]).save(tmp_path / path)
@@ -130,7 +130,8 @@ def folder(tmp_path, monkeypatch, small):
         with (tmp_path / f"{name}.csv").open("w", newline="") as file:
             rows = csv.writer(file)
             rows.writerow(["path", "x0", "y0", "x1", "y1"])
-            rows.writerows([path, *boxes[path]] for path in paths)
+            files = [Path(path).name for path in paths]
+            rows.writerows([file, *boxes[file]] for file in files)
     model = models.build_classifier(
         "mobilenet", "cam", 3, class_names=drawn.class_names
     )

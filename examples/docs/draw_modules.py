@@ -152,7 +152,8 @@ def enlarged(cells: Any) -> np.ndarray:
 def heat(image: np.ndarray, values: Any, low: float = 0.0) -> np.ndarray:
     """Lays a map over the image: blue for `low`, red for its maximum."""
     cells = enlarged(values) - low
-    return viz.overlay(image, np.clip(cells / cells.max(), 0.0, 1.0), alpha=0.6)
+    largest = max(cells.max(), 1e-6)  # a network that has hardly learned may give zeros
+    return viz.overlay(image, np.clip(cells / largest, 0.0, 1.0), alpha=0.6)
 
 
 def hidden(image: np.ndarray, mask: Any) -> np.ndarray:

@@ -48,7 +48,9 @@ class LocalizationEvaluation(keras.callbacks.Callback):
         held_out: An `ImageDataset` with boxes, such as `"train-fullsup"`, or batches as
             `evaluate` takes, again and again; these need `allow_test=True`.
         every: Integer. Epochs from one evaluation to the next. Default 1.
-        view, batch_size, num_thresholds: See `evaluate`.
+        view: `"whole"` or `"center_crop"`, as in `evaluate`.
+        batch_size: Integer, as in `evaluate`.
+        num_thresholds: Integer, as in `evaluate`.
         score_map: See `models.Localizer`. Default None, that of the method.
         allow_test: Boolean. Whether the split may be a test split or have no name.
             Figures that models were chosen by are worthless. Default `False`.

@@ -59,7 +59,7 @@ class Top1Cls(MeanOverImages):
     """Share of images whose top class is the true one.
 
     Args:
-        name, **kwargs: Passed on to `keras.metrics.Mean`.
+        **kwargs: Passed on to `keras.metrics.Mean`, as is `name`.
     """
 
     top_k = 1
@@ -74,7 +74,7 @@ class Top5Cls(MeanOverImages):
 
     Args:
         top_k: Integer. How many of the best classes are looked at. Default 5.
-        name, **kwargs: Passed on to `keras.metrics.Mean`.
+        **kwargs: Passed on to `keras.metrics.Mean`, as is `name`.
 
     Example:
     >>> import numpy as np
@@ -99,7 +99,7 @@ class GTKnownLoc(MeanOverImages):
 
     Args:
         iou_threshold: Float in [0, 1]. Default 0.5 [Russakovsky et al., 2015].
-        name, **kwargs: Passed on to `keras.metrics.Mean`.
+        **kwargs: Passed on to `keras.metrics.Mean`, as is `name`.
 
     Example:
     >>> import numpy as np
@@ -128,7 +128,7 @@ class Top1Loc(MeanOverImages):
 
     Args:
         iou_threshold: Float in [0, 1]. See `GTKnownLoc`.
-        name, **kwargs: Passed on to `keras.metrics.Mean`.
+        **kwargs: Passed on to `keras.metrics.Mean`, as is `name`.
     """
 
     top_k = 1
@@ -150,7 +150,7 @@ class Top5Loc(MeanOverImages):
     Args:
         iou_threshold: Float in [0, 1]. See `GTKnownLoc`.
         top_k: Integer. How many of the best classes are looked at. Default 5.
-        name, **kwargs: Passed on to `keras.metrics.Mean`.
+        **kwargs: Passed on to `keras.metrics.Mean`, as is `name`.
     """
 
     def __init__(
@@ -172,7 +172,7 @@ class MeanBoxIoU(MeanOverImages):
     An image without a box of its true class counts as 0.
 
     Args:
-        name, **kwargs: Passed on to `keras.metrics.Mean`.
+        **kwargs: Passed on to `keras.metrics.Mean`, as is `name`.
     """
 
     def __init__(self, name: str = "mean_box_iou", **kwargs: Any) -> None:

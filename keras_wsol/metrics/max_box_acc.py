@@ -96,7 +96,7 @@ class MaxBoxAcc(BoxAccuracy):
             the last digit. `"adl"`: the evaluator of ADL's code, at its seven
             thresholds unless others are given. Maps must then be in [0, 1] without NaN.
         thresholds: Optional ascending floats in [0, 1), instead of the grid.
-        name, **kwargs: Passed on to `keras.metrics.Metric`.
+        **kwargs: Passed on to `keras.metrics.Metric`, as is `name`.
 
     Example:
     >>> metric = MaxBoxAcc(num_thresholds=10)
@@ -143,7 +143,7 @@ class MaxBoxAccV2(BoxAccuracy):
         num_thresholds: Integer. See `MaxBoxAcc`.
         convention: See `MaxBoxAcc`. The published boxes are of holes' contours, too.
         thresholds: See `MaxBoxAcc`.
-        name, **kwargs: Passed on to `keras.metrics.Metric`.
+        **kwargs: Passed on to `keras.metrics.Metric`, as is `name`.
     """
 
     def __init__(
@@ -185,7 +185,7 @@ class PxAP(OverThresholds):
             equal to a threshold reaches it. `"wsolevaluation"`: in float64, as
             published; a score that was rounded down to float32 does not.
         thresholds: See `MaxBoxAcc`. Scores below the first are found nowhere.
-        name, **kwargs: Passed on to `keras.metrics.Metric`.
+        **kwargs: Passed on to `keras.metrics.Metric`, as is `name`.
 
     Example:
     >>> metric = PxAP(num_thresholds=10)

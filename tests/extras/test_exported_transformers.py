@@ -51,7 +51,7 @@ def test_by_onnxruntime_and_openvino(kind, score_map, tmp_path):
     assert_same(dict(zip([*names, "boxes"], found, strict=True)), expected)
     # As it comes it computes in bfloat16 where the processor can.
     precise = {"INFERENCE_PRECISION_HINT": "f32"}
-    if kind != "siglip":  # behind class tokens, it does not follow the size of the batch
+    if kind != "siglip":  # behind class tokens it loses the size of the batch
         with pytest.raises(RuntimeError, match="Loop"):
             openvino.Core().compile_model(str(path), "CPU", precise)
         path = export_onnx(localizer, tmp_path / "maps.onnx", boxes=False)

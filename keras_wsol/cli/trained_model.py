@@ -195,13 +195,17 @@ def _named(text: str) -> tuple[str, Path]:
     )
 
 
+_FOLDER = "saved_model"
+_ENDINGS = {".tflite": "litert", ".onnx": "onnx"}
+
+
 def export_arguments(add: Callable[..., None]) -> None:
     """Adds the arguments of `export`."""
     shared.add_model(add)
     text = "folder of a SavedModel, such as birds/1; or file .tflite or .onnx"
     add("--out", text, type=Path, required=True)
-    text, formats = "what to write", ["saved_model", "litert", "onnx"]
-    add("--format", text, default=formats[0], choices=formats)
+    default = "by the ending of --out"
+    add("--format", "what to write", default, choices=[*_ENDINGS.values(), _FOLDER])
     text = "report.json of `evaluate`, for the card of a SavedModel"
     add("--report", text, "none", type=shared.existing)
     text = "the features that the map is read from, and the logits"
@@ -222,23 +226,24 @@ def export(options: argparse.Namespace) -> None:
       keras-wsol export --model runs/birds/localizer.keras \
         --report runs/birds/test/report.json --out saved_models/birds/1
     """
-    out, form = options.out, options.format
+    out = options.out
+    form = options.format or _ENDINGS.get(out.suffix, _FOLDER)
     if out.exists() and not options.overwrite:
         raise FileExistsError(f"{out} exists: choose another --out, or --overwrite.")
-    if out.is_dir() and form != "saved_model":
+    if out.is_dir() and form != _FOLDER:
         raise FileExistsError(f"{out} is a folder, so it is not replaced.")
     metrics = _read_report(options.report) if options.report else None
     localizer = shared.load_localizer(options)
     if metrics is not None:
         _check_report(options.report, metrics, localizer)
     shared.say(f"Writing {out} ...")
-    if form == "saved_model":
+    if form == _FOLDER:
         names = ("overwrite", "max_pixels", "features")
         given = {name: getattr(options, name) for name in names}
         export_saved_model(localizer, out, metrics=metrics, **given)
     else:
         write = export_litert if form == "litert" else export_onnx
-        write(localizer, out)
+        write(localizer, out, overwrite=options.overwrite)
     print(f"Wrote {out}.")
 
 

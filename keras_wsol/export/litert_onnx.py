@@ -20,7 +20,11 @@ OPSET = 18
 
 
 def export_litert(
-    localizer: keras.Model, path: str | Path, *, boxes: bool = True
+    localizer: keras.Model,
+    path: str | Path,
+    *,
+    boxes: bool = True,
+    overwrite: bool = False,
 ) -> Path:
     """Writes a LiteRT model: one image in, class, score, score map and box out.
 
@@ -39,6 +43,7 @@ def export_litert(
             convolutions, products and sums alone, and gives `class_ids`, `scores` and
             `score_maps`: smaller, and for runtimes that have no segment sums. Default
             True.
+        overwrite: Boolean. Whether a file that is there may be replaced. Default False.
 
     Returns:
         The path.
@@ -50,7 +55,7 @@ def export_litert(
         run = Interpreter("birds.tflite").get_signature_runner()
         out = run(images=image[None].astype("float32"))
     """
-    _check_file(path)
+    _check_file(path, check_bool("overwrite", overwrite))
     check_bool("boxes", boxes)
     localizer = _of_one_pass(localizer, "LiteRT")
     import tensorflow as tf
@@ -77,7 +82,11 @@ def export_litert(
 
 
 def export_onnx(
-    localizer: keras.Model, path: str | Path, *, boxes: bool = True
+    localizer: keras.Model,
+    path: str | Path,
+    *,
+    boxes: bool = True,
+    overwrite: bool = False,
 ) -> Path:
     """Writes an ONNX model: images in, classes, scores, score maps and boxes out.
 
@@ -94,6 +103,7 @@ def export_onnx(
         path: String or path. File to write, such as `birds.onnx`.
         boxes: Boolean. As for `export_litert`: without, there are neither loops nor
             scatters, for runtimes that lack them. Default True.
+        overwrite: As for `export_litert`.
 
     Returns:
         The path.
@@ -105,7 +115,7 @@ def export_onnx(
         class_ids, scores, boxes = session.run(
             ["class_ids", "scores", "boxes"], {"images": images})
     """
-    _check_file(path)
+    _check_file(path, check_bool("overwrite", overwrite))
     check_bool("boxes", boxes)
     localizer = _of_one_pass(localizer, "ONNX")
     model = _to_onnx(_graph_function(localizer, boxes, batch=None))
@@ -179,9 +189,13 @@ def _erfc(graph: Any, node: Any, name: str, args: Any) -> Any:
     return made
 
 
-def _check_file(path: str | Path) -> None:
+def _check_file(path: str | Path, overwrite: bool) -> None:
     if Path(path).is_dir():
         raise IsADirectoryError(f"`path` must name a file. {path} is a folder.")
+    if Path(path).exists() and not overwrite:
+        raise FileExistsError(
+            f"{path} exists. Export to another file, or pass `overwrite=True`."
+        )
 
 
 def _write(path: Any, localizer: Localizer, write: Callable[[Path], Any]) -> Path:

@@ -261,11 +261,15 @@ def test_export(model, tmp_path, monkeypatch):
         ("--report", report, "--features", "--max-pixels", 1000),
         ("--overwrite", "--cam-threshold", THRESHOLD),
         ("--format", "litert"),
-        ("--format", "onnx"),
+        ("--format", "onnx", "--overwrite"),
+        ("--out", out.with_suffix(".tflite")),
+        ("--out", out.with_suffix(".onnx")),
+        ("--out", out.with_suffix(".onnx"), "--format", "saved_model"),
     ):
         shown = call(*words, *more)
         assert shown.status == 0, shown.err
-        assert shown.out == f"Wrote {out}.\n"
+        written = more[1] if more[0] == "--out" else out
+        assert shown.out == f"Wrote {written}.\n"
     limit = data.images.MAX_PIXELS
     default = {"features": False, "max_pixels": limit}
     assert given == [
@@ -282,6 +286,13 @@ def test_export(model, tmp_path, monkeypatch):
             *("export_saved_model", THRESHOLD, out),
             {"overwrite": True, "metrics": None, **default},
         ),
-        ("export_litert", 0.5, out, {}),
-        ("export_onnx", 0.5, out, {}),
+        ("export_litert", 0.5, out, {"overwrite": False}),
+        ("export_onnx", 0.5, out, {"overwrite": True}),
+        # By the ending, where no format is named.
+        ("export_litert", 0.5, out.with_suffix(".tflite"), {"overwrite": False}),
+        ("export_onnx", 0.5, out.with_suffix(".onnx"), {"overwrite": False}),
+        (
+            *("export_saved_model", 0.5, out.with_suffix(".onnx")),
+            {"overwrite": False, "metrics": None, **default},
+        ),
     ]

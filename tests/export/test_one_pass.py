@@ -89,6 +89,14 @@ def test_a_folder_is_not_replaced_by_a_file(write, tmp_path):
     assert (tmp_path / "precious").read_text() == "mine"
 
 
+@pytest.mark.parametrize("write", [export_litert, export_onnx])
+def test_a_file_is_replaced_only_when_told(write, tmp_path):
+    (tmp_path / "precious").write_text("mine")
+    with pytest.raises(FileExistsError, match="or pass `overwrite=True`"):
+        write(Localizer(painted_classifier()), tmp_path / "precious")
+    assert (tmp_path / "precious").read_text() == "mine"
+
+
 def test_a_model_and_its_card_come_at_once(tmp_path, monkeypatch):
     path, localizer = tmp_path / "a.tflite", Localizer(painted_classifier())
 

@@ -39,16 +39,14 @@ SMALL = os.environ.get("KERAS_WSOL_SMALL") == "1"  # for tests: few and tiny ima
 COUNT, EPOCHS, SIDE = (48, 1, 64) if SMALL else (600, 6, 128)
 tf.get_logger().setLevel("ERROR")  # no notes on its inner workings
 if tf.config.list_physical_devices("GPU"):
-    keras.config.set_dtype_policy(
-        "mixed_float16"
-    )  # exports are in float32 all the same
+    keras.config.set_dtype_policy("mixed_float16")  # exports have float32 all the same
 keras.utils.set_random_seed(0)
 
 # %% [markdown]
 # ## A localizer
 # A small one, trained on drawn creatures. **If you have one, say from the notebook
-# `folder_to_boxes`,** leave this cell out and write in its place `localizer =
-# keras.saving.load_model("creatures.keras")`.
+# `folder_to_boxes`,** write this line in place of the cell:
+# `localizer = keras.saving.load_model("creatures.keras")`.
 
 # %%
 train = wsol.data.synthetic(num_images=COUNT, image_size=SIDE)
@@ -115,9 +113,8 @@ for row, file in enumerate(files):
 #     -v "$PWD/saved_models/creatures:/models/creatures" tensorflow/serving
 # ```
 #
-# A notebook has no Docker, so here is a server of thirty lines that speaks the same
-# JSON. It is for this notebook alone: use TensorFlow Serving where others can reach
-# it.
+# A notebook has no Docker, so here is a small server that speaks the same JSON. It
+# answers this machine alone: where others ask, use TensorFlow Serving.
 
 
 # %%
@@ -139,12 +136,12 @@ class Server(BaseHTTPRequestHandler):
 
 def as_json(tensor):
     values = tensor.numpy()
-    return (values.astype(str) if values.dtype == object else values).tolist()
+    if values.dtype == object:  # names of classes
+        values = np.vectorize(bytes.decode, otypes=[object])(values)
+    return values.tolist()
 
 
-server = ThreadingHTTPServer(
-    ("127.0.0.1", 0), Server
-)  # any free port, this machine alone
+server = ThreadingHTTPServer(("127.0.0.1", 0), Server)  # 0: any free port
 threading.Thread(target=server.serve_forever, daemon=True).start()
 URL = f"http://127.0.0.1:{server.server_port}/v1/models/creatures:predict"
 URL

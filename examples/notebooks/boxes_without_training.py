@@ -48,8 +48,8 @@ for number, image in enumerate(drawn.images):
 # kind of object, at any depth.
 
 # %%
-ROOT = Path("creatures")  # <- your folder
-images = wsol.data.image_files(ROOT)
+root = Path("creatures")  # <- your folder
+images = wsol.data.image_files(root)
 images
 
 # %% [markdown]

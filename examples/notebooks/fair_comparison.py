@@ -108,7 +108,7 @@ print(f"a centred box, tuned: {centre['tuned']:.1%}")
 # These are GT-known Loc: the share of images whose box, of the true class, overlaps
 # the true one by at least a half.
 #
-# - **fixed** is at the threshold of the paper, 0.2.
+# - **fixed** is at 0.2, as published for class activation maps.
 # - **tuned** is at the threshold chosen on `held_out`. This is the figure to report.
 # - **oracle** is at the best threshold on `test` itself. It is an upper bound and no
 #   result. Papers that choose thresholds on the test split report this one.

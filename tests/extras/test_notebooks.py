@@ -2,20 +2,23 @@
 
 import base64
 import re
+import runpy
+from pathlib import Path
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from examples.notebooks.generate import SOURCES, text_of
-
+FOLDER = Path(__file__).parents[2] / "examples" / "notebooks"
+MADE = runpy.run_path(str(FOLDER / "generate.py"))
+SOURCES, text_of = MADE["SOURCES"], MADE["text_of"]
 SECONDS = 300  # of a cell
 LARGEST = 100_000  # bytes of a picture
 DATA = re.compile(r"data:image/[\w+]+;base64,([\w+/=]+)")
 
 
 def test_there_are_notebooks():
-    names = {path.stem for path in SOURCES[0].parent.glob("*.ipynb")}
+    names = {path.stem for path in FOLDER.glob("*.ipynb")}
     assert names == {source.stem for source in SOURCES}
     assert len(names) == 5
 

@@ -27,7 +27,7 @@ import tensorflow as tf
 import keras_wsol as wsol
 
 SMALL = os.environ.get("KERAS_WSOL_SMALL") == "1"  # for tests: few and tiny images
-COUNT, TESTS, EPOCHS, SIDE = (48, 36, 1, 64) if SMALL else (800, 300, 8, 128)
+COUNT, TESTS, EPOCHS, SIDE = (48, 36, 1, 64) if SMALL else (600, 300, 6, 128)
 METHODS = ("cam", "dgdm") if SMALL else ("cam", "adl", "dfm", "dgdm")
 tf.get_logger().setLevel("ERROR")  # no notes on its inner workings
 if tf.config.list_physical_devices("GPU"):

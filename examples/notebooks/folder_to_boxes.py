@@ -34,7 +34,7 @@ from PIL import Image
 import keras_wsol as wsol
 
 SMALL = os.environ.get("KERAS_WSOL_SMALL") == "1"  # for tests: few and tiny images
-COUNT, SIDE, EPOCHS = (72, 64, 1) if SMALL else (600, 224, 6)
+COUNT, SIDE, EPOCHS = (72, 64, 1) if SMALL else (600, 224, 4)
 tf.get_logger().setLevel("ERROR")  # no notes on its inner workings
 if tf.config.list_physical_devices("GPU"):
     keras.config.set_dtype_policy("mixed_float16")  # faster, and half the memory
@@ -94,6 +94,7 @@ model = wsol.build_classifier(
     backbone_options={"alpha": 0.25 if SMALL else 0.75},  # its width
     class_names=train.class_names,
     freeze="conv_pw_11_relu",
+    batch_norm_momentum=0.9,  # its statistics have to follow within few steps
 )
 wsol.models.describe(model)
 

@@ -32,7 +32,7 @@ import tensorflow as tf
 import keras_wsol as wsol
 
 SMALL = os.environ.get("KERAS_WSOL_SMALL") == "1"  # for tests: few images
-COUNT, EPOCHS, SIDE = (48, 1, 96) if SMALL else (1200, 8, 96)
+COUNT, EPOCHS, SIDE = (48, 1, 96) if SMALL else (800, 6, 96)
 tf.get_logger().setLevel("ERROR")  # no notes on its inner workings
 if tf.config.list_physical_devices("GPU"):
     keras.config.set_dtype_policy("mixed_float16")  # faster, and half the memory

@@ -35,20 +35,20 @@ COUNT, SIDE = (48, 64) if SMALL else (300, 224)
 # %% [markdown]
 # ## The images
 # So that there is something to find, this cell draws creatures into the folder
-# `creatures`.
+# `some_creatures`.
 
 # %%
 drawn = wsol.data.synthetic(num_images=COUNT, image_size=SIDE)
-Path("creatures").mkdir(exist_ok=True)
+Path("some_creatures").mkdir(exist_ok=True)
 for number, image in enumerate(drawn.images):
-    Image.fromarray(image).save(f"creatures/{number:04d}.jpg")
+    Image.fromarray(image).save(f"some_creatures/{number:04d}.jpg")
 
 # %% [markdown]
 # **To use your images, change the next line.** It names a folder with images of one
 # kind of object, at any depth.
 
 # %%
-root = Path("creatures")  # <- your folder
+root = Path("some_creatures")  # <- your folder
 images = wsol.data.image_files(root)
 images
 
@@ -121,7 +121,8 @@ again(photo)["boxes"][0, 0].numpy().round(1)
 
 # %% [markdown]
 # ## Next
-# - The same in a terminal: `keras-wsol boxes --images creatures --out found.json`.
+# - The same in a terminal: `keras-wsol boxes --images some_creatures --out
+#   found.json`.
 # - A few boxes drawn by hand choose better: `boxes=` of `fit_localizer`.
 # - Several objects in an image: set `localizer.max_boxes = 5` before you write boxes.
 #   Then each connected part of the map that is large enough has one.

@@ -203,7 +203,7 @@ draw(
 # ## DGDM: drop blocks, and weak channels
 # As in Figure 4 of the paper: (a) drops single cells, as ADL does, and (b) drops a
 # block of 3 x 3 cells around each of them, so that the neighbours do not give the
-# part away. The third picture is what the layer does: it drops the background, too,
+# part away. The last picture is what the layer does: it drops the background, too,
 # below 0.1 times the maximum. As in Figure 3: the weak channels, here orange, are
 # dropped at random.
 
@@ -228,7 +228,7 @@ strength = maps["channel_attention"][0, 0]
 weak = maps["eligible"][0, 0]
 plt.figure(figsize=(5, 1.6), dpi=72)
 plt.bar(range(len(strength)), strength, color=np.where(weak, "#e66101", "#6a7a96"))
-plt.title(f"attention of each channel; {weak.sum()} of {len(weak)} may be dropped")
+plt.title(f"channels: {weak.sum()} of {len(weak)} may be dropped", fontsize=9)
 plt.tight_layout()
 plt.show()
 

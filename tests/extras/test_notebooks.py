@@ -12,7 +12,7 @@ from nbclient import NotebookClient
 FOLDER = Path(__file__).parents[2] / "examples" / "notebooks"
 MADE = runpy.run_path(str(FOLDER / "generate.py"))
 SOURCES, text_of = MADE["SOURCES"], MADE["text_of"]
-SECONDS = 900  # of a cell; twenty on a quiet machine
+SECONDS = 900  # of a cell
 LARGEST = 100_000  # bytes of a picture
 DATA = re.compile(r"data:image/[\w+]+;base64,([\w+/=]+)")
 

@@ -50,8 +50,7 @@ def main() -> None:
     else:
         model, shown = of_creatures(folder), pictures(folder)
     localizer = model if isinstance(model, wsol.Localizer) else wsol.Localizer(model)
-    links = ["gradio", "settings"]
-    page(localizer, shown).launch(max_file_size="200mb", footer_links=links)
+    page(localizer, shown).launch(max_file_size="200mb")
 
 
 def label(
@@ -70,7 +69,12 @@ def label(
         try:
             left_out += collected(files or (), images)
             done = wsol.labels.write_pseudo_labels(
-                localizers[name], images, out, form.lower(), images_root=images
+                localizers[name],
+                images,
+                out,
+                form.lower(),
+                images_root=images,
+                batch_size=8,
             )
         except ValueError as error:  # too many images, none, or none that can be read
             yield None, str(error), left_out

@@ -21,6 +21,9 @@ import keras
 import numpy as np
 import pytest
 import uploads
+from app import page as page_of
+from creatures import of_creatures
+from creatures import pictures as drawn_pictures
 from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.by import By
@@ -35,7 +38,7 @@ from tests.extras.saved_birds import small_localizer
 PROJECT = Path(__file__).parents[2]
 DEMO = PROJECT / "examples" / "demo"
 SIZE = (210, 320)  # of the images; the localizer's input is another
-SECONDS = 60  # for what may load or trace something first
+SECONDS = 120  # for what may load or trace something first, beside other tests
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +130,9 @@ def page(browser, address):
     browser.get_log("performance")
     browser.get(address)
     until(browser, lambda: browser.find_elements(By.CSS_SELECTOR, "#cut input"))
+    # While it loads, something lies over it.
+    cover = ".translucent[data-testid=status-tracker]"
+    until(browser, lambda: not browser.find_elements(By.CSS_SELECTOR, cover))
     yield browser
     urls = [
         message["params"]["request"]["url"]
@@ -240,7 +246,7 @@ def test_many_images_are_labelled(page, localizer, pictures, folder, tmp_path, f
     move_threshold(page, 10)
     page.find_element(By.CSS_SELECTOR, f"#form input[value={form}]").click()
     find = page.find_element(By.ID, "find")
-    until(page, lambda: "more.zip" in page.find_element(By.ID, "files").text)
+    until(page, lambda: "more\n.zip" in page.find_element(By.ID, "files").text)
     find.click()
     link = until(
         page, lambda: page.find_elements(By.CSS_SELECTOR, "#labels a[download]")
@@ -283,6 +289,21 @@ def test_many_images_are_labelled(page, localizer, pictures, folder, tmp_path, f
 def images_made(folder):
     folder.mkdir(parents=True)
     return folder
+
+
+def test_without_a_model_it_learns_once_from_drawn_creatures(tmp_path, monkeypatch):
+    localizer = of_creatures(tmp_path, images=48, epochs=1)
+    monkeypatch.delattr(keras.Model, "fit")
+    again = of_creatures(tmp_path)
+    shown = drawn_pictures(tmp_path)
+    names = again.model.get_layer("head_logits").class_names
+    assert sorted(Path(each).stem for each in shown) == sorted(names)
+    image = data.synthetic("test", num_images=1, image_size=96).images
+    found = [each.predict_on_batch(image) for each in (localizer, again)]
+    np.testing.assert_array_equal(found[0]["logits"], found[1]["logits"])
+    parts = page_of(again, shown).get_config_file()["components"]
+    samples = [x for x in parts if x["type"] == "dataset"]
+    assert len(samples[0]["props"]["samples"]) == 6
 
 
 def test_a_zip_stays_in_its_folder(tmp_path):

@@ -47,7 +47,7 @@ def look(localizers: Localizers, path: str | None) -> Seen | None:
     """Passes an image through the network, once a map."""
     if path is None:
         return None
-    own = next(iter(localizers.values()))
+    own, *others = localizers.values()
     with tempfile.TemporaryDirectory() as folder:
         shutil.copy(path, folder)
         try:
@@ -58,20 +58,18 @@ def look(localizers: Localizers, path: str | None) -> Seen | None:
         picture = Image.fromarray(images.image(0))
         (batch,) = images.evaluation_batches(1, image_size=own.input_size)
     pixels = batch["images"]
-    scores = keras.ops.softmax(own.find_maps(pixels)["logits"])[0]
+    first = own.find_maps(pixels)
     # One class for all maps: `SecondLook` may have another than its classifier.
-    class_ids = keras.ops.argmax(scores)[None]
-    maps = {
-        name: each.find_maps(pixels, class_ids)["score_maps"][0, 0]
-        for name, each in localizers.items()
-    }
-    scores = keras.ops.convert_to_numpy(scores).tolist()
+    class_ids = first["class_ids"][:, :1]
+    found = [first, *(each.find_maps(pixels, class_ids) for each in others)]
+    maps = [keras.ops.convert_to_numpy(each["score_maps"])[0, 0] for each in found]
+    scores = keras.ops.convert_to_numpy(keras.ops.softmax(first["logits"]))[0].tolist()
     names = wsol.models.class_names_of(own.model) or range(len(scores))
     return Seen(
         picture=np.asarray(ImageOps.contain(picture, SHOWN)),
         size=(picture.height, picture.width),
         classes=dict(zip(map(str, names), scores, strict=True)),
-        maps={name: keras.ops.convert_to_numpy(each) for name, each in maps.items()},
+        maps=dict(zip(localizers, maps, strict=True)),
     )
 
 

@@ -133,7 +133,9 @@ def page(localizer: wsol.Localizer, shown: Sequence[str] = ()) -> gr.Blocks:
             button = gr.Button("Find boxes", variant="primary", elem_id="find")
             words = gr.Textbox(label="Found", elem_id="words")
             labels = gr.File(label="Labels", elem_id="labels")
-            left = gr.Dataframe(headers=["file", "why"], label="Left out")
+            left = gr.Dataframe(
+                headers=["file", "why"], label="Left out", elem_id="left"
+            )
         drawn = {
             "fn": show,
             "inputs": [seen, chosen, cut],

@@ -1,0 +1,155 @@
+"""A page to drop images on: class, score map and box; of many images, labels.
+
+    pip install ".[demo]"
+    python examples/demo/app.py --model runs/birds/localizer.keras
+
+The network sees an image once; the threshold moves on what it has found. Without
+`--model`, and with no path in `WSOL_MODEL`, a small localizer learns from drawn
+creatures, in about a minute, and is kept in runs/demo. Nothing is downloaded, and what
+is dropped stays on the machine that serves the page. `GRADIO_SERVER_NAME` and
+`GRADIO_SERVER_PORT` say where that is; by default only this machine sees it.
+"""
+
+import argparse
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import gradio as gr
+import keras
+from creatures import of_creatures, pictures
+from seen import Localizers, by_map, look, show
+from uploads import MOST_FILES, SUFFIXES, collected
+
+import keras_wsol as wsol
+
+HEIGHT = 420  # of pictures, in pixels
+FORMATS = {"COCO": "labels.json", "YOLO": "labels"}
+INTRODUCTION = """# Where is it?
+A classifier that learned from class labels alone says what is in an image. The **score
+map** says how much each pixel has to do with it; the box is that of its largest part
+above the **threshold**, a share of the maximum. A lower one makes larger boxes."""
+LIMITS = f"""Images, or zips of them, to labels that a detector trains on: at most
+{MOST_FILES} images at once, by the score map and the threshold above."""
+
+
+def main() -> None:
+    """Runs the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    path = os.environ.get("WSOL_MODEL")
+    parser.add_argument("--model", default=path, help="localizer or classifier, .keras")
+    options = parser.parse_args()
+    folder, shown = Path("runs/demo"), []
+    if options.model:
+        model = keras.saving.load_model(options.model, compile=False)
+    else:
+        model, shown = of_creatures(folder), pictures(folder)
+    localizer = model if isinstance(model, wsol.Localizer) else wsol.Localizer(model)
+    page(localizer, shown).launch(max_file_size="200mb")
+
+
+def label(
+    localizers: Localizers,
+    files: Sequence[str] | None,
+    form: str,
+    name: str,
+    threshold: float,
+) -> Iterator[tuple[str | None, str, list[tuple[str, str]]]]:
+    """Yields a file of labels, how many boxes are in it, and what was left out."""
+    localizers[name].cam_threshold = threshold  # one visitor at a time is here
+    with tempfile.TemporaryDirectory() as folder:
+        images, out = Path(folder, "images"), Path(folder, FORMATS[form])
+        images.mkdir()
+        left_out: list[tuple[str, str]] = []
+        try:
+            left_out += collected(files or (), images)
+            done = wsol.labels.write_pseudo_labels(
+                localizers[name],
+                images,
+                out,
+                form.lower(),
+                images_root=images,
+                batch_size=8,
+            )
+        except ValueError as error:  # too many images, none, or none that can be read
+            yield None, str(error), left_out
+            return
+        if out.is_dir():
+            out = Path(shutil.make_archive(str(out), "zip", out))
+        # Gradio copies the file before it asks for more; then the folder goes.
+        words = f"{done.num_boxes} boxes in {done.num_images} images"
+        yield str(out), words, [*left_out, *done.left_out]
+
+
+def page(localizer: wsol.Localizer, shown: Sequence[str] = ()) -> gr.Blocks:
+    """Makes the page, with pictures to try it on."""
+    localizers = by_map(localizer)
+    thresholds = {n: round(each.cam_threshold, 2) for n, each in localizers.items()}
+    own = thresholds[next(iter(localizers))]
+    # Files of visitors go after an hour; Gradio counts no visits.
+    options = {"analytics_enabled": False, "delete_cache": (3600, 3600)}
+    with gr.Blocks(title="Where is it?", **options) as blocks:
+        gr.Markdown(INTRODUCTION)
+        with gr.Row():
+            chosen = gr.Dropdown(list(localizers), label="Score map", elem_id="map")
+            cut = gr.Slider(0, 0.99, own, step=0.01, label="Threshold", elem_id="cut")
+        with gr.Tab("One image"):
+            seen = gr.State()
+            with gr.Row():
+                image = gr.Image(
+                    type="filepath",
+                    image_mode=None,  # Gradio does not decode it
+                    sources=["upload", "clipboard"],
+                    height=HEIGHT,
+                    label="Image",
+                    elem_id="image",
+                )
+                found = gr.Image(
+                    format="jpeg",
+                    interactive=False,
+                    buttons=["download", "fullscreen"],
+                    height=HEIGHT,
+                    label="Found",
+                )
+            with gr.Row():
+                classes = gr.Label(num_top_classes=3, label="Class", elem_id="classes")
+                box = gr.Textbox(label="Box: x0, y0, x1, y1 in pixels", elem_id="box")
+            if shown:
+                gr.Examples(list(shown), image, label="Drawn creatures")
+        with gr.Tab("Many images"):
+            gr.Markdown(LIMITS)
+            files = gr.File(
+                file_count="multiple",
+                file_types=[*SUFFIXES, ".zip"],
+                label="Images or zips",
+                elem_id="files",
+            )
+            form = gr.Radio(list(FORMATS), value="COCO", label="Format", elem_id="form")
+            button = gr.Button("Find boxes", variant="primary", elem_id="find")
+            words = gr.Textbox(label="Found", elem_id="words")
+            labels = gr.File(label="Labels", elem_id="labels")
+            left = gr.Dataframe(
+                headers=["file", "why"], label="Left out", elem_id="left"
+            )
+        drawn = {
+            "fn": show,
+            "inputs": [seen, chosen, cut],
+            "outputs": [found, classes, box],
+            "show_progress": "hidden",
+        }
+        network = {"concurrency_id": "network", "concurrency_limit": 1}
+        image.change(partial(look, localizers), image, seen, **network).then(**drawn)
+        chosen.input(thresholds.get, chosen, cut).then(**drawn)
+        cut.input(**drawn, trigger_mode="always_last")
+        given, told = [files, form, chosen, cut], [labels, words, left]
+        button.click(partial(label, localizers), given, told, **network)
+    return blocks
+
+
+if __name__ == "__main__":
+    main()

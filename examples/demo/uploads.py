@@ -1,0 +1,62 @@
+"""What visitors upload, images and zips of them, to a folder of images."""
+
+import shutil
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
+MOST_FILES, MOST_BYTES = 200, 500_000_000  # of images at once, unpacked
+# What a file in a zip raises that is broken, encrypted or packed in an unknown way.
+BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, OSError)
+
+
+def collected(uploads: Sequence[str], folder: Path) -> list[tuple[str, str]]:
+    """Copies images, those in zips, too; returns files that it left out, and why."""
+    left_out: list[tuple[str, str]] = []
+    sizes: list[int] = []
+    for number, upload in enumerate(map(Path, uploads)):
+        zipped = upload.suffix.lower() == ".zip"
+        place = folder / (upload.stem if zipped else upload.name)
+        if place.exists():
+            place = folder / f"{number} {place.name}"
+        if not zipped:
+            _count(sizes, upload.stat().st_size)
+            shutil.copy(upload, place)
+            continue
+        try:
+            with zipfile.ZipFile(upload) as opened:
+                for member in opened.infolist():
+                    if reason := _unpacked(opened, member, place, sizes):
+                        left_out.append((member.filename, reason))
+        except zipfile.BadZipFile as error:
+            left_out.append((upload.name, str(error)))
+    return left_out
+
+
+def _unpacked(
+    opened: zipfile.ZipFile, member: zipfile.ZipInfo, place: Path, sizes: list[int]
+) -> str:
+    """Unpacks a file of a zip; returns why not, if it is broken or no image."""
+    name = Path(member.filename).name
+    if member.is_dir() or name.startswith("."):
+        return ""
+    if not name.lower().endswith(SUFFIXES):
+        return "not an image"
+    _count(sizes, member.file_size)
+    try:
+        with opened.open(member) as file:
+            while file.read(2**20):  # to its checksum; never more than it said
+                pass
+        opened.extract(member, place)  # drops roots and ".." of names, makes no links
+    except BROKEN as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def _count(sizes: list[int], size: int) -> None:
+    sizes.append(size)
+    if len(sizes) > MOST_FILES or sum(sizes) > MOST_BYTES:
+        most = f"{MOST_FILES} images of {MOST_BYTES // 10**6} MB in all"
+        raise ValueError(f"At most {most} are labelled at once.")

@@ -5,7 +5,7 @@
 
 The network sees an image once; the threshold moves on what it has found. Without
 `--model`, and with no path in `WSOL_MODEL`, a small localizer learns from drawn
-creatures, in about a minute, and is kept in runs/demo. Nothing is downloaded, and what
+creatures and is kept in runs/demo. Nothing is downloaded, and what
 is dropped stays on the machine that serves the page. `GRADIO_SERVER_NAME` and
 `GRADIO_SERVER_PORT` say where that is; by default only this machine sees it.
 """

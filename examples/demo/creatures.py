@@ -12,7 +12,7 @@ PICTURES = slice(6, 12)  # of the test images, in which the classes take turns
 
 
 def of_creatures(folder: Path, images: int = 800, epochs: int = 8) -> keras.Model:
-    """Learns from drawn creatures, in about a minute, unless it has before."""
+    """Learns from drawn creatures, unless it has before."""
     path, part = folder / "creatures.keras", folder / "part.keras"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)

@@ -234,6 +234,12 @@ def show(
     """
     from matplotlib.figure import Figure
 
+    if not isinstance(cells, Sequence) or not all(isinstance(x, Cell) for x in cells):
+        raise TypeError(
+            "`cells` must be a list of `viz.Cell`; images of a data set, beside what "
+            "localizers find, are shown by `viz.compare_models`. Received: "
+            f"{type(cells).__name__}."
+        )
     check_integer("columns", columns)
     check_integer("cell_size", cell_size, low=32)
     check_number("iou_threshold", iou_threshold)

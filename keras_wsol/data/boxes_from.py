@@ -313,8 +313,8 @@ def _find(dataset: ImageDataset, path: str, wanted: Parts, places: list) -> Any:
         fit = f"{len(found)} images fit" if found else "no image fits"
         raise ValueError(
             f"`path` must name one image, but {fit} {path!r:.200}. Images of the split "
-            f"{dataset.split!r} have paths such as {dataset.paths[:1].tolist()}. For boxes"
-            " of more images, give the data set with all of them."
+            f"{dataset.split!r} have paths such as {dataset.paths[:1].tolist()}. For "
+            "boxes of more images, give the data set with all of them."
         )
     return found[0][0]
 

@@ -233,18 +233,24 @@ def test_weights_of_a_preset(kind, tmp_path, monkeypatch):
     close(read(graph, "block1", images), read(model, "block1", images))
 
 
-def test_without_a_network_it_says_so(monkeypatch):
+@pytest.mark.parametrize(
+    ("row", "kind", "way_out"),
+    [
+        ("deit_s16", "DeiT", r"as `backbone` what KerasHub's `from_preset` makes of a"),
+        ("resnet18", "ResNet", r"the path of a file as `weights` \(`--weights FILE`\)"),
+    ],
+)
+def test_without_a_network_it_says_so(row, kind, way_out, monkeypatch):
     def offline(*arguments, **options):
         raise OSError("Failed to resolve 'api.kaggle.com'.")
 
-    monkeypatch.setattr(models.DeiTBackbone, "from_preset", offline)
+    monkeypatch.setattr(getattr(models, f"{kind}Backbone"), "from_preset", offline)
     message = (
-        r"The ImageNet weights of 'deit_s16' cannot be downloaded: Failed to resolve "
-        r"'api.kaggle.com'. Without a network, pass as `backbone` what KerasHub's "
-        r"`from_preset` makes of a folder."
+        rf"The ImageNet weights of '{row}' cannot be downloaded: Failed to resolve "
+        rf"'api.kaggle.com'. Without a network, pass {way_out}"
     )
     with pytest.raises(OSError, match=message):
-        build_classifier("deit_s16", num_classes=3)
+        build_classifier(row, num_classes=3)
 
 
 def test_a_layer_is_inserted_after_blocks():

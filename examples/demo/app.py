@@ -50,7 +50,7 @@ def main() -> None:
     else:
         model, shown = of_creatures(folder), pictures(folder)
     localizer = model if isinstance(model, wsol.Localizer) else wsol.Localizer(model)
-    page(localizer, shown).launch(max_file_size="200mb")
+    page(localizer, shown).queue(max_size=20).launch(max_file_size="200mb")
 
 
 def label(

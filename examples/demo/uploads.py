@@ -1,5 +1,6 @@
 """What visitors upload, images and zips of them, to a folder of images."""
 
+import lzma
 import shutil
 import zipfile
 import zlib
@@ -8,8 +9,10 @@ from pathlib import Path
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 MOST_FILES, MOST_BYTES = 200, 500_000_000  # of images at once, unpacked
+MOST_ENTRIES = 10 * MOST_FILES  # of a zip, whatever they are
 # What a file in a zip raises that is broken, encrypted or packed in an unknown way.
-BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, OSError)
+BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+BROKEN += (EOFError, RuntimeError, OSError)
 
 
 def collected(uploads: Sequence[str], folder: Path) -> list[tuple[str, str]]:
@@ -27,6 +30,8 @@ def collected(uploads: Sequence[str], folder: Path) -> list[tuple[str, str]]:
             continue
         try:
             with zipfile.ZipFile(upload) as opened:
+                if len(opened.infolist()) > MOST_ENTRIES:
+                    raise ValueError(f"At most {MOST_ENTRIES} files may be in a zip.")
                 for member in opened.infolist():
                     if reason := _unpacked(opened, member, place, sizes):
                         left_out.append((member.filename, reason))
@@ -58,5 +63,5 @@ def _unpacked(
 def _count(sizes: list[int], size: int) -> None:
     sizes.append(size)
     if len(sizes) > MOST_FILES or sum(sizes) > MOST_BYTES:
-        most = f"{MOST_FILES} images of {MOST_BYTES // 10**6} MB in all"
+        most = f"{MOST_FILES} images, {MOST_BYTES // 10**6} MB together,"
         raise ValueError(f"At most {most} are labelled at once.")

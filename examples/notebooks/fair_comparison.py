@@ -4,7 +4,7 @@
 # Which method finds better boxes? Three things make a comparison worthless: a
 # threshold chosen on the test images, a difference that is noise, and no baseline.
 # This notebook compares four methods by the protocol of [Choe et al.,
-# 2020](https://arxiv.org/abs/2001.07437) and does all three right.
+# 2020](https://arxiv.org/abs/2001.07437) and avoids all three.
 
 # %% [markdown]
 # ## Install
@@ -42,8 +42,8 @@ if tf.config.list_physical_devices("GPU"):
 # They share no image: `evaluate` refuses images of `test` in `held_out`. **To use
 # your images**, see `wsol.data`: `cub200`, `ilsvrc2012` and others have these three
 # splits. Of a folder, `image_folder("birds", "train")` is the first, and the other
-# two come from `image_folder("birds", "val")`, halved by `take`, with boxes by
-# `boxes_from_csv`.
+# two are parts of the rest with its boxes, `rest = boxes_from_csv(image_folder("birds",
+# "val"), "boxes.csv")`: `test, held_out = rest.hold_out(per_class=5)`.
 
 # %%
 train = wsol.data.synthetic("train-weaksup", num_images=COUNT, image_size=SIDE)

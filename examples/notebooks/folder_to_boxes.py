@@ -146,15 +146,16 @@ wsol.viz.show_thresholds(localizer, val, picked, thresholds, cell_size=88)
 #
 # ## Tune on a few boxes
 # Thirty boxes drawn by hand tell better than the eye. `hold_out` picks five images of
-# each class. Draw a box in each of them with any tool, and write a file `boxes.csv`
-# with the columns `path,x0,y0,x1,y1`: left, top, right and bottom edge in pixels.
-# Where the file is missing, the next two cells do nothing. COCO and VOC files are
-# read by `boxes_from_coco` and `boxes_from_voc`.
+# each class. Draw a box in each of them with any tool, and write a file named after
+# your folder, such as `birds.csv`, with the columns `path,x0,y0,x1,y1`: left, top,
+# right and bottom edge in pixels. Where the file is missing, the cell after the next
+# does nothing. COCO and VOC files are read by `boxes_from_coco` and `boxes_from_voc`.
 
 # %%
 _, few = train.hold_out(per_class=5)
+boxes_file = root.with_suffix(".csv")
 if root == Path("creatures"):  # their boxes are known
-    with Path("boxes.csv").open("w", newline="") as file:
+    with boxes_file.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["path", "x0", "y0", "x1", "y1"])
         for path in few.paths:
@@ -162,8 +163,8 @@ if root == Path("creatures"):  # their boxes are known
 print(*few.paths[:3], "...", sep="\n")
 
 # %%
-if Path("boxes.csv").exists():
-    boxed = wsol.data.boxes_from_csv(train, "boxes.csv")
+if boxes_file.exists():
+    boxed = wsol.data.boxes_from_csv(train, boxes_file)
     tuned = localizer.tune(boxed, verbose=False)
     low, high = tuned.interval
     print(f"threshold {tuned.cam_threshold:.2f} (interval {low:.2f} to {high:.2f})")
@@ -173,10 +174,11 @@ if Path("boxes.csv").exists():
 # %% [markdown]
 # Had other images been picked, another threshold of the interval might have come. A
 # box is right if it overlaps the true one by at least a half (IoU 0.5). The threshold
-# was chosen on these very images, so the estimate for others is the one to believe.
+# was chosen on these very images, so the estimate for others is the one to believe; it
+# is still of images whose classes the network has seen.
 #
 # With boxes, the score map can be chosen anew as well, which sometimes gains more
-# than the threshold: `wsol.fit_localizer(model, train, boxes="boxes.csv")`.
+# than the threshold: `wsol.fit_localizer(model, train, boxes=boxes_file)`.
 
 # %%
 wsol.viz.compare_models({"tuned": localizer}, val, picked, cell_size=104)
@@ -218,7 +220,8 @@ wsol.export_saved_model(localizer, "saved_models/creatures/1", overwrite=True)
 # %% [markdown]
 # ## Next
 # - The same in a terminal: `keras-wsol train --data creatures --out runs/creatures`,
-#   then `keras-wsol localize --model runs/creatures/localizer.keras --images photos`.
+#   then `keras-wsol localize --model runs/creatures/localizer.keras --images photos
+#   --format coco --out found.json`.
 # - How good are the boxes? The notebook `fair_comparison` measures.
 # - All images show one kind of object? The notebook `boxes_without_training` is
 #   shorter.

@@ -99,7 +99,8 @@ wsol.models.describe(models["ADL"])
 # random. `x` is what the layer is given: a second model of the same layers reads it.
 
 # %%
-image = test.image(1)
+images = next(iter(test.batches(64, image_size=(SIDE, SIDE))))[0].numpy()
+image = images[1].astype("uint8")
 
 
 def layers_and_inputs(model):
@@ -186,8 +187,8 @@ draw(
 # %% [markdown]
 # Fusion crosses the branches: the *position map* is the position mask plus 0.4 times
 # the channel enhancement, the *channel map* is the channel mask plus 0.6 times the
-# position enhancement. A training step draws one of the two. Here are their means
-# over channels.
+# position enhancement. A training step draws one of the two, M, and the features F
+# become the mean of F and F times M. Here are the means of the maps over channels.
 
 # %%
 draw(
@@ -201,7 +202,8 @@ draw(
 
 # %% [markdown]
 # ## DGDM: drop blocks, and weak channels
-# As in Figure 4 of the paper: (a) drops single cells, as ADL does, and (b) drops a
+# As in Figure 4 of the paper: (a) drops single cells, as ADL does with another
+# threshold, and (b) drops a
 # block of 3 x 3 cells around each of them, so that the neighbours do not give the
 # part away. The last picture is what the layer does: it drops the background, too,
 # below 0.1 times the maximum. As in Figure 3: the weak channels, here orange, are
@@ -240,7 +242,7 @@ plt.show()
 # %%
 for name in ("ADL", "DFM", "DGDM"):
     print(name)
-    for place, share in wsol.models.drop_shares(models[name], test.images[:64]).items():
+    for place, share in wsol.models.drop_shares(models[name], images).items():
         print("  ", place, {kind: f"{value:.0%}" for kind, value in share.items()})
 
 # %% [markdown]

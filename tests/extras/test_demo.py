@@ -331,9 +331,24 @@ def test_a_zip_stays_in_its_folder(tmp_path):
     assert found == {f"deep/er/{name}" for name in inside}
 
 
-@pytest.mark.parametrize("limit", ["MOST_FILES", "MOST_BYTES"])
+def test_a_broken_zip_of_any_packing_is_told(tmp_path):
+    for method in (zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        path = tmp_path / f"{method}.zip"
+        with zipfile.ZipFile(path, "w", method) as packed:
+            packed.writestr("a.png", np.random.default_rng(0).bytes(500))
+        content = bytearray(path.read_bytes())
+        content[60:90] = bytes(30)
+        path.write_bytes(content)
+        ((name, reason),) = uploads.collected(
+            [str(path)], tmp_path / f"images {method}"
+        )
+        assert name == "a.png"
+        assert reason
+
+
+@pytest.mark.parametrize("limit", ["MOST_FILES", "MOST_BYTES", "MOST_ENTRIES"])
 def test_too_much_is_refused_before_it_is_unpacked(tmp_path, monkeypatch, limit):
-    monkeypatch.setattr(uploads, limit, {"MOST_FILES": 2, "MOST_BYTES": 2_000}[limit])
+    monkeypatch.setattr(uploads, limit, {"MOST_BYTES": 2_000}.get(limit, 2))
     with zipfile.ZipFile(tmp_path / "some.zip", "w", zipfile.ZIP_DEFLATED) as packed:
         for index in range(3):
             packed.writestr(f"{index}.png", bytes(900))

@@ -66,6 +66,7 @@ def test_the_foreground_of_a_resnet_is_finer_than_its_class_maps():
     assert found._inner.tensors["features"].shape[1:3] == (4, 4)
 
 
+@pytest.mark.slow
 def test_an_odd_map_is_pooled_to_what_the_backbone_makes_of_it():
     model = build_classifier(
         "inception_v3", BAS(convolutions=0), 3, weights=None, input_shape=(88, 88, 3)

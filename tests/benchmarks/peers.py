@@ -4,8 +4,9 @@
         --batches 1 8 --rounds 30 --out results/peers.csv
 
 It needs an environment of its own, with TensorFlow, PyTorch and, beside them, what
-`pip install tf-keras-vis grad-cam torchcam torchvision` installs, but for the folder
-`tests` in its site-packages: tf-keras-vis's, which would hide this one.
+`pip install tf-keras-vis grad-cam torchcam torchvision` installs (torchvision of the
+build of PyTorch), but for the folder `tests` in its site-packages: tf-keras-vis's, which
+would hide this one.
 
 Everyone has the same network with the same weights, the same images and classes, and
 reads the last features. PyTorch's network is built from Keras', layer by layer, and the
@@ -41,22 +42,20 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pytorch_grad_cam
 import tensorflow as tf
 import torch
 from keras import ops
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from tf_keras_vis.gradcam import Gradcam
 from tf_keras_vis.utils.scores import CategoricalScore
+from torchcam import methods as torchcam_methods
 
 from keras_wsol.cam import GradCAM
 from keras_wsol.cam.score_map import look
 from keras_wsol.models import Localizer
 from tests.benchmarks.as_torch import AsTorch
 from tests.benchmarks.device_steps import device_name
-from tests.benchmarks.torch_peers import (
-    ClassifierOutputTarget,
-    pytorch_grad_cam,
-    torchcam_methods,
-)
 from tests.extras.peer_network import unit
 
 BACKBONES = {

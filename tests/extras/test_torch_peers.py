@@ -29,8 +29,9 @@ from tests.extras.peer_network import (
 )
 
 torch = pytest.importorskip("torch", reason="runs where PyTorch is, in .ci/backends")
-peers = importlib.import_module("tests.benchmarks.torch_peers")
-pytorch_grad_cam = peers.pytorch_grad_cam
+pytorch_grad_cam = importlib.import_module("pytorch_grad_cam")
+model_targets = importlib.import_module("pytorch_grad_cam.utils.model_targets")
+torchcam_methods = importlib.import_module("torchcam.methods")
 AsTorch = importlib.import_module("tests.benchmarks.as_torch").AsTorch
 
 
@@ -43,7 +44,7 @@ def as_input(images):
 
 
 def targets():
-    return [peers.ClassifierOutputTarget(each) for each in CLASS_IDS]
+    return [model_targets.ClassifierOutputTarget(each) for each in CLASS_IDS]
 
 
 def of_grad_cam(name, model, images):
@@ -63,7 +64,7 @@ def of_grad_cam(name, model, images):
 def of_torchcam(name, model, images):
     """torch-cam's map after its ReLU."""
     network, inputs = same_network(model), as_input(images)
-    kind = getattr(peers.torchcam_methods, name)
+    kind = getattr(torchcam_methods, name)
     with kind(network, network.parts["second"]) as method:
         scores = network(inputs)
         (maps,) = method(CLASS_IDS.tolist(), scores, normalized=False)

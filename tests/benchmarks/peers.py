@@ -5,8 +5,8 @@
 
 It needs an environment of its own, with TensorFlow, PyTorch and, beside them, what
 `pip install tf-keras-vis grad-cam torchcam torchvision` installs (torchvision of the
-build of PyTorch), but for the folder `tests` in its site-packages: tf-keras-vis's, which
-would hide this one.
+build of PyTorch), but for the folder `tests` in its site-packages: that of
+tf-keras-vis, which would hide this one.
 
 Everyone has the same network with the same weights, the same images and classes, and
 reads the last features. PyTorch's network is built from Keras', layer by layer, and the

@@ -7,6 +7,7 @@ import math
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any
 
@@ -56,8 +57,15 @@ def check_choice(name: str, value: Any, choices: Sequence[Any]) -> Any:
     if value not in choices:
         raise ValueError(
             f"`{name}` must be one of {list(choices)}. {_received(name, value)}"
+            f"{near_name(value, choices)}"
         )
     return value
+
+
+def near_name(value: Any, choices: Iterable[Any]) -> str:
+    """Asks for the choice that is spelt nearly as `value`, behind a message."""
+    near = get_close_matches(str(value), map(str, choices), 1)
+    return "".join(f" Did you mean {each!r}?" for each in near)
 
 
 def shows_progress(verbose: bool | str) -> int:

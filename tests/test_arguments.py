@@ -122,6 +122,17 @@ def test_scalars_of_numpy_become_plain():
             "`draw` must be one of ['batch', 'sample']. Received: draw='image'.",
         ),
         (
+            lambda: check_choice("draw", "simple", ("batch", "sample")),
+            ValueError,
+            "`draw` must be one of ['batch', 'sample']. Received: draw='simple'. "
+            "Did you mean 'sample'?",
+        ),
+        (
+            lambda: check_choice("size", 9, (14, 28)),
+            ValueError,
+            "`size` must be one of [14, 28]. Received: size=9.",
+        ),
+        (
             lambda: check_bool("relu", 1),
             TypeError,
             "`relu` must be a boolean. Received: relu=1 (of type int).",

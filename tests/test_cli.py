@@ -73,7 +73,11 @@ def test_names_in_the_help_are_those_of_the_tables():
         ("train --data nowhere", "--data: must exist. Nothing is at: nowhere"),
         ("train --weights no.h5", "--weights: must exist. Nothing is at: no.h5"),
         ("train --epochs 0", "--epochs: must be an integer of at least 1. Rec"),
-        ("train --method magic", "--method: invalid choice: 'magic'"),
+        ("train --method magic", "--method: invalid choice: 'magic' (choose"),
+        (
+            "train --recipe adl-vgg16",
+            "choice: 'adl-vgg16'. Did you mean 'adl-vgg16-cub",
+        ),
         ("localize --images a.jpg", "--images: must exist. Nothing is at: a.jpg"),
         ("localize --cam-threshold 1", "--cam-threshold: must be a number in [0, 1)."),
     ],

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_wsol.arguments import check_bool, check_choice, plain
+from keras_wsol.arguments import check_bool, near_name, plain
 from keras_wsol.cam.split import SplitModel, node_of, split_at
 
 # Name of a map that needs no fit to its class, filled by `named`.
@@ -29,12 +29,16 @@ def score_map_of(value: Any) -> "ScoreMap":
     """Returns a score map: the object given, or the default one of a name."""
     if isinstance(value, ScoreMap):
         return value
-    if not isinstance(value, str):
-        raise TypeError(
-            f"`score_map` must be one of {list(SCORE_MAPS)} or a score map of "
-            f"`keras_wsol.cam`. Received: {value!r} (of type {type(value).__name__})."
-        )
-    return SCORE_MAPS[check_choice("score_map", value, tuple(SCORE_MAPS))]()
+    if isinstance(value, str) and value in SCORE_MAPS:
+        return SCORE_MAPS[value]()
+    kind = ValueError if isinstance(value, str) else TypeError
+    raise kind(
+        f"`score_map` must be one of {list(SCORE_MAPS)} or a score map of "
+        f"`keras_wsol.cam`. Received: score_map={value!r} (of type "
+        f"{type(value).__name__}).{near_name(value, SCORE_MAPS)} Maps that are "
+        "fitted have no name: pass `cam.DDT.fit(model, images, layer)`, likewise of "
+        "`Foreground`, `C2AM` and `ByClass`; or `cam.Mean([...])` of several."
+    )
 
 
 def own_threshold(score_map: "ScoreMap") -> float:

@@ -3,13 +3,15 @@
 import argparse
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import keras
 
+from keras_wsol.arguments import near_name
 from keras_wsol.data import ImageDataset
 from keras_wsol.export.saved_model import as_localizer
 from keras_wsol.files import claimed, make_folder, reading
@@ -27,9 +29,19 @@ def adder(parser: argparse.ArgumentParser) -> Callable[..., None]:
     def add(flag: str, text: str, otherwise: str = "%(default)s", **more: Any) -> None:
         if not more.get("required") and more.get("action") != "store_true":
             text += f" (default: {otherwise})"
+        if "choices" in more:
+            more["type"] = partial(_choice, more["choices"])
         names.add(parser.add_argument(flag, help=text, **more).dest)
 
     return add
+
+
+def _choice(choices: Sequence[str], text: str) -> str:
+    """The text, unless it is no choice but spelt nearly as one."""
+    near = "" if text in choices else near_name(text, choices)
+    if near:
+        raise argparse.ArgumentTypeError(f"invalid choice: {text!r}.{near}")
+    return text
 
 
 def add_model(add: Callable[..., None]) -> None:

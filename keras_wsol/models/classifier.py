@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from keras_wsol.arguments import check_integer, check_layout
+from keras_wsol.arguments import check_integer, check_layout, near_name
 from keras_wsol.models import splice
 from keras_wsol.models.backbone_spec import NORMALIZATION, BackboneSpec
 from keras_wsol.models.backbones import BACKBONES, METHODS
@@ -203,6 +203,7 @@ def _method_name(method: Any) -> str:
     raise kind(
         f"`method` must be one of {list(METHODS)}, a `Method`, or a layer, such as "
         f"keras_wsol.layers.ADL(). Received: method={method!r}."
+        f"{near_name(method, METHODS)}"
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from keras_wsol.training.recipes import Recipe
+from keras_wsol.training.recipes import Recipe, Recipes
 
 
 def _spread(notes: Mapping[str, str]) -> dict[str, str]:
@@ -393,4 +393,4 @@ _TABLE = (
     _OURS,
 )
 
-RECIPES: Mapping[str, Recipe] = MappingProxyType({each.name: each for each in _TABLE})
+RECIPES: Mapping[str, Recipe] = MappingProxyType(Recipes((x.name, x) for x in _TABLE))

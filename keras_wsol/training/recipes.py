@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from keras_wsol.arguments import check_choice, check_integer, check_number
+from keras_wsol.arguments import check_choice, check_integer, check_number, near_name
 from keras_wsol.data import ImageDataset
 from keras_wsol.data.images import check_view
 from keras_wsol.models import METHODS, build_classifier
@@ -266,3 +266,10 @@ class Recipe:
             total = self.epochs * self.images_per_epoch
             lines.append(f"  images seen in all: {total:,}")
         return "\n".join([*lines, *(f"  lacks: {text}" for text in self.lacks)])
+
+
+class Recipes(dict):
+    """Recipes by name, which say what a misspelt one may have meant."""
+
+    def __missing__(self, name: Any) -> None:
+        raise KeyError(f"{name!r} is none of {list(self)}.{near_name(name, self)}")

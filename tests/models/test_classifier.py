@@ -549,7 +549,8 @@ def test_a_place_after_an_inserted_layer_takes_its_output():
         (
             {"method": "drop_block"},
             r"`method` must be one of \['cam', 'adl', 'dfm', 'dgdm', 'cagd', 'sagd', .*"
-            r"'dropblock'.*\], a `Method`, or a layer, .*Received: method='drop_block'",
+            r"'dropblock'.*\], a `Method`, or a layer, .*method='drop_block'. "
+            r"Did you mean 'dropblock'\?",
         ),
         (
             {"backbone_options": {"width": 1}},
@@ -607,7 +608,8 @@ def test_unknown_backbone():
 
     message = (
         r"`backbone` must be one of \['mobilenet', 'mobilenet_v2', .*, "
-        r"'resnet50', .*\]. Received: backbone='resnet152'"
+        r"'resnet50', .*\]. Received: backbone='resnet152'. "
+        r"Did you mean 'resnet\w+'\?"
     )
     with pytest.raises(ValueError, match=message):
         build_classifier("resnet152")

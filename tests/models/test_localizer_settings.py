@@ -82,6 +82,13 @@ def test_what_is_set_after_a_prediction_is_used_by_the_next(model, images, tmp_p
         ("max_boxes", "2", TypeError, r"max_boxes='2' \(of type str\)"),
         ("min_share", 1.1, ValueError, r"must be a number in \[0, 1\]. Rec.*share=1.1"),
         ("score_map", "grad", ValueError, r"`score_map` must be one of \['cam', "),
+        ("score_map", "gradcam", ValueError, "Did you mean 'grad_cam'"),
+        (
+            "score_map",
+            "ddt",
+            ValueError,
+            r"'ddt'.* pass `cam.DDT.fit\(model, images, l",
+        ),
         ("score_map", ["cam"], TypeError, r"or a score map of.*of type list"),
         ("score_map", GradCAM("third"), ValueError, "Cannot read maps from"),
         ("score_map", Guided(GradCAM(relu=False)), ValueError, "must be given with a"),

@@ -264,6 +264,8 @@ def test_nothing_of_a_recipe_can_be_changed_in_place():
         chosen.multipliers["block*"] = 1.0
     with pytest.raises(TypeError):
         RECIPES["mine"] = chosen
+    with pytest.raises(KeyError, match=r"'adl-vgg16-cbu' .* mean 'adl-vgg16-cub'"):
+        RECIPES["adl-vgg16-cbu"]
     assert isinstance(chosen.notes, MappingProxyType)
 
 

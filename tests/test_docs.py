@@ -141,6 +141,8 @@ def folder(tmp_path, monkeypatch, small):
 
 
 @pytest.mark.slow
+# Of Keras: batches of tf.data want `fit(shuffle=False)`.
+@pytest.mark.filterwarnings("error:`shuffle=True` was passed")
 @pytest.mark.parametrize("page", PYTHON)
 def test_code_runs(page, folder):
     names = {"__name__": "page"}

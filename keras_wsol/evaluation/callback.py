@@ -62,7 +62,7 @@ class LocalizationEvaluation(keras.callbacks.Callback):
     Example:
         held_out = data.cub200(root, "train-fullsup")
         evaluation = LocalizationEvaluation(held_out)
-        model.fit(train.batches(32, training=True), epochs=12, callbacks=[evaluation])
+        model.fit(train.batches(training=True), callbacks=[evaluation], shuffle=False)
     """
 
     def __init__(

@@ -75,7 +75,7 @@ class Checkpoint(keras.callbacks.Callback):
         model.fit(
             train.batches(32, training=True, start_step=start).repeat(),
             steps_per_epoch=steps,
-            epochs=12, initial_epoch=done, callbacks=[checkpoint],
+            epochs=12, initial_epoch=done, callbacks=[checkpoint], shuffle=False,
         )
     """
 

@@ -59,7 +59,7 @@ class Recipe:
         model.fit(
             recipe.batches(train, epochs_done=done),
             validation_data=held_out.batches(**recipe.evaluation_options()),
-            steps_per_epoch=recipe.steps_per_epoch(len(train)),
+            steps_per_epoch=recipe.steps_per_epoch(len(train)), shuffle=False,
             epochs=recipe.epochs, initial_epoch=done, callbacks=callbacks,
         )
     """

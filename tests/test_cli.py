@@ -1,16 +1,23 @@
 """The command line: what it says, and what it refuses."""
 
 import argparse
+import dataclasses
 from urllib.error import URLError
 
 import pytest
 from PIL import Image
 
 import keras_wsol
-from keras_wsol import models, training
+from keras_wsol import data, models, training
 from keras_wsol.cli import command_line
 from keras_wsol.cli.command_line import COMMANDS, INTERRUPTED, build_parser
-from keras_wsol.cli.shared_arguments import count, positive, probability, share
+from keras_wsol.cli.shared_arguments import (
+    count,
+    positive,
+    probability,
+    say_left_out,
+    share,
+)
 from tests.cli.calling import call
 
 
@@ -52,6 +59,23 @@ def test_general_help_lists_the_commands_and_version_is_that_of_the_package():
     assert call("--version").out == f"keras-wsol {keras_wsol.__version__}\n"
     names = "train boxes evaluate localize compare export"
     assert list(COMMANDS) == names.split()
+
+
+def test_help_names_the_argument_in_python():
+    for name in ("train", "boxes"):
+        shown = " ".join(call(name, "--help").out.split())
+        assert 'in Python, backbone_options={"alpha": ...}' in shown
+    assert "`--alpha`" in models.build_classifier.__doc__
+
+
+@pytest.mark.parametrize(("count", "said"), [(1, "1 file"), (2, "2 files")])
+def test_one_file_is_no_files(count, said, capsys):
+    left_out = tuple((f"{n}.jpg", "broken") for n in range(count))
+    images = data.synthetic(num_images=2, num_classes=2, image_size=32)
+    say_left_out("list", dataclasses.replace(images, left_out=left_out))
+    assert (
+        capsys.readouterr().err == f"Left out {said} that cannot be read; see list.\n"
+    )
 
 
 def test_names_in_the_help_are_those_of_the_tables():

@@ -86,7 +86,7 @@ def localize(options: argparse.Namespace) -> None:
             "--class-ids known needs one folder in --images, with a folder for each "
             f"class. Received: {len(options.images)} paths."
         )
-    shared.say(f"Finding boxes in {len(images)} images ...")
+    shared.say(f"Finding boxes in {shared.counted(len(images), 'image')} ...")
     labels.write_pseudo_labels(
         localizer,
         images,
@@ -132,7 +132,7 @@ def _finish(
         classes = len(np.unique(class_ids))
         count = min(max(classes, _FEWEST_PICTURES), _MOST_PICTURES)
     chosen = evenly(class_ids, count)
-    shared.say(f"Painting {len(chosen)} pictures ...")
+    shared.say(f"Painting {shared.counted(len(chosen), 'picture')} ...")
     for index in chosen:
         figure = show_found(
             localizer, images, index, true_class=known, min_score=options.min_score
@@ -161,7 +161,7 @@ def boxes_arguments(add: Callable[..., None]) -> None:
     _add_labels(add, text, "coco", "labels at --out")
     of_table = {"choices": list(models.BACKBONES), "metavar": "NAME"}
     add("--backbone", "one of %(choices)s", default="mobilenet", **of_table)
-    add("--alpha", "width of a MobileNet", "1.0", type=shared.positive)
+    add("--alpha", shared.ALPHA, "1.0", type=shared.positive)
     text = "imagenet (downloaded once), or an .h5 or .keras file"
     add("--weights", text, default="imagenet", type=shared.weights)
     text = "side of the images as the backbone sees them, a multiple of 32"

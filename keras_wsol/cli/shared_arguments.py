@@ -18,6 +18,7 @@ from keras_wsol.files import claimed, make_folder, reading
 from keras_wsol.labels import LabelsWritten
 
 VERIFIED = "verified.jsonl"
+ALPHA = 'width of a MobileNet; in Python, backbone_options={"alpha": ...}'
 TRAINED_ON = "trained_on.txt"  # beside a model: the images that it learned from
 
 
@@ -125,14 +126,25 @@ def say_left_out(listed: Path, *datasets: ImageDataset) -> None:
     """Tells how many files cannot be read, and where they are listed."""
     left_out = {path for dataset in datasets for path, _ in dataset.left_out}
     if left_out:
-        say(f"Left out {len(left_out)} files that cannot be read; see {listed}.")
+        files = counted(len(left_out), "file")
+        say(f"Left out {files} that cannot be read; see {listed}.")
+
+
+def counted(count: int, one: str, end: str = "s") -> str:
+    """Says how many there are: 1 file, 2 files."""
+    return f"{count} {one}{end * (count != 1)}"
 
 
 def print_labels(done: LabelsWritten, form: str) -> None:
     """Prints what was written, and what to do with it."""
-    print(f"Wrote {done.path}: {done.num_boxes} boxes of {done.num_images} images,")
+    boxes, images = (
+        counted(done.num_boxes, "box", "es"),
+        counted(done.num_images, "image"),
+    )
+    print(f"Wrote {done.path}: {boxes} of {images},")
     print(f"whose paths are below {done.images_root}.")
     if done.left_out:
-        print(f"Left out {len(done.left_out)} images; see {done.left_out_path}.")
+        images = counted(len(done.left_out), "image")
+        print(f"Left out {images}; see {done.left_out_path}.")
     if form == "yolo":
         print(f"Train on them: yolo detect train data={done.path / 'data.yaml'}")

@@ -67,7 +67,7 @@ def train_arguments(add: Callable[..., None]) -> None:
     rates = f"{BASE.rate} ({_RATES['bas']} for {' and '.join(_RATES)})"
     setting("--rate", text, rates, type=shared.positive)
     setting("--image-size", "side of the images", BASE.image_size[0], type=shared.count)
-    setting("--alpha", "width of a MobileNet", 1.0, type=shared.positive)
+    setting("--alpha", shared.ALPHA, 1.0, type=shared.positive)
     setting("--map-size", "side of the last map at 224 pixels", 14, type=shared.count)
     text = "score map of the localizer: own, that of the method, or one of %(choices)s"
     maps = {"choices": ["own", *cam.SCORE_MAPS, *_FITTED], "metavar": "NAME"}

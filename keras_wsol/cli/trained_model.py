@@ -83,7 +83,7 @@ def _measure(localizer: keras.Model, options: argparse.Namespace) -> None:
             f"{options.model.parent / shared.TRAINED_ON}), so the figures are too "
             "good. With --only-val they are left out."
         )
-    shared.say(f"Measuring {len(test)} images ...")
+    shared.say(f"Measuring {shared.counted(len(test), 'image')} ...")
     report = evaluation.evaluate(
         localizer,
         test,

@@ -98,7 +98,7 @@ def build_classifier(
             and the layer of the method that goes there, without presets. Default: the
             places of the row, or after the features of your model, in front of a layer
             normalization.
-        backbone_options: `{"alpha": 0.75}` for the MobileNets,
+        backbone_options: `{"alpha": 0.75}` for the MobileNets (`--alpha`),
             `{"head_convolutions": 2}` for `"vgg16"` and `"inception_v3"`,
             `{"map_size": 28}` for the side of the last map at 224 pixels. For your
             model `{"normalization": "tf"}`, `"caffe"` or `"torch"`.

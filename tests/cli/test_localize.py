@@ -149,7 +149,7 @@ def test_more_boxes_than_one(words, boxes, model, two_objects, tmp_path):
     scores = [float(row["score"]) for row in found]
     assert scores == sorted(scores, reverse=True)
     assert len(set(scores)) == boxes
-    assert f"{boxes} boxes of 1 images" in shown.out
+    assert f" {boxes} box{'es' * (boxes > 1)} of 1 image," in shown.out
 
 
 def test_pictures_show_class_score_and_threshold(
@@ -217,7 +217,7 @@ def test_a_kill_among_the_pictures_loses_nothing(
     assert "mine is not an empty folder" in shown.err
     shown = call(*words, "--pictures", look)
     assert shown.status == 0, shown.err
-    assert "1 boxes of 1 images" in shown.out
+    assert "1 box of 1 image," in shown.out
     assert {path.name for path in look.iterdir()} == {"0000-1.png", "thresholds.png"}
     assert [path.name for path in tmp_path.iterdir() if path.name[0] == "."] == []
     assert "x.csv exists" in call(*words, "--pictures", look).err

@@ -57,6 +57,8 @@ class CheckReport:
         more = len(self.findings) - max_rows
         return f"{text}\n{table}\n" + (f"\n{more} more.\n" if more > 0 else "")
 
+    __repr__ = _repr_markdown_ = to_markdown  # in a terminal, in a notebook
+
 
 def check(*datasets: ImageDataset, verify: bool | str | Path = True) -> CheckReport:
     """Lists what is wrong with data sets, in one table.

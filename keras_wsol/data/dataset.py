@@ -95,12 +95,13 @@ class ImageDataset:
 
     def _repr_html_(self) -> str:
         names = ", ".join(self.class_names[:8]) + ", ..." * (self.num_classes > 8)
+        counts = np.bincount(self.class_ids, minlength=max(self.num_classes, 1))
         rows = {
             "data set": f"{self.name}, {self.split}",
-            "images": f"{len(self):,}",
+            "images": f"{len(self):,}, {counts.min():,} to {counts.max():,} a class",
             "classes": f"{self.num_classes}: {names}",
             "boxes": "unknown" if self.boxes is None else "known",
-            "left out": f"{len(self.left_out):,} files that cannot be read",
+            "left out": f"{len(self.left_out):,} that cannot be read",
         }
         cells = (f"<tr><th>{x}</th><td>{escape(y)}</td></tr>" for x, y in rows.items())
         return f"<table>{''.join(cells)}</table>"
@@ -360,8 +361,7 @@ def to_keras_boxes(batch: Mapping[str, Any], library: str = "keras") -> dict[str
         import tensorflow as tf
 
         labels = tf.where(missing, -1, tf.cast(class_ids, tf.int32))
-    found = {"boxes": boxes, key: labels}
-    return {"images": batch["images"], "bounding_boxes": found}
+    return {"images": batch["images"], "bounding_boxes": {"boxes": boxes, key: labels}}
 
 
 def existing_folder(root: str | Path) -> Path:

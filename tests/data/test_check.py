@@ -156,7 +156,9 @@ def test_boxes_are_of_images_as_read(tmp_path):
 def test_markdown_is_one_table_of_so_many_rows():
     paths = np.array(["a|b.png", "c\nd.png", "e.png"])
     dataset = in_memory(noise(3), boxes=np.full((3, 1, 4), -1.0), paths=paths)
-    text = data.check(dataset).to_markdown(max_rows=2)
+    report = data.check(dataset)
+    assert repr(report) == report._repr_markdown_() == report.to_markdown()
+    text = report.to_markdown(max_rows=2)
     assert text == (
         "Images checked: tiny/train 3. Findings: no box 3.\n\n"
         "| problem | dataset | path | class_name | detail |\n"

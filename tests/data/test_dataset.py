@@ -224,9 +224,9 @@ def test_a_notebook_shows_what_there_is():
     drawn = synthetic(num_images=12, num_classes=10, image_size=32)
     shown = replace(drawn, class_names=names, left_out=(("a.jpg", "empty"),))
     text = shown._repr_html_()
-    assert "<th>images</th><td>12</td>" in text
+    assert "<th>images</th><td>12, 1 to 2 a class</td>" in text
     assert "10: &lt;0&gt;, " in text
     assert "&lt;7&gt;, ...</td>" in text
-    assert "<td>1 files that cannot be read</td>" in text
+    assert "<td>1 that cannot be read</td>" in text
     assert "boxes</th><td>known" in text
     assert "boxes</th><td>unknown" in replace(drawn, boxes=None)._repr_html_()

@@ -38,6 +38,12 @@ def compare_models(
         figure = viz.compare_models({"CAM": plain, "DGDM": dgdm}, test, range(0, 99, 9))
         figure.savefig("gallery.png")
     """
+    given = models.values() if isinstance(models, Mapping) else [None]
+    if not all(isinstance(each, Localizer) for each in given):
+        raise TypeError(
+            "`models` must be a dictionary of titles and localizers, such as "
+            f'{{"CAM": Localizer(model)}}. Received: models={models!r}.'
+        )
     cells = []
     for index in indices:
         plain = _cell(dataset, index)

@@ -70,6 +70,13 @@ def test_each_cell_shows_what_the_model_says(with_boxes):
             np.testing.assert_allclose(boxes_of(axes, RED), true, atol=1e-3)
 
 
+def test_models_come_in_a_dictionary_of_localizers():
+    model, split = painted_classifier(class_names=NAMES), split_of("test", 2)
+    for wrong in (Localizer(model), [Localizer(model)], {"one": model}):
+        with pytest.raises(TypeError, match="`models` must be a dictionary of titles"):
+            viz.compare_models(wrong, split, [0])
+
+
 @pytest.mark.parametrize(
     ("of_model", "of_split", "shown"),
     [

@@ -1,5 +1,6 @@
 """Score maps that suit some images, fitted and measured without boxes or with."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -346,8 +347,9 @@ def _measured(
 def in_words(score_map: ScoreMap) -> str:
     """A score map and the layer that it reads, for a reader."""
     if isinstance(score_map, Mean):
-        *first, last = map(in_words, score_map.score_maps)
-        return f"mean of {', '.join(first)} and {last}"
+        fits = Counter(map(in_words, score_map.score_maps))
+        *first, last = (f"{x} ({n} fits)" if n > 1 else x for x, n in fits.items())
+        return f"mean of {', '.join(first)}{' and ' if first else ''}{last}"
     if isinstance(score_map, ByClass):
         return f"{in_words(score_map.score_maps[0])} by class"
     name = type(score_map).__name__

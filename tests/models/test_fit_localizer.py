@@ -87,6 +87,21 @@ def test_says_in_four_lines_what_and_why(model, images, chosen, capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_no_map_is_named_twice():
+    """Without classes, the two maps of a layer may be fits of one kind."""
+    twice, other = (
+        [cam.Foreground((1.0,), 0.0, "deep")] * 2,
+        cam.DDT((1.0,), (0.0,), "top"),
+    )
+    named = {
+        "mean of Foreground of deep (2 fits)": twice,
+        "mean of Foreground of deep (2 fits) and DDT of top": [*twice, other],
+        "mean of DDT of top, Foreground of deep and CAM": [other, twice[0], cam.CAM()],
+    }
+    for name, maps in named.items():
+        assert candidates.in_words(cam.Mean(tuple(maps))) == name
+
+
 def test_a_localizer_gives_its_model(model, images, chosen):
     assert fit(Localizer(model), images).notes == chosen.notes
 

@@ -6,7 +6,7 @@ Each returns the value, or raises with what was expected and what came.
 import math
 import sys
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any
@@ -73,6 +73,19 @@ def shows_progress(verbose: bool | str) -> int:
     if verbose == "auto":
         verbose = sys.stdout.isatty() or "ipykernel" in sys.modules
     return int(bool(verbose))
+
+
+def with_progress(
+    items: Iterable[Any], total: int | None, unit: str, verbose: bool | str
+) -> Iterator[Any]:
+    """Passes items on, and shows how many are done."""
+    bar = keras.utils.Progbar(total, verbose=shows_progress(verbose), unit_name=unit)
+    number = 0
+    for number, each in enumerate(items, 1):
+        yield each
+        bar.update(number)
+    if number != total:
+        bar.update(number, finalize=True)
 
 
 def check_bool(name: str, value: Any) -> bool:

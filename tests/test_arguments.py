@@ -14,6 +14,7 @@ from keras_wsol.arguments import (
     check_number,
     plain,
     shows_progress,
+    with_progress,
 )
 
 
@@ -152,3 +153,13 @@ def test_progress_is_shown_in_a_terminal_and_in_a_notebook(monkeypatch):
         assert shows_progress("auto") == terminal
     monkeypatch.setitem(sys.modules, "ipykernel", None)
     assert shows_progress("auto") == 1
+
+
+def test_items_pass_with_progress(capsys):
+    assert list(with_progress("abc", 3, "letter", False)) == ["a", "b", "c"]
+    assert capsys.readouterr().out == ""
+    for total, said in ((3, "3/3"), (None, "3/Unknown"), (4, "3/4")):
+        assert list(with_progress("abc", total, "letter", True)) == ["a", "b", "c"]
+        shown = capsys.readouterr().out
+        assert said in shown
+        assert shown.endswith("\n")

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_wsol.arguments import check_bool, check_integer, shows_progress
+from keras_wsol.arguments import check_bool, check_integer, with_progress
 from keras_wsol.cam.score_map import Evidence, ScoreMap, look
 from keras_wsol.cam.split import SplitModel, split_at
 from keras_wsol.data import ImageDataset
@@ -202,19 +202,15 @@ class Features:
         else:
             check_batches(batches)
             count = length_hint(batches) or None
-        shown = shows_progress(self.verbose)
-        bar = keras.utils.Progbar(count, verbose=shown, unit_name="batch")
-        number = 0
-        for images, class_ids in map(images_and_classes, batches):
+        found = False
+        for batch in with_progress(batches, count, "batch", self.verbose):
+            images, class_ids = images_and_classes(batch)
             if len(images):
                 features = look(split, images).features
                 yield (features, class_ids) if self.labelled else features
-                number += 1
-                bar.update(number)
-        if not number:
+                found = True
+        if not found:
             raise ValueError("`images` must hold images. Received none.")
-        if number != count:
-            bar.update(number, finalize=True)
 
 
 def images_and_classes(batch: Any) -> tuple[Any, Any]:

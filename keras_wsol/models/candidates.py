@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_wsol.arguments import with_progress
 from keras_wsol.boxes import sweep_largest_boxes
 from keras_wsol.boxes.iou import pairwise_iou
 from keras_wsol.cam import CAM, ByClass, ClassMaps, Mean, ScoreMap, score_maps
@@ -225,6 +226,7 @@ def candidates(
     maps: Sequence[ScoreMap] | None = None,
     seed: int = 0,
     own: Any = "cam",
+    verbose: bool | str = False,
 ) -> tuple[list[Candidate], Sample]:
     """Fits the maps that may be chosen, or takes those given, and measures them.
 
@@ -236,14 +238,19 @@ def candidates(
     layers = None if maps is not None else [*fit_at, *read_too]
     split = None if maps is None else maps[0].split(model)
     size = tuple(model.input_shape[1:3])
-    batches = _batches(images, size, seed)
+    batches = with_progress(_batches(images, size, seed), None, "batch", verbose)
     sample, boxed = read_sample(model, layers, batches, split), None
     if boxes is not None:
         batches = view_batches(boxes, "whole", size, _BATCH_SIZE)
         boxed = read_sample(model, layers, batches, split)
+
+    def measured(maps: Iterable[ScoreMap]) -> list[Candidate]:
+        maps = with_progress(maps, None, "score map", verbose)
+        return [_measured(each, sample, boxed, seed) for each in maps]
+
     if maps is not None:
-        return [_measured(each, sample, boxed, seed) for each in maps], sample
-    fitted = [_measured(x, sample, boxed, seed) for x in _fitted(sample, fit_at)]
+        return measured(maps), sample
+    fitted = measured(_fitted(sample, fit_at))
     others: list[ScoreMap] = []
     if sample.knows_classes:
         clamped = [CAM(negative_weights=False)] * (sample.split.dense is not None)
@@ -252,8 +259,7 @@ def candidates(
     if boxed is not None and sample.labelled and sample.knows_classes:
         # Without boxes they are never chosen.
         others += [_ddt_by_class(sample, layer) for layer in fit_at]
-    found = (_measured(each, sample, boxed, seed) for each in (*others, Mean(members)))
-    return [*fitted, *found], sample
+    return [*fitted, *measured([*others, Mean(members)])], sample
 
 
 def members_of_mean(fitted: Sequence[Candidate]) -> list[ScoreMap]:

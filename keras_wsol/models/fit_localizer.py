@@ -79,7 +79,9 @@ def fit_localizer(
         input_sizes: Sizes `(height, width)` to choose among, multiples of 32. Larger
             ones give finer maps and take longer. Default None, the model's own.
         seed: Integer. Draws the images that are looked at. Default 0.
-        verbose: Boolean. Whether to print what was chosen and why. Default True.
+        verbose: Boolean. Whether to print what was chosen and why, and before it, in a
+            terminal or notebook, how many batches and score maps are done. Default
+            True.
 
     Returns:
         A `Localizer`, whose `notes` say what was chosen and why.
@@ -103,10 +105,10 @@ def fit_localizer(
     boxed = _boxed(images, boxes, seed)
     maps = None if score_maps is None else _checked(score_maps)
     own = (maps[0].split(model) if maps else split_at(model)).input_size
-    tried = []
+    tried, shown = [], "auto" if verbose else False
     for size in input_sizes or [own]:
         sized = model if size == own else with_input_size(model, size)
-        found, sample = candidates(sized, images, boxed, maps, seed, own_map)
+        found, sample = candidates(sized, images, boxed, maps, seed, own_map, shown)
         best = choose(found, given=maps is not None)
         tried.append((best, found, sized, sample))
     best, found, sized, sample = max(tried, key=lambda each: each[0].merit)

@@ -87,6 +87,20 @@ def test_says_in_four_lines_what_and_why(model, images, chosen, capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_a_terminal_shows_how_far_it_is(model, images, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    fit(model, images)
+    assert capsys.readouterr().out == ""
+    fit_localizer(model, images)
+    shown = capsys.readouterr().out
+    # 24 images in a batch; of 8 candidates, the mean and two more are not fitted.
+    for done in ("1/Unknown", "5/Unknown", "3/Unknown"):
+        assert done in shown
+    assert (
+        shown.index("/batch") < shown.index("/score map") < shown.index("Score map: ")
+    )
+
+
 def test_no_map_is_named_twice():
     """Without classes, the two maps of a layer may be fits of one kind."""
     twice, other = (

@@ -39,8 +39,7 @@ def adder(parser: argparse.ArgumentParser) -> Callable[..., None]:
 
 def _choice(choices: Sequence[str], text: str) -> str:
     """The text, unless it is no choice but spelt nearly as one."""
-    near = "" if text in choices else near_name(text, choices)
-    if near:
+    if text not in choices and (near := near_name(text, choices)):
         raise argparse.ArgumentTypeError(f"invalid choice: {text!r}.{near}")
     return text
 

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_wsol.arguments import check_choice, composed, once
+from keras_wsol.arguments import check_choice, composed, once, with_progress
 from keras_wsol.data.boxes_from import read_voc_file, size_of, xml_below
 from keras_wsol.data.dataset import (
     ImageDataset,
@@ -119,12 +119,9 @@ def with_annotations(whole: ImageDataset, folder: str | Path) -> ImageDataset:
         )
     arguments = range(len(whole)), map(files.get, stems)
     shown = len(whole) > 5000 and keras.config.is_interactive_logging_enabled()
-    bar = keras.utils.Progbar(len(whole), unit_name="annotation", verbose=int(shown))
-    found = []
     with ThreadPoolExecutor(default_threads()) as threads:
-        for boxes in threads.map(_boxes_of, repeat(whole), *arguments):
-            found.append(boxes)
-            bar.update(len(found))
+        boxes = threads.map(_boxes_of, repeat(whole), *arguments)
+        found = [*with_progress(boxes, len(whole), "annotation", shown)]
     misfits = whole.paths[[boxes is None for boxes in found]]
     notes = dict(whole.notes)
     if len(misfits):

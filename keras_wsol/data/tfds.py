@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_wsol import files as whole_files
-from keras_wsol.arguments import check_choice
+from keras_wsol.arguments import check_choice, with_progress
 from keras_wsol.data.dataset import ImageDataset, verified
 from keras_wsol.data.fine_grained import WEAK_SPLITS, part_of, readable_name
 from keras_wsol.data.ilsvrc2012 import with_annotations
@@ -132,14 +132,10 @@ def _write(builder: Any, part: str, folder: Path) -> list[dict[str, Any]]:
     )
     records = builder.as_dataset(split=part, shuffle_files=False, decoders=decoders)
     total = builder.info.splits[part].num_examples
-    shown = int(total > 5000 and keras.config.is_interactive_logging_enabled())
-    bar = keras.utils.Progbar(total, unit_name="image", verbose=shown)
+    shown = total > 5000 and keras.config.is_interactive_logging_enabled()
+    records = with_progress(records.as_numpy_iterator(), total, "image", shown)
     folder.mkdir()
-    rows: list[dict[str, Any]] = []
-    for record in records.as_numpy_iterator():
-        rows.append(_write_one(record, folder, len(rows)))
-        bar.update(len(rows))
-    return rows
+    return [_write_one(record, folder, n) for n, record in enumerate(records)]
 
 
 def _write_one(record: dict[str, Any], folder: Path, number: int) -> dict[str, Any]:

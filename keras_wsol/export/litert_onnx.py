@@ -30,6 +30,7 @@ def export_litert(
 
     The signature `serving_default` takes `images`, float32 `(1, h, w, 3)` in [0, 255]
     of the localizer's input size, and gives its outputs, boxes in pixels of that size.
+    Call it once an image: of another batch, LiteRT says that a node failed to prepare.
     Nothing but LiteRT's built-in operations is used, connected components included.
     The model card lies beside it, as `birds.tflite.json`, and is in the file, which is
     an archive as well: `zipfile.ZipFile("birds.tflite").read("model_card.json")`.

@@ -46,6 +46,15 @@ def test_outputs_are_those_of_the_localizer(arguments, tmp_path):
     assert card["score_map"]["type"] == type(localizer.score_map).__name__
 
 
+def test_a_call_takes_one_image(tmp_path):
+    """As the docstring says, and with the words that it names."""
+    localizer = Localizer(painted_classifier())
+    path = export_litert(localizer, tmp_path / "blobs.tflite")
+    images = blob_images(2, localizer.input_size).astype("float32")
+    with pytest.raises(RuntimeError, match="failed to prepare"):
+        run(path, images)
+
+
 @pytest.mark.parametrize("score_map", ["cam", *MAPS_BESIDE_CAM], ids=str)
 def test_without_boxes_it_is_convolutions_and_products(score_map, tmp_path):
     localizer = Localizer(painted_classifier(), top_k=2, score_map=score_map)

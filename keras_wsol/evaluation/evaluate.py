@@ -45,8 +45,9 @@ def evaluate(
     """Measures classification and localization on a split, in one pass.
 
     A box is that of the largest component of the score map of the true class, and right
-    if its IoU with any true box is at least 0.5. The threshold is the localizer's own,
-    the best one on `tune_on`, and, as an upper bound that is no result, on `test`.
+    if its IoU with any true box is at least 0.5. (By the rules of published evaluators:
+    `metrics.MaxBoxAcc(convention=...)`.) The threshold is the localizer's own, the best
+    one on `tune_on`, and, as an upper bound that is no result, on `test`.
 
     An image without a true box counts as wrong. One whose score map is empty or holds a
     NaN has no box; one whose logits are not finite has no class. An image is refused as
@@ -57,7 +58,9 @@ def evaluate(
         model: A `Localizer`, or a classifier that one can be made of.
         test: An `ImageDataset` with boxes, or batches as `batches(with_boxes=True)`.
         tune_on: The same of a held-out split whose boxes may be used to choose the
-            threshold, such as `"train-fullsup"`. Default `None`: no tuned threshold.
+            threshold, such as `"train-fullsup"`; of a CSV file, which names images by
+            the end of their paths, `data.boxes_from_csv(images, "thirty.csv")`. Default
+            `None`: no tuned threshold.
         view: `"whole"`: the image squashed to the input size [wsolevaluation].
             `"center_crop"`: resized to 256/224 of it, and the centre cut out [ADL's
             code]. Batches are taken to show the whole image.

@@ -1,6 +1,7 @@
 """Data that is not as it has to be: a clear error, or a value that is defined."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -211,6 +212,13 @@ def test_batches_that_lack_something_are_refused(split):
         run([{k: v for k, v in batch.items() if k != "boxes"}])
     with pytest.raises(TypeError, match=r"must be a dictionary of .* type tuple"):
         run([(batch["images"], batch["class_ids"])])
+
+
+@pytest.mark.parametrize("path", ["thirty.csv", Path("thirty.csv")])
+def test_a_csv_file_is_read_with_the_images_that_it_names(split, path):
+    way_out = r"as of `data.boxes_from_csv\(images, path\)`.*Received: .*thirty.csv"
+    with pytest.raises(TypeError, match=way_out):
+        run(split, path)
 
 
 def test_numbers_and_bytes_may_stand_for_paths(split):

@@ -180,7 +180,7 @@ server.server_close()
 # One image of the localizer's input size in; class, score, map and box out.
 
 # %%
-file = wsol.export_litert(localizer, "creatures.tflite")
+file = wsol.export_litert(localizer, "creatures.tflite", overwrite=True)
 print(f"{file.stat().st_size / 1e6:.1f} MB")
 
 # %%

@@ -1,6 +1,6 @@
 r"""Localizes objects in millions of images with Apache Beam and a SavedModel.
 
-    pip install "keras-wsol[beam]"
+    pip install ".[beam]"
     python examples/beam_localize.py --images 'photos/**/*.jpg' \
         --model saved_models/birds/1 --out runs/boxes
 

@@ -1,4 +1,4 @@
-"""A page to drop images on: class, score map and box; of many images, labels.
+"""A page to drop images on: class, score map and box; of a folder or zip, labels.
 
     pip install ".[demo]"
     python examples/demo/app.py --model runs/birds/localizer.keras
@@ -22,7 +22,14 @@ import gradio as gr
 import keras
 from creatures import of_creatures, pictures
 from seen import Localizers, by_map, look, show
-from uploads import MOST_FILES, SUFFIXES, collected
+from uploads import (
+    MOST_BYTES,
+    MOST_ENTRIES,
+    MOST_FILES,
+    NO_IMAGE,
+    SUFFIXES,
+    collected,
+)
 
 import keras_wsol as wsol
 
@@ -32,8 +39,32 @@ INTRODUCTION = """# Where is it?
 A classifier that learned from class labels alone says what is in an image. The **score
 map** says how much each pixel has to do with it; the box is that of its largest part
 above the **threshold**, a share of the maximum. A lower one makes larger boxes."""
-LIMITS = f"""Images, or zips of them, to labels that a detector trains on: at most
-{MOST_FILES} images at once, by the score map and the threshold above."""
+MOST_MEGABYTES = 200  # of a file, a zip too
+LIMITS = f"""Images, zips of them, or a folder, to labels that a detector trains on, by
+the score map and the threshold above. At once: at most {MOST_FILES} images, and
+{MOST_BYTES // 10**6} MB together when unpacked; a file of at most {MOST_MEGABYTES} MB,
+a zip of at most {MOST_ENTRIES:,} files."""
+
+# Gradio takes a folder that is chosen; of one that is dropped it reads no file.
+DROPPED = """() => document.addEventListener("drop", async drop => {
+    const input = drop.target.closest("#folder")?.querySelector("input[type=file]");
+    if (!input) return;
+    drop.preventDefault();
+    drop.stopPropagation();
+    const files = new DataTransfer();
+    const add = async entry => {
+        const ask = method => new Promise(method.bind(entry));
+        if (entry.isFile) return files.items.add(await ask(entry.file));
+        const reader = entry.createReader();
+        const next = () => new Promise(reader.readEntries.bind(reader));
+        for (let some; (some = await next()).length;)
+            for (const each of some) await add(each);
+    };
+    const items = [...drop.dataTransfer.items].map(item => item.webkitGetAsEntry());
+    for (const entry of items.filter(Boolean)) await add(entry);
+    input.files = files.files;
+    input.dispatchEvent(new Event("change"));
+}, true)"""
 
 
 def main() -> None:
@@ -50,39 +81,49 @@ def main() -> None:
     else:
         model, shown = of_creatures(folder), pictures(folder)
     localizer = model if isinstance(model, wsol.Localizer) else wsol.Localizer(model)
-    page(localizer, shown).queue(max_size=20).launch(max_file_size="200mb")
+    blocks = page(localizer, shown).queue(max_size=20)
+    blocks.launch(max_file_size=f"{MOST_MEGABYTES}mb", js=DROPPED)
 
 
 def label(
     localizers: Localizers,
     files: Sequence[str] | None,
+    folder: Sequence[str] | None,
     form: str,
     name: str,
     threshold: float,
 ) -> Iterator[tuple[str | None, str, list[tuple[str, str]]]]:
     """Yields a file of labels, how many boxes are in it, and what was left out."""
     localizers[name].cam_threshold = threshold  # one visitor at a time is here
-    with tempfile.TemporaryDirectory() as folder:
-        images, out = Path(folder, "images"), Path(folder, FORMATS[form])
+    with tempfile.TemporaryDirectory() as place:
+        images, out = Path(place, "images"), Path(place, FORMATS[form])
         images.mkdir()
         left_out: list[tuple[str, str]] = []
         try:
-            left_out += collected(files or (), images)
+            left_out += collected([*(files or ()), *(folder or ())], images)
+            opened = wsol.data.image_files(images)
             done = wsol.labels.write_pseudo_labels(
                 localizers[name],
-                images,
+                opened,
                 out,
                 form.lower(),
                 images_root=images,
                 batch_size=8,
             )
         except ValueError as error:  # too many images, none, or none that can be read
-            yield None, str(error), left_out
+            words = str(error).replace(f"{images}{os.sep}", "")
+            yield None, words.replace(str(images), "What is given"), left_out
             return
         if out.is_dir():
             out = Path(shutil.make_archive(str(out), "zip", out))
         # Gradio copies the file before it asks for more; then the folder goes.
-        words = f"{done.num_boxes} boxes in {done.num_images} images"
+        words = f"{done.num_boxes} boxes in {len(opened)} images"
+        broken = [file for file, why in left_out if why != NO_IMAGE]
+        broken += [str(Path(file).relative_to(images)) for file, _ in opened.left_out]
+        if broken:
+            counted = "1 file" if len(broken) == 1 else f"{len(broken)} files"
+            names = ", ".join(broken[:3] + ["..."] * (len(broken) > 3))
+            words += f"; {counted} could not be read: {names}"
         yield str(out), words, [*left_out, *done.left_out]
 
 
@@ -123,12 +164,19 @@ def page(localizer: wsol.Localizer, shown: Sequence[str] = ()) -> gr.Blocks:
                 gr.Examples(list(shown), image, label="Drawn creatures")
         with gr.Tab("Many images"):
             gr.Markdown(LIMITS)
-            files = gr.File(
-                file_count="multiple",
-                file_types=[*SUFFIXES, ".zip"],
-                label="Images or zips",
-                elem_id="files",
-            )
+            with gr.Row():
+                files = gr.File(
+                    file_count="multiple",
+                    file_types=[*SUFFIXES, ".zip"],
+                    label="Images or zips",
+                    elem_id="files",
+                )
+                folder = gr.File(
+                    file_count="directory",
+                    file_types=list(SUFFIXES),
+                    label="A folder",
+                    elem_id="folder",
+                )
             form = gr.Radio(list(FORMATS), value="COCO", label="Format", elem_id="form")
             button = gr.Button("Find boxes", variant="primary", elem_id="find")
             words = gr.Textbox(label="Found", elem_id="words")
@@ -146,7 +194,7 @@ def page(localizer: wsol.Localizer, shown: Sequence[str] = ()) -> gr.Blocks:
         image.change(partial(look, localizers), image, seen, **network).then(**drawn)
         chosen.input(thresholds.get, chosen, cut).then(**drawn)
         cut.input(**drawn, trigger_mode="always_last")
-        given, told = [files, form, chosen, cut], [labels, words, left]
+        given, told = [files, folder, form, chosen, cut], [labels, words, left]
         button.click(partial(label, localizers), given, told, **network)
     return blocks
 

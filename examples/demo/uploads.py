@@ -10,6 +10,7 @@ from pathlib import Path
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 MOST_FILES, MOST_BYTES = 200, 500_000_000  # of images at once, unpacked
 MOST_ENTRIES = 10 * MOST_FILES  # of a zip, whatever they are
+NO_IMAGE = "not an image"  # why a file is left out that is none by its name
 # What a file in a zip raises that is broken, encrypted or packed in an unknown way.
 BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 BROKEN += (EOFError, RuntimeError, OSError)
@@ -48,7 +49,7 @@ def _unpacked(
     if member.is_dir() or name.startswith("."):
         return ""
     if not name.lower().endswith(SUFFIXES):
-        return "not an image"
+        return NO_IMAGE
     _count(sizes, member.file_size)
     try:
         with opened.open(member) as file:

@@ -11,13 +11,20 @@
 # %% [markdown]
 # ## Install
 # Where `keras_wsol` is installed, this cell does nothing.
+#
+# The package is not on PyPI yet. Until it is, call `pip wheel --no-deps .` in a
+# checkout, and put the file that it makes, `keras_wsol-....whl`, beside this notebook.
+# In Colab, upload it in the panel on the left. The cell installs it.
 
 # %%
 import importlib.util
+from pathlib import Path
 
 if importlib.util.find_spec("keras_wsol") is None:
-    print("Installing keras_wsol ...")
-    # %pip install -q keras-wsol
+    wheels = sorted(Path().glob("keras_wsol-*.whl"))
+    if not wheels:
+        raise FileNotFoundError("There is no keras_wsol-....whl in the current folder.")
+    # %pip install -q {wheels[-1]}
 
 # %%
 import json
@@ -25,12 +32,15 @@ import os
 from pathlib import Path
 
 import keras
+import tensorflow as tf
 from PIL import Image
 
 import keras_wsol as wsol
 
 SMALL = os.environ.get("KERAS_WSOL_SMALL") == "1"  # for tests: few and tiny images
 COUNT, SIDE = (48, 64) if SMALL else (300, 224)
+if tf.config.list_physical_devices("GPU"):
+    keras.config.set_dtype_policy("mixed_float16")  # faster, and half the memory
 
 # %% [markdown]
 # ## The images
@@ -93,13 +103,13 @@ wsol.viz.show_thresholds(localizer, images, picked, thresholds, cell_size=88)
 # ## How many are right?
 # The creatures' boxes are known, so they can be counted. With your images, leave this
 # section out. GT-known Loc is the share of images whose box overlaps the true one by
-# at least a half (IoU 0.5). Beside it stands what a box in the middle of each image
-# gets.
+# at least a half (IoU 0.5). Whoever knows nothing draws a box in the middle: beside it
+# stands what that gets, of the size that is best on these very images.
 
 # %%
 report = wsol.evaluate(localizer, drawn, verbose=False)
 print(f"boxes right: {report.fixed.gt_known_loc:.1%}")
-print(f"a centred box: {report.centre['oracle']:.1%}")
+print(f"the best centred box: {report.centre['oracle']:.1%}")
 
 # %% [markdown]
 # ## Use it

@@ -9,13 +9,20 @@
 # %% [markdown]
 # ## Install
 # Where `keras_wsol` is installed, this cell does nothing.
+#
+# The package is not on PyPI yet. Until it is, call `pip wheel --no-deps .` in a
+# checkout, and put the file that it makes, `keras_wsol-....whl`, beside this notebook.
+# In Colab, upload it in the panel on the left. The cell installs it.
 
 # %%
 import importlib.util
+from pathlib import Path
 
 if importlib.util.find_spec("keras_wsol") is None:
-    print("Installing keras_wsol ...")
-    # %pip install -q keras-wsol
+    wheels = sorted(Path().glob("keras_wsol-*.whl"))
+    if not wheels:
+        raise FileNotFoundError("There is no keras_wsol-....whl in the current folder.")
+    # %pip install -q {wheels[-1]}
 
 # %%
 import os
@@ -108,7 +115,8 @@ print(f"a centred box, tuned: {centre['tuned']:.1%}")
 # These are GT-known Loc: the share of images whose box, of the true class, overlaps
 # the true one by at least a half.
 #
-# - **fixed** is at 0.2, as published for class activation maps.
+# - **fixed** is at the localizer's own threshold: of these models 0.2, as published for
+#   class activation maps.
 # - **tuned** is at the threshold chosen on `held_out`. This is the figure to report.
 # - **oracle** is at the best threshold on `test` itself. It is an upper bound and no
 #   result. Papers that choose thresholds on the test split report this one.
@@ -143,6 +151,9 @@ comparison
 # Another seed would give other weights. A star speaks of other images, not of another
 # training: with several runs of each method, `compare({"CAM": [first, second, third],
 # "DGDM": [...]})` counts both. Of twenty methods that are no better, one gets a star.
+#
+# A few epochs from random weights on drawn creatures rank no method. Take the protocol
+# from here, and the ranking from your images.
 #
 # ## The map matters, too
 # A method is a way to train and a map to read. `fit_localizer` chooses another map of

@@ -14,13 +14,20 @@
 # %% [markdown]
 # ## Install
 # Where `keras_wsol` is installed, this cell does nothing.
+#
+# The package is not on PyPI yet. Until it is, call `pip wheel --no-deps .` in a
+# checkout, and put the file that it makes, `keras_wsol-....whl`, beside this notebook.
+# In Colab, upload it in the panel on the left. The cell installs it.
 
 # %%
 import importlib.util
+from pathlib import Path
 
 if importlib.util.find_spec("keras_wsol") is None:
-    print("Installing keras_wsol ...")
-    # %pip install -q keras-wsol
+    wheels = sorted(Path().glob("keras_wsol-*.whl"))
+    if not wheels:
+        raise FileNotFoundError("There is no keras_wsol-....whl in the current folder.")
+    # %pip install -q {wheels[-1]}
 
 # %%
 import csv
@@ -145,14 +152,16 @@ wsol.viz.show_thresholds(localizer, val, picked, thresholds, cell_size=88)
 # `localizer.cam_threshold = 0.3` sets another one by eye.
 #
 # ## Tune on a few boxes
-# Thirty boxes drawn by hand tell better than the eye. `hold_out` picks five images of
-# each class. Draw a box in each of them with any tool, and write a file named after
+# A few boxes drawn by hand tell better than the eye. About thirty are a beginning:
+# `hold_out` picks five images of each class, here thirty of six classes. With other
+# numbers of classes, change `per_class`. The images are of `val`, which the network was
+# not trained on. Draw a box in each of them with any tool, and write a file named after
 # your folder, such as `birds.csv`, with the columns `path,x0,y0,x1,y1`: left, top,
 # right and bottom edge in pixels. Where the file is missing, the cell after the next
 # does nothing. COCO and VOC files are read by `boxes_from_coco` and `boxes_from_voc`.
 
 # %%
-_, few = train.hold_out(per_class=5)
+_, few = val.hold_out(per_class=5)
 boxes_file = root.with_suffix(".csv")
 if root == Path("creatures"):  # their boxes are known
     with boxes_file.open("w", newline="") as file:
@@ -164,7 +173,7 @@ print(*few.paths[:3], "...", sep="\n")
 
 # %%
 if boxes_file.exists():
-    boxed = wsol.data.boxes_from_csv(train, boxes_file)
+    boxed = wsol.data.boxes_from_csv(val, boxes_file)
     tuned = localizer.tune(boxed, verbose=False)
     low, high = tuned.interval
     print(f"threshold {tuned.cam_threshold:.2f} (interval {low:.2f} to {high:.2f})")
@@ -174,11 +183,10 @@ if boxes_file.exists():
 # %% [markdown]
 # Had other images been picked, another threshold of the interval might have come. A
 # box is right if it overlaps the true one by at least a half (IoU 0.5). The threshold
-# was chosen on these very images, so the estimate for others is the one to believe; it
-# is still of images whose classes the network has seen.
+# was chosen on these very images, so the estimate for others is the one to believe.
 #
 # With boxes, the score map can be chosen anew as well, which sometimes gains more
-# than the threshold: `wsol.fit_localizer(model, train, boxes=boxes_file)`.
+# than the threshold: `wsol.fit_localizer(model, train, boxes=boxed)`.
 
 # %%
 wsol.viz.compare_models({"tuned": localizer}, val, picked, cell_size=104)

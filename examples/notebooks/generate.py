@@ -15,11 +15,16 @@ from nbformat.v4 import new_markdown_cell
 FOLDER = Path(__file__).parent
 SOURCES = sorted(path for path in FOLDER.glob("*.py") if path.name != "generate.py")
 # Where Colab finds this folder. The project has no public address yet: this owner is a
-# name that GitHub gives to nobody.
+# name that GitHub gives to nobody. Once it has one, NOT_YET and the words on wheels in
+# the notebooks go.
 ADDRESS = "github/THE_OWNER/keras_wsol/blob/main/examples/notebooks"
 BADGE = (
     "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
     "(https://colab.research.google.com/{}/{}.ipynb)"
+)
+NOT_YET = (
+    "\n\nThe project has no public address yet, and the badge leads nowhere. "
+    "Until then upload this file in Colab: *File*, *Upload notebook*."
 )
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -30,7 +35,7 @@ METADATA = {
 def text_of(source: Path) -> str:
     """Returns the text of the notebook that a source makes, without outputs."""
     notebook = jupytext.read(source, fmt="py:percent")
-    badge = new_markdown_cell(BADGE.format(ADDRESS, source.stem))
+    badge = new_markdown_cell(BADGE.format(ADDRESS, source.stem) + NOT_YET)
     notebook.cells.insert(0, badge)
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number:02d}"

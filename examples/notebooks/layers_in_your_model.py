@@ -13,13 +13,20 @@
 # %% [markdown]
 # ## Install
 # Where `keras_wsol` is installed, this cell does nothing.
+#
+# The package is not on PyPI yet. Until it is, call `pip wheel --no-deps .` in a
+# checkout, and put the file that it makes, `keras_wsol-....whl`, beside this notebook.
+# In Colab, upload it in the panel on the left. The cell installs it.
 
 # %%
 import importlib.util
+from pathlib import Path
 
 if importlib.util.find_spec("keras_wsol") is None:
-    print("Installing keras_wsol ...")
-    # %pip install -q keras-wsol
+    wheels = sorted(Path().glob("keras_wsol-*.whl"))
+    if not wheels:
+        raise FileNotFoundError("There is no keras_wsol-....whl in the current folder.")
+    # %pip install -q {wheels[-1]}
 
 # %%
 import os
@@ -236,8 +243,11 @@ plt.show()
 
 # %% [markdown]
 # ## How much is dropped
-# `drop_shares` measures the share of cells and channels over many images. A layer
-# that drops nearly nothing, or nearly everything, needs another threshold.
+# `drop_shares` measures the share of cells and channels over many images. With the
+# papers' thresholds, as here, ADL and DFM drop the few cells of the peak; DGDM drops
+# the background, too, so most cells. These thresholds were chosen for other networks:
+# where a layer drops nothing, or all, give it another, such as
+# `wsol.ADL(drop_threshold=0.6)`.
 
 # %%
 for name in ("ADL", "DFM", "DGDM"):
@@ -248,8 +258,10 @@ for name in ("ADL", "DFM", "DGDM"):
 # %% [markdown]
 # ## What each model looks at
 # `Localizer` reads the class activation map of any model that ends in pooling and one
-# `Dense` layer. Red is the true box, green the box that was found. One image does not
-# tell which layer is better: the notebook `fair_comparison` measures that.
+# `Dense` layer. Red is the true box, green the box that was found. All maps are cut at
+# 0.2, as published for class activation maps. Where the box is the whole image, that is
+# too low for this map. One image does not tell which layer is better: the notebook
+# `fair_comparison` gives each its own threshold, and measures.
 
 # %%
 localizers = {name: wsol.Localizer(model) for name, model in models.items()}

@@ -11,13 +11,23 @@
 # %% [markdown]
 # ## Install
 # Where `keras_wsol` and LiteRT are installed, this cell does nothing.
+#
+# The package is not on PyPI yet. Until it is, call `pip wheel --no-deps .` in a
+# checkout, and put the file that it makes, `keras_wsol-....whl`, beside this notebook.
+# In Colab, upload it in the panel on the left. The cell installs it.
 
 # %%
 import importlib.util
+from pathlib import Path
 
-if not all(map(importlib.util.find_spec, ("keras_wsol", "ai_edge_litert"))):
-    print("Installing keras_wsol and LiteRT ...")
-    # %pip install -q "keras-wsol[litert]"
+if importlib.util.find_spec("keras_wsol") is None:
+    wheels = sorted(Path().glob("keras_wsol-*.whl"))
+    if not wheels:
+        raise FileNotFoundError("There is no keras_wsol-....whl in the current folder.")
+    # %pip install -q {wheels[-1]}
+if importlib.util.find_spec("ai_edge_litert") is None:
+    print("Installing LiteRT ...")
+    # %pip install -q ai-edge-litert
 
 # %%
 import base64
@@ -38,6 +48,7 @@ import keras_wsol as wsol
 SMALL = os.environ.get("KERAS_WSOL_SMALL") == "1"  # for tests: few and tiny images
 COUNT, SIDE = (48, 64) if SMALL else (300, 224)
 tf.get_logger().setLevel("ERROR")  # no notes on its inner workings
+# Float32, with a GPU too: that is what is exported, and answers are compared below.
 
 # %% [markdown]
 # ## A localizer
@@ -95,11 +106,13 @@ for row, file in enumerate(files):
 
 # %% [markdown]
 # ## REST
-# TensorFlow Serving answers over REST and gRPC. With Docker it takes one command:
+# TensorFlow Serving answers over REST and gRPC. With Docker it takes one command; its
+# version is that of the TensorFlow that exported, 2.21, or a later one. The command was
+# not tried by the authors:
 #
 # ```sh
 # docker run -p 8501:8501 -e MODEL_NAME=creatures \
-#     -v "$PWD/saved_models/creatures:/models/creatures" tensorflow/serving
+#     -v "$PWD/saved_models/creatures:/models/creatures" tensorflow/serving:2.21.0
 # ```
 #
 # A notebook has no Docker, so here is a small server that speaks the same JSON. It
@@ -167,7 +180,7 @@ server.server_close()
 # One image of the localizer's input size in; class, score, map and box out.
 
 # %%
-file = wsol.export_litert(localizer, "creatures.tflite")
+file = wsol.export_litert(localizer, "creatures.tflite", overwrite=True)
 print(f"{file.stat().st_size / 1e6:.1f} MB")
 
 # %%

@@ -1,6 +1,6 @@
 """Asks TensorFlow Serving for the boxes in image files, over gRPC.
 
-    pip install "keras-wsol[serving]"
+    pip install "../..[serving]"
     python client_grpc.py bird.jpg other.png
     python client_grpc.py --address localhost:8500 --cam-threshold 0.3 bird.jpg
 

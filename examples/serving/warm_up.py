@@ -1,6 +1,6 @@
 """Puts warm-up requests beside an exported model: the first call of a graph is slow.
 
-    pip install "keras-wsol[serving]"
+    pip install "../..[serving]"
     python warm_up.py saved_models/birds/1
 
 TensorFlow Serving replays them before it lets traffic in. They are black images of the

@@ -11,16 +11,19 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import tomllib
 import urllib.request
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import uploads
+from app import label
 from app import page as page_of
 from creatures import of_creatures
 from creatures import pictures as drawn_pictures
@@ -241,8 +244,7 @@ def test_a_file_that_is_no_image_is_told(page, tmp_path):
 
 @pytest.mark.parametrize("form", ["COCO", "YOLO"])
 def test_many_images_are_labelled(page, localizer, pictures, folder, tmp_path, form):
-    tabs = page.find_elements(By.CSS_SELECTOR, "[role=tab]")
-    next(tab for tab in tabs if tab.text == "Many images").click()
+    open_many(page)
     upload(page, "files", pictures)
     move_threshold(page, 10)
     page.find_element(By.CSS_SELECTOR, f"#form input[value={form}]").click()
@@ -252,7 +254,8 @@ def test_many_images_are_labelled(page, localizer, pictures, folder, tmp_path, f
     link = until(
         page, lambda: page.find_elements(By.CSS_SELECTOR, "#labels a[download]")
     )[0]
-    assert value(page, "words") == "3 boxes in 4 images"
+    told = "3 boxes in 3 images; 1 file could not be read: more/broken.png"
+    assert value(page, "words") == told
     left_out = page.find_element(By.ID, "left").text
     assert "notes.txt" in left_out
     assert "not an image" in left_out
@@ -285,6 +288,57 @@ def test_many_images_are_labelled(page, localizer, pictures, folder, tmp_path, f
         ]
         assert texts[0] == texts[1]
         assert len([name for name in texts[0] if name.startswith("images/")]) == 3
+
+
+@pytest.mark.parametrize("how", ["chosen", "dropped"])
+def test_a_folder_is_labelled(page, pictures, tmp_path, how):
+    birds = tmp_path / "birds"
+    for number, path in enumerate(pictures[:2]):
+        shutil.copy(path, images_made(birds / f"kind {number}"))
+    (birds / "notes.txt").write_text("no image")
+    open_many(page)
+    if how == "chosen":
+        upload(page, "folder", [birds])
+    else:
+        drop(page, "folder", birds)
+    area = page.find_element(By.ID, "folder")
+    until(page, lambda: all(f"bird {number}" in area.text for number in range(2)))
+    page.find_element(By.ID, "find").click()
+    until(page, lambda: value(page, "words") == "2 boxes in 2 images")
+    screenshot(page, tmp_path, f"folder_{how}")
+
+
+def test_of_nothing_it_is_told(localizer, tmp_path):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no image")
+    ask = partial(label, {"own": localizer}, form="COCO", name="own", threshold=0.5)
+    for given, told in (
+        (None, "What is given must hold images (.jpg"),
+        ([str(broken)], "There must be an image. 1 of 1 images cannot be read"),
+    ):
+        ((file, words, _),) = ask(given, None)
+        assert file is None
+        assert words.startswith(told)
+        assert tempfile.gettempdir() not in words
+    assert "such as broken.png (" in words
+
+
+def open_many(page):
+    tabs = page.find_elements(By.CSS_SELECTOR, "[role=tab]")
+    next(tab for tab in tabs if tab.text == "Many images").click()
+
+
+def drop(page, name, path):
+    """Drags a file or folder of this machine onto a part of the page."""
+    area = until(page, lambda: page.find_elements(By.CSS_SELECTOR, f"#{name} button"))[
+        0
+    ].rect
+    where = {"x": area["x"] + area["width"] / 2, "y": area["y"] + area["height"] / 2}
+    data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        page.execute_cdp_cmd(
+            "Input.dispatchDragEvent", {"type": kind, **where, "data": data}
+        )
 
 
 def images_made(folder):

@@ -6,13 +6,17 @@ from zipfile import ZipFile
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
+from creatures import SIDE, of_creatures
 
-from keras_wsol.export import export_litert
+from keras_wsol.data import synthetic
+from keras_wsol.export import export_litert, export_saved_model
 from keras_wsol.models import Localizer
 from tests.extras.painted_maps import MAPS_BESIDE_CAM
 from tests.extras.saved_birds import SIZE, small_localizer
 from tests.models.painted import blob_images, painted_classifier
+from tests.models.small import dtype_policy
 
 
 def run(path, image):
@@ -84,3 +88,23 @@ def test_a_backbone_with_its_module(tmp_path):
     np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-5)
     np.testing.assert_allclose(found["score_maps"], expected["score_maps"], atol=1e-3)
     np.testing.assert_allclose(found["boxes"], expected["boxes"], atol=1.0)
+
+
+def test_a_model_trained_in_mixed_precision(tmp_path):
+    with dtype_policy("mixed_float16"):
+        localizer = of_creatures(tmp_path, images=96, epochs=2)
+    computes = {layer.compute_dtype for layer in localizer.model.layers}
+    assert "float16" in computes
+    path = export_saved_model(localizer, tmp_path / "creatures" / "1")
+    serve = tf.saved_model.load(str(path)).signatures["serving_default"]
+    path = export_litert(localizer, tmp_path / "creatures.tflite")
+    drawn = synthetic("test", num_images=4, image_size=SIDE).images.astype("float32")
+    for image in drawn[:, None]:
+        found, served, own = run(path, image), serve(images=image), localizer(image)
+        assert np.ptp(served["boxes"]) > 10
+        # Both compute in float32, the localizer here in float16.
+        for expected, near in ((served, 1e-3), (own, 0.02)):
+            for name in ("scores", "score_maps"):
+                np.testing.assert_allclose(found[name], expected[name], atol=near)
+        np.testing.assert_allclose(found["boxes"], served["boxes"], atol=1e-3)
+        np.testing.assert_allclose(found["boxes"], own["boxes"], atol=1.0)

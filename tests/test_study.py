@@ -39,14 +39,14 @@ def test_figures_of_the_papers_in_their_columns():
 @pytest.mark.parametrize(
     ("key", "options"),
     [
-        ("adl-rate-0.25-epochs-6-seed0", {"drop_rate": 0.25}),
+        ("adl-rate-0.25-frozen-epochs-6-seed0", {"drop_rate": 0.25}),
         (
-            "sagd-stage-1-block-2-epochs-6-seed0",
+            "sagd-stage-1-block-2-frozen-epochs-6-seed0",
             {"block_size": 2, "low_threshold": None},
         ),
-        ("dgdm-multiple-2.5-epochs-6-seed0", {"min_multiple": 2.5}),
+        ("dgdm-multiple-2.5-frozen-epochs-6-seed0", {"min_multiple": 2.5}),
         (
-            "dfm-weights-0.9-0.1-epochs-6-seed0",
+            "dfm-weights-0.9-0.1-frozen-epochs-6-seed0",
             {"position_weight": 0.9, "channel_weight": 0.1},
         ),
     ],

@@ -33,7 +33,7 @@ from study_training import BATCH_SIZE, build, trained
 
 from keras_wsol import data, evaluation
 
-RUNS = (*STUDY, *ABLATION_RUNS)
+RUNS = (*STUDY, *(run for run in ABLATION_RUNS if run.cut is None))
 
 
 def main() -> None:

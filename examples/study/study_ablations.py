@@ -2,8 +2,9 @@
 
 The papers trained VGG16-GAP (ADL, DGDM) or ResNet50 (DFM) on all of CUB-200-2011; here
 it is the recipe, the backbone and the 40 classes of `study_runs.py`, for half as many
-epochs and with one seed. What can be compared is how the rows of a table stand to each
-other.
+epochs, behind frozen layers and with one seed. What can be compared is how the rows of
+a table stand to each other. `study_grid.py` runs them, and `study.py` those with places
+in front of `CUT`, where features cannot be stored.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from typing import Any
 from study_runs import TWO_PLACES, Run
 
 EPOCHS = 6
-SUFFIX = f"-epochs-{EPOCHS}"  # cam-epochs-6 is part of CAM's own budget
+SUFFIX = f"-frozen-epochs-{EPOCHS}"  # cam-epochs-6 is part of CAM's own budget
+CUT = "conv_pw_11_relu"
 # The strided blocks of MobileNetV1, for the pooling layers of VGG16, and its last map.
 PLACES = tuple(f"conv_pw_{number}_relu" for number in (2, 4, 6, 12, 13))
 _GAMMAS = (0.9, 0.5, 0.4, 0.1)
@@ -167,7 +169,7 @@ def _rows(table: dict[str, tuple[str, Any, Any, Any]]) -> tuple[PaperRow, ...]:
 
 
 def _runs() -> list[Run]:
-    """Those of all rows but CAM's."""
+    """Those of all rows."""
     adl: dict[str, dict[str, Any]] = {
         "adl": {},
         "adl-rate-1": {"drop_rate": 1.0},
@@ -200,7 +202,13 @@ def _runs() -> list[Run]:
     dgdm: dict[str, dict[str, Any]] = {
         f"dgdm-multiple-{beta}": {"min_multiple": beta} for beta in (2.0, 2.5, 3.5)
     }
-    tables = {"adl": adl, "dfm": dfm, "sagd": sagd, "dgdm": {"dgdm": {}, **dgdm}}
+    tables = {
+        "cam": {"cam": {}},
+        "adl": adl,
+        "dfm": dfm,
+        "sagd": sagd,
+        "dgdm": {"dgdm": {}, **dgdm},
+    }
     runs = [
         _run(name, method, options=options)
         for method, table in tables.items()
@@ -216,7 +224,16 @@ def _run(name: str, method: str, **entries: Any) -> Run:
     name += SUFFIX
     if method == "dgdm":  # its default is the last place alone
         entries["places"] = TWO_PLACES
-    return Run(name=name, group="ablation", method=method, epochs=EPOCHS, **entries)
+    stored = set(entries.get("places") or ()) <= set(TWO_PLACES)
+    return Run(
+        name=name,
+        group="ablation",
+        method=method,
+        epochs=EPOCHS,
+        freeze=(CUT,),
+        cut=CUT if stored else None,
+        **entries,
+    )
 
 
 ABLATIONS: tuple[Ablation, ...] = (*_adl(), *_dfm(), *_dgdm())

@@ -36,7 +36,7 @@ def line(name: str, runs: list[Row], first: list[Row]) -> str:
     cells = [name, str(len(runs))]
     for measure in MEASURES:
         column = measure if measure == "top1_cls" else f"tuned_{measure}"
-        cells.append(mean(runs, column) + _difference(runs, first, measure))
+        cells.append(mean(runs, column) + difference(runs, first, measure))
     cells += [
         mean(runs, column)
         for column in ("fixed_top1_loc", "oracle_top1_loc", "max_box_acc_v2")
@@ -55,7 +55,8 @@ def hits(row: Row, measure: str) -> np.ndarray:
     return np.logical_and.reduce([hits_of(row[bits], count) for bits in right])
 
 
-def _difference(runs: list[Row], first: list[Row], measure: str) -> str:
+def difference(runs: list[Row], first: list[Row], measure: str) -> str:
+    """Returns the difference to other rows and its interval, in brackets."""
     if not first:
         return ""
     mine, theirs = (

@@ -47,6 +47,7 @@ class Run:
         rate: Learning rate at the start; it falls along a cosine to 0.
         head_multiplier: What multiplies the rate of the head's layer.
         boxes: Whether a small head learns the true boxes instead: the upper bound.
+        cut: Frozen layer whose features are stored, of `study_grid.py`.
         reads: What is read and measured.
     """
 
@@ -66,6 +67,7 @@ class Run:
     rate: float = 0.005
     head_multiplier: float = 10.0
     boxes: bool = False
+    cut: str | None = None
     reads: tuple[Read, ...] = (CAM,)
 
     @property

@@ -11,7 +11,8 @@ right.
 import argparse
 from pathlib import Path
 
-from study_ablations import ABLATION_RUNS, ABLATIONS, EPOCHS, Ablation
+from study_ablations import ABLATION_RUNS, ABLATIONS, CUT, EPOCHS, Ablation
+from study_grid_tables import grid_sections
 from study_lines import HEAD, RULE, Row, line, mean, of
 from study_reads import GUIDED, SECOND_LOOK
 from study_results import data_of, read_rows
@@ -51,7 +52,8 @@ def main() -> None:
     rows = read_rows(options.csv)
     if not rows:
         parser.error(f"{options.csv} holds no rows")
-    parts = [intro(rows), *main_tables(rows)]
+    parts = [intro(rows), *(section(*each) for each in grid_sections(rows))]
+    parts += main_tables(rows)
     parts += [
         section(title, group_table(rows, group)) for group, title in TITLES.items()
     ]
@@ -67,6 +69,7 @@ def main() -> None:
 def intro(rows: list[Row]) -> str:
     """Says what the figures are of."""
     rows = [row for row in rows if row["num_images"] and data_of(row) == "cub40"]
+    rows = [row for row in rows if row["group"] != "grid"]
     centre = {row["centre_gt_known_loc"] for row in rows}
     whole = {row["whole_image_gt_known_loc"] for row in rows}
     return "\n".join(
@@ -93,7 +96,7 @@ def intro(rows: list[Row]) -> str:
             "`dgdm-three`, `dgdm-grow-last` and `dgdm-rate-0.01` are at two places, "
             "the default until `dgdm-grow-last` did; in MobileNetV2 it still is.",
             "",
-            "What the maps look like, in words: [gallery.md](gallery.md).",
+            "[What maps of 24 birds show, and miss](gallery.md).",
         ]
     )
 
@@ -246,8 +249,8 @@ def ablation_table(rows: list[Row], ablation: Ablation) -> str:
         "Top-1 Cls | Top-1 Loc | seeds |"
     )
     note = (
-        f"Paper: {ablation.source}. Ours: map `cam` after {EPOCHS} epochs; - where "
-        "there is no figure."
+        f"Paper: {ablation.source}. Ours: map `cam` after {EPOCHS} epochs, everything "
+        f"up to `{CUT}` frozen; - where there is no figure."
     )
     return section(ablation.title, [note, "", head, RULE, *body])
 

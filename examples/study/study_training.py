@@ -11,6 +11,7 @@ import keras
 from study_runs import Run
 
 from keras_wsol import data, evaluation, models, training
+from keras_wsol.cam.split import graph_of
 from keras_wsol.models.methods import Method
 from keras_wsol.training.epoch_callbacks import WholeCheckpoint
 
@@ -61,17 +62,21 @@ def build(
     Returns:
         The compiled model.
     """
-    weights = {"mobilenet": options.weights, "mobilenet_v2": options.weights_v2}
+    files = {"mobilenet": options.weights, "mobilenet_v2": options.weights_v2}
+    backbone, weights = run.backbone, files.get(run.backbone)
+    if backbone == "efficientnet_lite0":
+        backbone, weights = lite0(options.weights_lite0, run.image_size), "imagenet"
     kind = models.METHODS[run.method]
     method: Any = run.method
     if own := kind is not None and issubclass(kind, Method):
-        presets = models.BACKBONES[run.backbone].presets.get(method, {})
+        row = models.BACKBONES.get(run.backbone)
+        presets = row.presets.get(method, {}) if row else {}
         method = kind(**{**presets, **run.options})
     model = models.build_classifier(
-        run.backbone,
+        backbone,
         method,
         train.num_classes,
-        weights=weights[run.backbone],
+        weights=weights,
         input_shape=(run.image_size, run.image_size, 3),
         drop_after=run.places,
         backbone_options=dict(run.backbone_options),
@@ -82,6 +87,25 @@ def build(
     )
     if run.options and not own:
         model = with_options(model, run.options)
+    return compiled(model, run, train)
+
+
+def lite0(path: Path, image_size: int) -> keras.Model:
+    """EfficientNet-Lite0 of images in [0, 255], a functional model of one's own."""
+    stored = keras.saving.load_model(path, compile=False)
+    images = keras.Input((image_size, image_size, 3), name="images")
+    scaled = keras.layers.Rescaling(1 / 128, -127 / 128)(images)
+    tensors = {id(stored.inputs[0]): scaled}
+    for node in graph_of(stored.outputs[0])[1:]:
+        inputs = [tensors[id(parent)] for parent in node.parents]
+        call = node.operation
+        tensors[id(node.tensor)] = call(inputs if len(inputs) > 1 else inputs[0])
+    outputs = tensors[id(stored.outputs[0])]
+    return keras.Model(images, outputs, name="efficientnet_lite0")
+
+
+def compiled(model: keras.Model, run: Run, train: data.ImageDataset) -> keras.Model:
+    """Compiles a classifier, or its last part, with the rates of a run."""
     steps = train.steps_per_epoch(BATCH_SIZE)
     rate = training.learning_rate(
         "cosine", run.rate, epochs=max(1, run.epochs), steps_per_epoch=steps

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 from study_ablations import ABLATION_RUNS, ABLATIONS
+from study_grid import chosen_run, first_runs
 from study_runs import STUDY
 from study_training import with_options
 
@@ -16,7 +17,8 @@ RUNS = (*STUDY, *ABLATION_RUNS)
 
 
 def test_no_two_runs_have_one_name():
-    keys = [run.key for run in RUNS]
+    grid = [run for run in first_runs() if run.group == "grid"]
+    keys = [run.key for run in (*RUNS, *grid)]
     assert len(set(keys)) == len(keys)
 
 
@@ -135,3 +137,23 @@ def test_options_come_on_top_of_the_rows_and_weights_stay():
     assert shares[0] != shares[1]
     for before, after in zip(model.get_weights(), copy.get_weights(), strict=True):
         np.testing.assert_array_equal(after, before)
+
+
+def test_rate_is_that_of_the_better_held_out_figure():
+    def row(rate, figure, seed="0", read="own"):
+        name = f"adl-cub40-v1-rate-{rate}"
+        return {
+            "group": "grid",
+            "run": name,
+            "read": read,
+            "seed": seed,
+            "held_out_top1_loc": figure,
+        }
+
+    rows = [row(0.005, "0.41"), row(0.005, "0.9", read="cam-positive")]
+    assert chosen_run(rows, "adl-cub40-v1") is None  # the other rate is missing
+    rows += [row(0.015, "0.42"), row(0.005, "", seed="1")]
+    assert chosen_run(rows, "adl-cub40-v1") == "adl-cub40-v1-rate-0.015"
+    assert chosen_run(rows, "adl-cub40-v2") is None
+    rows[-2] = row(0.015, "0.41")  # of equal ones the lower
+    assert chosen_run(rows, "adl-cub40-v1") == "adl-cub40-v1-rate-0.005"

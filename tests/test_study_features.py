@@ -6,7 +6,6 @@ import keras
 import numpy as np
 import pytest
 from study_features import BATCH_SIZE, Crops, FromFeatures, features_of, train_tail
-from study_grid import chosen_run, first_runs
 from study_runs import Run
 from study_training import build, training_batches
 
@@ -127,28 +126,3 @@ def test_features_are_not_computed_twice(trained):
     again = features_of(run, trained[2], splits, folder)
     np.testing.assert_array_equal(again.crops, features.crops)
     assert again.images.keys() == features.images.keys()
-
-
-def test_rate_is_that_of_the_better_held_out_figure():
-    def row(rate, figure, seed="0", read="own"):
-        name = f"adl-cub40-v1-rate-{rate}"
-        return {
-            "group": "grid",
-            "run": name,
-            "read": read,
-            "seed": seed,
-            "held_out_top1_loc": figure,
-        }
-
-    rows = [row(0.005, "0.41"), row(0.005, "0.9", read="cam-positive")]
-    assert chosen_run(rows, "adl-cub40-v1") is None  # the other rate is missing
-    rows += [row(0.015, "0.42"), row(0.005, "", seed="1")]
-    assert chosen_run(rows, "adl-cub40-v1") == "adl-cub40-v1-rate-0.015"
-    assert chosen_run(rows, "adl-cub40-v2") is None
-    rows[-2] = row(0.015, "0.41")  # of equal ones the lower
-    assert chosen_run(rows, "adl-cub40-v1") == "adl-cub40-v1-rate-0.005"
-
-
-def test_no_two_runs_of_the_grid_have_one_name():
-    keys = [run.key for run in first_runs()]
-    assert len(set(keys)) == len(keys)

@@ -117,14 +117,19 @@ def label(
         if out.is_dir():
             out = Path(shutil.make_archive(str(out), "zip", out))
         # Gradio copies the file before it asks for more; then the folder goes.
-        words = f"{done.num_boxes} boxes in {len(opened)} images"
+        boxes = counted(done.num_boxes, "box", "es")
+        words = f"{boxes} in {counted(len(opened), 'image')}"
         broken = [file for file, why in left_out if why != NO_IMAGE]
         broken += [str(Path(file).relative_to(images)) for file, _ in opened.left_out]
         if broken:
-            counted = "1 file" if len(broken) == 1 else f"{len(broken)} files"
             names = ", ".join(broken[:3] + ["..."] * (len(broken) > 3))
-            words += f"; {counted} could not be read: {names}"
+            words += f"; {counted(len(broken), 'file')} could not be read: {names}"
         yield str(out), words, [*left_out, *done.left_out]
+
+
+def counted(count: int, one: str, end: str = "s") -> str:
+    """Says how many there are: 1 file, 2 files."""
+    return f"{count} {one}{end * (count != 1)}"
 
 
 def page(localizer: wsol.Localizer, shown: Sequence[str] = ()) -> gr.Blocks:

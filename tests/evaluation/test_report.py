@@ -197,6 +197,8 @@ def test_the_page_is_written_whole_and_shows_itself_in_a_notebook(tmp_path):
     shown = report()._repr_html_()
     assert shown.startswith("<iframe srcdoc=")
     assert shown.count("<") == 2  # the page is an attribute
+    # Its scripts run, and reach nothing of the notebook: no origin, no links.
+    assert shown.count(' sandbox="allow-scripts" ') == shown.count(" sandbox=") == 1
     assert "vgg16_adl on cub200, test" in shown
 
 

@@ -18,6 +18,7 @@ import urllib.request
 import zipfile
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -28,6 +29,7 @@ from app import page as page_of
 from creatures import of_creatures
 from creatures import pictures as drawn_pictures
 from PIL import Image
+from seen import look
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -306,6 +308,30 @@ def test_a_folder_is_labelled(page, pictures, tmp_path, how):
     page.find_element(By.ID, "find").click()
     until(page, lambda: value(page, "words") == "2 boxes in 2 images")
     screenshot(page, tmp_path, f"folder_{how}")
+
+
+def test_one_image_is_no_images(localizer, pictures):
+    ask = partial(label, {"own": localizer}, form="COCO", name="own", threshold=0.5)
+    for files, told in (
+        (pictures[:1], "1 box in 1 image"),
+        (pictures[:2], "2 boxes in 2 images"),
+    ):
+        assert [words for _, words, _ in ask([*map(str, files)], None)] == [told]
+
+
+def test_all_maps_are_of_the_class_that_is_shown(localizer, pictures):
+    """A second look may find another than the classifier, which the others ask."""
+    plain = type(localizer)(localizer.model)
+    alone = look({"plain": plain}, pictures[0])
+    least = min(range(3), key=list(alone.classes.values()).__getitem__)
+    second = SimpleNamespace(
+        find_maps=lambda pixels: plain.find_maps(pixels, np.array([[least]])),
+        input_size=plain.input_size,
+        model=plain.model,
+    )
+    maps = look({"second": second, "plain": plain}, pictures[0]).maps
+    np.testing.assert_array_equal(maps["plain"], maps["second"])
+    assert (maps["plain"] != alone.maps["plain"]).any()
 
 
 def test_of_nothing_it_is_told(localizer, tmp_path):

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select
 
+from keras_wsol.evaluation import Report
 from keras_wsol.evaluation.tables import html_of
 from tests.evaluation.drawn_report import IMAGES, NAMES, SHOWN, drawn_report
 
@@ -203,3 +205,21 @@ def test_no_script_in_a_name_is_run(browser, tmp_path):
     assert figures(browser)[0].text.splitlines()[0] == evil
     assert figures(browser)[1].get_attribute("data-class") == "'\"><i>"
     assert browser.get_log("browser") == []
+
+
+def test_a_notebook_is_out_of_reach_of_the_page(browser, tmp_path):
+    """It runs there, in a frame that may not touch what is around it."""
+    path = tmp_path / "notebook.html"
+    text = html_of(drawn_report())
+    shown = Report._repr_html_(SimpleNamespace(to_html=lambda: text))
+    path.write_text(f"<meta charset=utf-8><title>mine</title>{shown}", "utf-8")
+    browser.get(path.as_uri())
+    browser.switch_to.frame(0)
+    sort_by(browser, "iou")
+    assert order(browser) == BY_IOU
+    touch = "try { parent.document.title = 1 } catch (error) { return error.name }"
+    assert browser.execute_script(touch) == "SecurityError"
+    touch = "try { top.location = 'about:blank' } catch (error) { return error.name }"
+    assert browser.execute_script(touch) == "SecurityError"
+    browser.switch_to.default_content()
+    assert browser.title == "mine"

@@ -64,7 +64,7 @@ def check_choice(name: str, value: Any, choices: Sequence[Any]) -> Any:
 
 def near_name(value: Any, choices: Iterable[Any]) -> str:
     """Asks for the choice that is spelt nearly as `value`, behind a message."""
-    near = get_close_matches(str(value), map(str, choices), 1)
+    near = get_close_matches(str(value), map(str, choices), 1, cutoff=0.7)
     return "".join(f" Did you mean {each!r}?" for each in near)
 
 

@@ -57,7 +57,8 @@ ACTIVATION = "an activation: a function, or a name of `keras.activations`"
 def test_values_outside_the_range(layer, arguments, expected):
     ((name, value),) = arguments.items()
     message = f"`{name}` must be {expected}. Received: {name}={value!r}."
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+    suggestion = r"( Did you mean '\w+'\?)?"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}{suggestion}$"):
         getattr(layers, layer)(**arguments)
 
 

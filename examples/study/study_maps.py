@@ -186,7 +186,7 @@ def ious(sample: Sample, score_map: wsol.cam.ScoreMap) -> np.ndarray:
 
 
 def with_head(
-    backbone: str, weights: Path, train: wsol.data.ImageDataset
+    backbone: str, weights: Path, train: wsol.data.ImageDataset, seed: int = 0
 ) -> keras.Model:
     """A classifier whose head is trained on the frozen features of some images."""
     names = train.class_names
@@ -206,14 +206,14 @@ def with_head(
             weights=weights,
             backbone_options={"alpha": float(alpha)} if alpha else None,
         )
-    order = np.random.default_rng(0).permutation(len(train))[:HEAD_IMAGES]
+    order = np.random.default_rng(seed).permutation(len(train))[:HEAD_IMAGES]
     some = train.take(np.sort(order), train.split)
     network, pooled = split_at(model).network, []
     for batch in some.evaluation_batches(32, image_size=(224, 224), view="whole"):
         pooled.append(network.predict_on_batch(batch["images"])[0].mean(axis=(1, 2)))
     features = np.concatenate(pooled)
     scale = features.std(axis=0) + 1e-3
-    keras.utils.set_random_seed(0)
+    keras.utils.set_random_seed(seed)
     inputs = keras.Input(features.shape[1:])
     dense = keras.layers.Dense(
         len(names), kernel_regularizer=keras.regularizers.L2(1e-3)

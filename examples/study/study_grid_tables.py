@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from study_data import DATA
 from study_grid import BACKBONES, BASELINES, FITTED, OF_METHOD, RATES, READS, chosen_run
-from study_lines import Row, difference, mean, of
+from study_lines import Row, difference, interval, mean, of
 from study_runs import METHODS
 
 NAMES = {
@@ -82,7 +82,24 @@ def by_method(rows: list[Row], measure: str) -> list[str]:
             if runs and method != "cam":
                 values[-1] += difference(runs, same_seeds(cam, runs), measure)
         lines.append("| " + " | ".join(values) + " |")
-    return lines
+    return [*lines, "", answer(rows, measure)]
+
+
+def answer(rows: list[Row], measure: str) -> str:
+    """Says in how many rows a method is above CAM, and in how many below."""
+    counts = []
+    for method in (*METHODS[1:], *BASELINES):
+        above = below = total = 0
+        for cell in cells():
+            runs = runs_of(rows, method, cell, "own")
+            cam = same_seeds(runs_of(rows, "cam", cell, "own"), runs)
+            if not (runs and cam):
+                continue
+            low, _, high = interval(runs, cam, measure) or (0, 0, 0)
+            above, below, total = above + (low > 0), below + (high < 0), total + 1
+        if total:
+            counts.append(f"{method.upper()} {above} and {below} of {total}")
+    return f"Above and below CAM, beyond the interval: {'; '.join(counts)}."
 
 
 def by_map(rows: list[Row]) -> list[str]:

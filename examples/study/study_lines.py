@@ -57,17 +57,25 @@ def hits(row: Row, measure: str) -> np.ndarray:
 
 def difference(runs: list[Row], first: list[Row], measure: str) -> str:
     """Returns the difference to other rows and its interval, in brackets."""
-    if not first:
+    found = interval(runs, first, measure) if first else None
+    if found is None:
         return ""
+    low, middle, high = found
+    star = r"\*" if low > 0 or high < 0 else ""
+    return f" ({100 * middle:+.1f}; {100 * low:+.1f} to {100 * high:+.1f}{star})"
+
+
+def interval(
+    runs: list[Row], first: list[Row], measure: str
+) -> tuple[float, float, float] | None:
+    """Returns low end, difference and high end; None where all images are the same."""
     mine, theirs = (
         np.stack([hits(row, measure) for row in each]) for each in (runs, first)
     )
     if mine.shape == theirs.shape and (mine == theirs).all():
-        return ""
+        return None
     low, high = difference_interval(mine, theirs)
-    star = r"\*" if low > 0 or high < 0 else ""
-    middle = mine.mean() - theirs.mean()
-    return f" ({100 * middle:+.1f}; {100 * low:+.1f} to {100 * high:+.1f}{star})"
+    return low, mine.mean() - theirs.mean(), high
 
 
 def mean(runs: list[Row], column: str) -> str:

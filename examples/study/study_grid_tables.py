@@ -44,6 +44,11 @@ def grid_sections(rows: list[Row]) -> Iterator[tuple[str, list[str]]]:
     yield "The rates that were chosen", chosen_rates(rows)
 
 
+def titled(method: str) -> str:
+    """The name of a method as its authors write it."""
+    return {"acol": "ACoL"}.get(method, method.upper())
+
+
 def cells() -> Iterator[tuple[str, str]]:
     """Gives each data set and backbone."""
     for name in DATA:
@@ -62,7 +67,7 @@ def by_method(rows: list[Row], measure: str) -> list[str]:
     """Methods against CAM, each by its own map."""
     methods = (*METHODS, *BASELINES)
     fixed = ["whole image", "Gaussian"] if measure == "gt_known_loc" else ["classes"]
-    head = ["", *fixed, *(method.upper() for method in methods)]
+    head = ["", *fixed, *(titled(method) for method in methods)]
     lines = table_head(head)
     for cell in cells():
         cam = runs_of(rows, "cam", cell, "own")
@@ -98,7 +103,7 @@ def answer(rows: list[Row], measure: str) -> str:
             low, _, high = interval(runs, cam, measure) or (0, 0, 0)
             above, below, total = above + (low > 0), below + (high < 0), total + 1
         if total:
-            counts.append(f"{method.upper()} {above} and {below} of {total}")
+            counts.append(f"{titled(method)} {above} and {below} of {total}")
     return f"Above and below CAM, beyond the interval: {'; '.join(counts)}."
 
 
@@ -106,7 +111,7 @@ def by_map(rows: list[Row]) -> list[str]:
     """The maps of the modules and of CAM, and what `fit_localizer` took (seed 0)."""
     head = [
         "",
-        *(f"{method.upper()}, {read.name}" for read in READS for method in METHODS),
+        *(f"{titled(method)}, {read.name}" for read in READS for method in METHODS),
     ]
     lines = table_head(head)
     for cell in cells():
@@ -127,7 +132,7 @@ def by_map(rows: list[Row]) -> list[str]:
 def chosen_rates(rows: list[Row]) -> list[str]:
     """The rate of each method."""
     methods = (*METHODS, *BASELINES)
-    lines = table_head(["", *(method.upper() for method in methods)])
+    lines = table_head(["", *(titled(method) for method in methods)])
     for name, backbone in cells():
         found = [chosen_run(rows, f"{method}-{name}-{backbone}") for method in methods]
         if any(found):

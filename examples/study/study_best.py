@@ -7,12 +7,10 @@ read at a larger size: size and maps were chosen on held-out images. A row for e
 goes to OUT/study.csv.
 """
 
-import argparse
-from pathlib import Path
-
 import keras
 import numpy as np
 from study import splits_of
+from study_grid import parser_of
 from study_maps import WEIGHTS, with_head
 from study_reads import Read
 from study_results import missing_reads, write_row
@@ -66,13 +64,7 @@ def localizer_of(
 
 def main() -> None:
     """Runs the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, required=True, help="folder of data sets")
-    parser.add_argument("--weights", type=Path, required=True, help="their folder")
-    parser.add_argument("--out", type=Path, required=True)
-    options = parser.parse_args()
+    options = parser_of(__doc__).parse_args()
     csv_path = options.out / "study.csv"
     for run in best_runs():
         for read in missing_reads(csv_path, run):

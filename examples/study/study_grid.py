@@ -70,12 +70,7 @@ TWO_OF_LITE0 = ("block6a_activation", "top_activation")
 
 def main() -> None:
     """Runs the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, required=True, help="folder of data sets")
-    parser.add_argument("--weights", type=Path, required=True, help="their folder")
-    parser.add_argument("--out", type=Path, required=True)
+    parser = parser_of(__doc__)
     parser.add_argument("--only", nargs="+", default=["*"], help='such as "*-v1-*"')
     options = parser.parse_args()
     files = [options.weights / name for name in WEIGHTS.values()]
@@ -95,6 +90,17 @@ def main() -> None:
             make(run, splits, options, kept, csv_path)
             for further in further_runs(run, csv_path):
                 make(further, splits, options, kept, csv_path)
+
+
+def parser_of(description: str | None) -> argparse.ArgumentParser:
+    """The options that all parts of the grid have."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder of data sets")
+    parser.add_argument("--weights", type=Path, required=True, help="their folder")
+    parser.add_argument("--out", type=Path, required=True)
+    return parser
 
 
 def first_runs() -> list[Run]:

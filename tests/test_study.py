@@ -2,10 +2,12 @@
 
 import dataclasses
 import functools
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+import study_tables
 from study_ablations import ABLATION_RUNS, ABLATIONS
 from study_grid import chosen_run, first_runs
 from study_runs import STUDY
@@ -157,3 +159,13 @@ def test_rate_is_that_of_the_better_held_out_figure():
     assert chosen_run(rows, "adl-cub40-v2") is None
     rows[-2] = row(0.015, "0.41")  # of equal ones the lower
     assert chosen_run(rows, "adl-cub40-v1") == "adl-cub40-v1-rate-0.005"
+
+
+@pytest.mark.slow
+def test_tables_are_those_of_the_rows(tmp_path):
+    results = Path(study_tables.__file__).parents[1] / "results"
+    written = (results / "README.md").read_text()
+    again = tmp_path / "README.md"
+    again.write_text(written.partition(study_tables.MARK)[0])
+    study_tables.write_tables(results / "study.csv", again)
+    assert again.read_text() == written

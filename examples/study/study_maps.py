@@ -25,6 +25,7 @@ import keras
 import numpy as np
 from study_data import DATA, splits
 from study_rows import device
+from study_training import lite0
 
 import keras_wsol as wsol
 from keras_wsol.boxes import sweep_largest_boxes
@@ -191,12 +192,10 @@ def with_head(
     """A classifier whose head is trained on the frozen features of some images."""
     names = train.class_names
     if weights.suffix == ".keras":
-        own = keras.saving.load_model(weights, compile=False)
-        images = keras.Input((224, 224, 3), name="images")
-        inner = own(keras.layers.Rescaling(1 / 128, -127 / 128)(images))
-        pooled = keras.layers.GlobalAveragePooling2D()(inner)
+        own = lite0(weights, 224)
+        pooled = keras.layers.GlobalAveragePooling2D()(own.output)
         head = keras.layers.Dense(len(names), name="head_logits")
-        model = keras.Model(images, head(pooled), name=backbone)
+        model = keras.Model(own.input, head(pooled), name=backbone)
     else:
         row, _, alpha = backbone.partition("-")
         model = wsol.build_classifier(

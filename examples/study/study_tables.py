@@ -53,9 +53,15 @@ def main() -> None:
     parser.add_argument("csv", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    rows = read_rows(options.csv)
-    if not rows:
+    if not read_rows(options.csv):
         parser.error(f"{options.csv} holds no rows")
+    write_tables(options.csv, options.out)
+    print(f"Wrote {options.out}.")
+
+
+def write_tables(csv: Path, out: Path) -> None:
+    """Writes the tables of a CSV behind the mark of a file."""
+    rows = read_rows(csv)
     parts = [intro(rows), *(section(*each) for each in grid_sections(rows))]
     parts += main_tables(rows)
     parts += [
@@ -64,10 +70,9 @@ def main() -> None:
     parts.append(repeated_table(rows))
     parts += [ablation_table(rows, ablation) for ablation in ABLATIONS]
     parts.append(missing(rows))
-    above = options.out.read_text() if options.out.is_file() else ""
+    above = out.read_text() if out.is_file() else ""
     parts = [above.partition(MARK)[0] + MARK, *parts]
-    options.out.write_text("\n\n".join(part for part in parts if part) + "\n")
-    print(f"Wrote {options.out}.")
+    out.write_text("\n\n".join(part for part in parts if part) + "\n")
 
 
 def intro(rows: list[Row]) -> str:

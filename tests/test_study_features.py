@@ -78,6 +78,7 @@ def test_each_pass_has_its_own_crops_in_an_order_by_seed(trained):
         passes = order.reshape(features.epochs, size)
         assert sorted(order) == list(range(len(features.crops)))
         assert all(len(set(each // size)) == 1 for each in passes)
+        assert all((np.diff(each) != 1).any() for each in passes)
 
 
 def test_frozen_layers_stay_and_the_others_learn(trained):

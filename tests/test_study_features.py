@@ -1,11 +1,19 @@
 """Stored features of the study: the same crops, and the same figures as of images."""
 
 import argparse
+import dataclasses
 
 import keras
 import numpy as np
 import pytest
-from study_features import BATCH_SIZE, Crops, FromFeatures, features_of, train_tail
+from study_features import (
+    BATCH_SIZE,
+    Crops,
+    FromFeatures,
+    crops_key,
+    features_of,
+    train_tail,
+)
 from study_runs import Run
 from study_training import build, training_batches
 
@@ -127,3 +135,30 @@ def test_features_are_not_computed_twice(trained):
     again = features_of(run, trained[2], splits, folder)
     np.testing.assert_array_equal(again.crops, features.crops)
     assert again.images.keys() == features.images.keys()
+
+
+def test_what_drops_in_frozen_layers_drops_in_stored_crops(trained, tmp_path):
+    run, splits, plain, _, _, _ = trained
+    train = splits["train-weaksup"]
+    options = {"drop_rate": 1.0, "drop_threshold": 0.5}
+    places = ("conv_pw_6_relu", "conv_pw_13_relu")
+    run = dataclasses.replace(
+        run, name="drops", method="adl", places=places, options=options
+    )
+    weights = argparse.Namespace(weights=None, weights_v2=None)
+    model = build(run, train, weights)
+    model.set_weights(plain.get_weights())
+    stored = features_of(run, model, splits, tmp_path)
+
+    inputs = model.inputs[0]
+    before = keras.Model(inputs, model.get_layer("conv_pw_6_relu").output)
+    dropping, _ = models.inserted_layers(model)
+    after = keras.Model(dropping.output, model.get_layer(CUT).output)
+    images, _ = next(iter(training_batches(train, run, 0)))
+    features = before.predict_on_batch(images)
+    attention = features.mean(axis=-1, keepdims=True)
+    kept = attention < 0.5 * attention.max(axis=(1, 2), keepdims=True)
+    expected = after.predict_on_batch(features * kept)
+    found = stored.crops[:BATCH_SIZE]
+    np.testing.assert_allclose(found, expected, atol=2e-3 * expected.max())
+    assert crops_key(run, model) != crops_key(run, plain)

@@ -3,12 +3,12 @@ r"""Measures what each method is worth, run by run, on the data sets of study_da
     python examples/study/study.py --data DIR --weights PATH --out runs/study
 
 DIR holds a folder for each data set, or all of CUB-200-2011. Each run of
-`study_runs.py` and `study_ablations.py` is trained on labels only; the checkpoint and
-the threshold are chosen on held-out images, and the test split is measured once. A row
-for each map that is read goes to OUT/study.csv. Killed and started again, the study
-goes on where it stopped, in the middle of a run, too; a row that is there is not made
-again, so a copy of examples/results/study.csv in OUT saves the runs in it.
-Without TensorFlow it trains on the backend that `KERAS_BACKEND` names.
+`study_runs.py` is trained on labels only; the checkpoint and the threshold are chosen
+on held-out images, and the test split is measured once. A row for each map that is read
+goes to OUT/study.csv. Killed and started again, the study goes on where it stopped, in
+the middle of a run, too; a row that is there is not made again, so a copy of
+examples/results/study.csv in OUT saves the runs in it. Without TensorFlow it trains on
+the backend that `KERAS_BACKEND` names.
 """
 
 import argparse
@@ -23,7 +23,6 @@ from typing import Any
 import keras
 import study_boxes
 import study_data
-from study_ablations import ABLATION_RUNS
 from study_reading import boxed_images, localizer_of
 from study_reads import Read
 from study_results import bits_of, missing_reads, write_row
@@ -33,14 +32,12 @@ from study_training import BATCH_SIZE, build, trained
 
 from keras_wsol import data, evaluation
 
-RUNS = (*STUDY, *(run for run in ABLATION_RUNS if run.cut is None))
-
 
 def main() -> None:
     """Runs the command line."""
     options = parse_options()
     if options.list:
-        for run in RUNS:
+        for run in STUDY:
             print(f"{run.group:14s}{run.key}")
     elif options.smoke:
         sys.path.append(str(Path(__file__).parents[1]))
@@ -55,7 +52,7 @@ def main() -> None:
             if (out / "study.csv").read_text() != table:
                 raise SystemExit("Started again, the study did not keep its rows.")
     else:
-        chosen = [run for run in RUNS if fnmatch.fnmatch(run.key, options.only)]
+        chosen = [run for run in STUDY if fnmatch.fnmatch(run.key, options.only)]
         study(options, chosen, Path(options.out))
 
 

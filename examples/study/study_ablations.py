@@ -3,8 +3,7 @@
 The papers trained VGG16-GAP (ADL, DGDM) or ResNet50 (DFM) on all of CUB-200-2011; here
 it is the recipe, the backbone and the 40 classes of `study_runs.py`, for half as many
 epochs, behind frozen layers and with one seed. What can be compared is how the rows of
-a table stand to each other. `study_grid.py` runs them, and `study.py` those with places
-in front of `CUT`, where features cannot be stored.
+a table stand to each other. `study_grid.py` runs them.
 """
 
 from dataclasses import dataclass
@@ -224,14 +223,13 @@ def _run(name: str, method: str, **entries: Any) -> Run:
     name += SUFFIX
     if method == "dgdm":  # its default is the last place alone
         entries["places"] = TWO_PLACES
-    stored = set(entries.get("places") or ()) <= set(TWO_PLACES)
     return Run(
         name=name,
         group="ablation",
         method=method,
         epochs=EPOCHS,
         freeze=(CUT,),
-        cut=CUT if stored else None,
+        cut=CUT,
         **entries,
     )
 

@@ -1,8 +1,8 @@
 """Features of frozen layers, computed once: trainings and reads of seconds.
 
 What stands up to `Run.cut` is frozen, so that its features of a crop are the same in
-every run. They are those of the crops that `study.py` would train on, pass by pass, in
-float16.
+every run; where a module drops there, in every pass of a run. They are those of the
+crops that `study.py` would train on, pass by pass, in float16.
 """
 
 import hashlib
@@ -46,10 +46,10 @@ def features_of(
         The features.
     """
     key = f"{run.data}-{run.backbone}-{run.cut}-{run.image_size}"
-    trunk = keras.Model(model.inputs[0], model.get_layer(run.cut).output)
+    trunk = trunk_of(run, model)
     train = splits["train-weaksup"]
     count = run.epochs * train.steps_per_epoch(BATCH_SIZE) * BATCH_SIZE
-    crops = folder / f"{key}-{run.epochs}.npy"
+    crops = folder / f"{key}-{crops_key(run, model)}.npy"
     ids = crops.with_suffix(".ids.npy")
     if not (crops.is_file() and ids.is_file()):
         folder.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,8 @@ def features_of(
         batches = iter(training_batches(train, run, 0))
         for start in range(0, count, BATCH_SIZE):
             images, labels = next(batches)
-            file[start : start + BATCH_SIZE] = trunk.predict_on_batch(images)
+            found = trunk(images, training=drops(trunk))
+            file[start : start + BATCH_SIZE] = keras.ops.convert_to_numpy(found)
             class_ids[start : start + BATCH_SIZE] = labels
         file.flush()
         np.save(ids, class_ids)
@@ -81,6 +82,22 @@ def features_of(
         with np.load(path) as kept:
             stored |= zip(kept["digests"].tolist(), kept["features"], strict=True)
     return Features(np.load(crops, mmap_mode="r"), np.load(ids), run.epochs, stored)
+
+
+def trunk_of(run: Run, model: keras.Model) -> keras.Model:
+    """The frozen layers of a classifier."""
+    return keras.Model(model.inputs[0], model.get_layer(run.cut).output)
+
+
+def drops(trunk: keras.Model) -> bool:
+    """Whether a module stands in the frozen layers, and drops in training."""
+    return bool(models.inserted_layers(trunk))
+
+
+def crops_key(run: Run, model: keras.Model) -> str:
+    """Two runs with the same data, backbone and key train on the same features."""
+    named = f"-{run.key}" if drops(trunk_of(run, model)) else ""
+    return f"{run.epochs}{named}"
 
 
 def digest(image: np.ndarray) -> bytes:

@@ -21,7 +21,7 @@ import keras
 from study import splits_of
 from study_ablations import ABLATION_RUNS
 from study_data import DATA
-from study_features import Features, FromFeatures, features_of, train_tail
+from study_features import Features, FromFeatures, crops_key, features_of, train_tail
 from study_maps import WEIGHTS
 from study_reads import OWN, POSITIVE, Read
 from study_results import missing_reads, read_rows, write_row
@@ -105,8 +105,7 @@ def parser_of(description: str | None) -> argparse.ArgumentParser:
 
 def first_runs() -> list[Run]:
     """Every method, data set and backbone at every rate, with seed 0; ablations."""
-    ablations = [run for run in ABLATION_RUNS if run.cut is not None]
-    return ablations + [
+    return list(ABLATION_RUNS) + [
         run_of(name, method, backbone, rate)
         for backbone in BACKBONES
         for name in DATA
@@ -185,7 +184,7 @@ def make(
     start = time.monotonic()
     train, held_out, test = splits.values()
     model = build(run, train, options)
-    key = f"{run.backbone}, {run.epochs} epochs"
+    key = f"{run.backbone}-{crops_key(run, model)}"
     if key not in kept:
         kept[key] = features_of(run, model, splits, options.out / "features")
     features = kept[key]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 from pathlib import Path
 
 import keras
@@ -10,11 +11,13 @@ import pytest
 import study_tables
 from study_ablations import ABLATION_RUNS, ABLATIONS
 from study_grid import chosen_run, first_runs
+from study_results import read_rows
 from study_runs import STUDY
 from study_training import with_options
 
 from keras_wsol import models
 
+RESULTS = Path(study_tables.__file__).parents[1] / "results"
 RUNS = (*STUDY, *ABLATION_RUNS)
 
 
@@ -161,11 +164,30 @@ def test_rate_is_that_of_the_better_held_out_figure():
     assert chosen_run(rows, "adl-cub40-v1") == "adl-cub40-v1-rate-0.005"
 
 
+def test_every_preset_has_its_line_and_its_rows_are_there():
+    text = (RESULTS / "README.md").read_text()
+    table = text.partition("### Presets of the backbones")[2].partition("\n#")[0]
+    cells = [line.split("|") for line in table.splitlines() if line.startswith("|")]
+    named = set(re.findall(r"`(\w+\(\w+\))`", " ".join(cell[1] for cell in cells)))
+    set_somewhere = set()
+    for spec in models.BACKBONES.values():
+        everywhere = spec.presets.items()
+        at_places = [
+            (method, options)
+            for method, places in spec.place_presets.items()
+            for options in places.values()
+        ]
+        for method, options in (*everywhere, *at_places):
+            set_somewhere |= {f"{method}({name})" for name in options}
+    assert named == set_somewhere
+    cited = set(re.findall(r"`([^`]+)`", " ".join(cell[5] for cell in cells)))
+    assert cited <= {row["run"] for row in read_rows(RESULTS / "study.csv")}
+
+
 @pytest.mark.slow
 def test_tables_are_those_of_the_rows(tmp_path):
-    results = Path(study_tables.__file__).parents[1] / "results"
-    written = (results / "README.md").read_text()
+    written = (RESULTS / "README.md").read_text()
     again = tmp_path / "README.md"
     again.write_text(written.partition(study_tables.MARK)[0])
-    study_tables.write_tables(results / "study.csv", again)
+    study_tables.write_tables(RESULTS / "study.csv", again)
     assert again.read_text() == written

@@ -6,6 +6,7 @@ crops that `study.py` would train on, pass by pass, in float16.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,11 +107,10 @@ def digest(image: np.ndarray) -> bytes:
     return hashlib.blake2b(pixels, digest_size=16).hexdigest().encode()
 
 
-class Crops(keras.utils.PyDataset):
+class Crops(Sequence[tuple[np.ndarray, np.ndarray]]):
     """All batches of a training: each pass by its own crops, in an order by seed."""
 
     def __init__(self, features: Features, seed: int) -> None:
-        super().__init__()
         self.features = features
         draw = np.random.default_rng(seed)
         passes = np.arange(len(features.crops)).reshape(features.epochs, -1)
@@ -120,6 +120,8 @@ class Crops(keras.utils.PyDataset):
         return len(self.order) // BATCH_SIZE
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        if index >= len(self):
+            raise IndexError(index)
         chosen = self.order[index * BATCH_SIZE : (index + 1) * BATCH_SIZE]
         crops = self.features.crops[np.sort(chosen)].astype("float32")
         return crops, self.features.class_ids[np.sort(chosen)]
@@ -138,12 +140,13 @@ def train_tail(
     """
     kind = type(model)  # a method's model has losses
     tail = kind(model.get_layer(run.cut).output, model.outputs[0], name="tail")
-    compiled(tail, run, train).fit(
-        Crops(features, run.seed),
-        callbacks=[keras.callbacks.TerminateOnNaN(raise_error=True)],
-        shuffle=False,
-        verbose=2,
-    )
+    compiled(tail, run, train)
+    # Not `fit`: at its end, TensorFlow waits for half a minute.
+    for crops, class_ids in Crops(features, run.seed):
+        logs = tail.train_on_batch(crops, class_ids, return_dict=True)
+        if not np.isfinite(logs["loss"]):
+            raise FloatingPointError(f"The loss of {run.key} is {logs['loss']}.")
+    print({name: round(float(value), 4) for name, value in logs.items()})
 
 
 class FromFeatures(models.Localizer):

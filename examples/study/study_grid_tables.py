@@ -1,9 +1,10 @@
 """The tables of study_grid.py: one a question."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+import numpy as np
 from study_data import DATA
-from study_grid import BACKBONES, BASELINES, FITTED, OF_METHOD, RATES, READS, chosen_run
+from study_grid import BACKBONES, BASELINES, FITTED, OF_METHOD, RATES, chosen_run
 from study_lines import Row, difference, interval, mean, of
 from study_runs import METHODS
 
@@ -23,6 +24,13 @@ INTRO = (
 )
 
 
+QUESTIONS = {
+    "own": "Do the modules localize more than CAM, each by its own map?",
+    "cam-positive": "And without the negative weights of the classifier?",
+}
+MEASURES = {"gt_known_loc": "GT-known Loc", "top1_loc": "Top-1 Loc"}
+
+
 def grid_sections(rows: list[Row]) -> Iterator[tuple[str, list[str]]]:
     """Gives the title and the lines of each table.
 
@@ -37,10 +45,14 @@ def grid_sections(rows: list[Row]) -> Iterator[tuple[str, list[str]]]:
         bas=" and ".join(map(str, OF_METHOD["bas"])),
     )
     yield "Four data sets, three backbones", [intro]
-    for measure, name in (("gt_known_loc", "GT-known Loc"), ("top1_loc", "Top-1 Loc")):
-        title = f"Do the modules localize more than CAM, each by its own map? {name}"
-        yield title, by_method(rows, measure)
-    yield "Does another map change that? GT-known Loc", by_map(rows)
+    for read, question in QUESTIONS.items():
+        for measure, name in MEASURES.items():
+            yield f"{question} {name}", by_method(rows, read, measure)
+    yield (
+        "Does a module help where `fit_localizer` chooses what is read? GT-known Loc, "
+        "cut where it says, without a box; seed 0",
+        fitted(rows),
+    )
     yield "The rates that were chosen", chosen_rates(rows)
 
 
@@ -63,69 +75,57 @@ def runs_of(rows: list[Row], method: str, cell: tuple[str, str], read: str) -> l
     return [] if best is None else of(rows, best, read)
 
 
-def by_method(rows: list[Row], measure: str) -> list[str]:
-    """Methods against CAM, each by its own map."""
-    methods = (*METHODS, *BASELINES)
-    fixed = ["whole image", "Gaussian"] if measure == "gt_known_loc" else ["classes"]
-    head = ["", *fixed, *(titled(method) for method in methods)]
-    lines = table_head(head)
-    for cell in cells():
-        cam = runs_of(rows, "cam", cell, "own")
-        if not cam:
-            continue
-        name, backbone = cell
-        values = [f"{name}, {NAMES[backbone]}"]
+def by_method(rows: list[Row], read: str, measure: str) -> list[str]:
+    """Methods against CAM, by the same read."""
+    methods = (*METHODS, *BASELINES) if read == "own" else METHODS
+    columns = {"classes": "top1_cls"}
+    if measure == "gt_known_loc":
         columns = {
             "whole image": "whole_image_gt_known_loc",
             "Gaussian": "centre_gt_known_loc",
-            "classes": "top1_cls",
         }
-        values += [mean(cam, columns[each]) for each in fixed]
+    lines = table_head(["", *columns, *(titled(method) for method in methods)])
+    for cell in cells():
+        cam = runs_of(rows, "cam", cell, read)
+        if not cam:
+            continue
+        values = [mean(cam, column) for column in columns.values()]
         for method in methods:
-            runs = runs_of(rows, method, cell, "own")
+            runs = runs_of(rows, method, cell, read)
             values.append(mean(runs, f"tuned_{measure}"))
             if runs and method != "cam":
                 values[-1] += difference(runs, same_seeds(cam, runs), measure)
-        lines.append("| " + " | ".join(values) + " |")
-    return [*lines, "", answer(rows, measure)]
+        lines.append(table_line(named(cell), *values))
+    return [*lines, "", answer(rows, methods, read, measure)]
 
 
-def answer(rows: list[Row], measure: str) -> str:
-    """Says in how many rows a method is above CAM, and in how many below."""
-    counts = []
-    for method in (*METHODS[1:], *BASELINES):
-        above = below = total = 0
+def answer(rows: list[Row], methods: Iterable[str], read: str, measure: str) -> str:
+    """Says how far and how often methods are above CAM, and how often below."""
+    sentences = []
+    for method in methods:
+        found = []
         for cell in cells():
-            runs = runs_of(rows, method, cell, "own")
-            cam = same_seeds(runs_of(rows, "cam", cell, "own"), runs)
-            if not (runs and cam):
-                continue
-            low, _, high = interval(runs, cam, measure) or (0, 0, 0)
-            above, below, total = above + (low > 0), below + (high < 0), total + 1
-        if total:
-            counts.append(f"{titled(method)} {above} and {below} of {total}")
-    return f"Above and below CAM, beyond the interval: {'; '.join(counts)}."
+            runs = runs_of(rows, method, cell, read)
+            cam = same_seeds(runs_of(rows, "cam", cell, read), runs)
+            if method != "cam" and runs and cam:
+                found.append(interval(runs, cam, measure) or (0.0, 0.0, 0.0))
+        if found:
+            lows, points, highs = np.transpose(found)
+            sentences.append(
+                f"{titled(method)} {100 * points.mean():+.1f}, above in "
+                f"{(lows > 0).sum()} and below in {(highs < 0).sum()} of {len(found)}"
+            )
+    return f"On average over rows, and beyond the interval: {'; '.join(sentences)}."
 
 
-def by_map(rows: list[Row]) -> list[str]:
-    """The maps of the modules and of CAM, and what `fit_localizer` took (seed 0)."""
-    head = [
-        "",
-        *(f"{titled(method)}, {read.name}" for read in READS for method in METHODS),
-    ]
-    lines = table_head(head)
+def fitted(rows: list[Row]) -> list[str]:
+    """What `fit_localizer` took of CAM and of the modules."""
+    lines = table_head(["", *(titled(method) for method in METHODS)])
     for cell in cells():
-        values = [f"{cell[0]}, {NAMES[cell[1]]}"]
-        for read in READS:
-            column = "tuned_gt_known_loc"
-            if read is FITTED:  # cut where it says, without a box
-                column = "fixed_gt_known_loc"
-            values += [
-                mean(runs_of(rows, method, cell, read.name), column)
-                for method in METHODS
-            ]
-        if set(values[1:]) != {"-"}:
-            lines.append("| " + " | ".join(values) + " |")
+        runs = [runs_of(rows, method, cell, FITTED.name) for method in METHODS]
+        if any(runs):
+            values = [mean(each[:1], "fixed_gt_known_loc") for each in runs]
+            lines.append(table_line(named(cell), *values))
     return lines
 
 
@@ -137,7 +137,7 @@ def chosen_rates(rows: list[Row]) -> list[str]:
         found = [chosen_run(rows, f"{method}-{name}-{backbone}") for method in methods]
         if any(found):
             rates = ["-" if x is None else x.rpartition("-")[2] for x in found]
-            lines.append(f"| {name}, {NAMES[backbone]} | " + " | ".join(rates) + " |")
+            lines.append(table_line(named((name, backbone)), *rates))
     return lines
 
 
@@ -147,6 +147,16 @@ def same_seeds(runs: list[Row], others: list[Row]) -> list[Row]:
     return [row for row in runs if row["seed"] in seeds]
 
 
+def named(cell: tuple[str, str]) -> str:
+    """What stands in front of a line."""
+    return f"{cell[0]}, {NAMES[cell[1]]}"
+
+
+def table_line(*cells: str) -> str:
+    """A line of a table."""
+    return "| " + " | ".join(cells) + " |"
+
+
 def table_head(names: list[str]) -> list[str]:
     """The two first lines of a table."""
-    return ["| " + " | ".join(names) + " |", "| --- |" + " ---: |" * (len(names) - 1)]
+    return [table_line(*names), "| --- |" + " ---: |" * (len(names) - 1)]

@@ -48,10 +48,16 @@ def grid_sections(rows: list[Row]) -> Iterator[tuple[str, list[str]]]:
     for read, question in QUESTIONS.items():
         for measure, name in MEASURES.items():
             yield f"{question} {name}", by_method(rows, read, measure)
+    yield "Classes, and boxes at three IoUs: Top-1 Cls; MaxBoxAccV2", others(rows)
     yield (
         "Does a module help where `fit_localizer` chooses what is read? GT-known Loc, "
         "cut where it says, without a box; seed 0",
         fitted(rows),
+    )
+    yield (
+        "Which matters more, the module or the map? GT-known Loc, mean over the rows "
+        "that have all",
+        by_map(rows),
     )
     yield "The rates that were chosen", chosen_rates(rows)
 
@@ -78,12 +84,12 @@ def runs_of(rows: list[Row], method: str, cell: tuple[str, str], read: str) -> l
 def by_method(rows: list[Row], read: str, measure: str) -> list[str]:
     """Methods against CAM, by the same read."""
     methods = (*METHODS, *BASELINES) if read == "own" else METHODS
-    columns = {"classes": "top1_cls"}
-    if measure == "gt_known_loc":
-        columns = {
-            "whole image": "whole_image_gt_known_loc",
-            "Gaussian": "centre_gt_known_loc",
-        }
+    columns = {
+        "whole image": "whole_image_gt_known_loc",
+        "Gaussian": "centre_gt_known_loc",
+    }
+    if measure != "gt_known_loc":
+        columns = {}
     lines = table_head(["", *columns, *(titled(method) for method in methods)])
     for cell in cells():
         cam = runs_of(rows, "cam", cell, read)
@@ -118,6 +124,21 @@ def answer(rows: list[Row], methods: Iterable[str], read: str, measure: str) -> 
     return f"On average over rows, and beyond the interval: {'; '.join(sentences)}."
 
 
+def others(rows: list[Row]) -> list[str]:
+    """The measures without intervals, each method by its own map."""
+    methods = (*METHODS, *BASELINES)
+    lines = table_head(["", *(titled(method) for method in methods)])
+    for cell in cells():
+        runs = [runs_of(rows, method, cell, "own") for method in methods]
+        if any(runs):
+            values = [
+                "; ".join(mean(each, x) for x in ("top1_cls", "max_box_acc_v2") if each)
+                for each in runs
+            ]
+            lines.append(table_line(named(cell), *(each or "-" for each in values)))
+    return lines
+
+
 def fitted(rows: list[Row]) -> list[str]:
     """What `fit_localizer` took of CAM and of the modules."""
     lines = table_head(["", *(titled(method) for method in METHODS)])
@@ -126,6 +147,31 @@ def fitted(rows: list[Row]) -> list[str]:
         if any(runs):
             values = [mean(each[:1], "fixed_gt_known_loc") for each in runs]
             lines.append(table_line(named(cell), *values))
+    return lines
+
+
+def by_map(rows: list[Row]) -> list[str]:
+    """Means over data sets and backbones, of seed 0."""
+    columns = {
+        "own": "tuned_gt_known_loc",
+        "cam-positive": "tuned_gt_known_loc",
+        FITTED.name: "fixed_gt_known_loc",
+    }
+    found = {
+        cell: [
+            [runs_of(rows, method, cell, read)[:1] for method in METHODS]
+            for read in columns
+        ]
+        for cell in cells()
+    }
+    whole = [each for each in found.values() if all(all(read) for read in each)]
+    lines = table_head(["", *(titled(method) for method in METHODS)])
+    for index, (read, column) in enumerate(columns.items()):
+        values = [
+            mean([each[index][place][0] for each in whole], column)
+            for place in range(len(METHODS))
+        ]
+        lines.append(table_line(f"{read}, {len(whole)} rows", *values))
     return lines
 
 

@@ -11,6 +11,8 @@ right.
 import argparse
 from pathlib import Path
 
+import numpy as np
+from scipy.stats import spearmanr
 from study_ablations import ABLATION_RUNS, ABLATIONS, CUT, EPOCHS, Ablation
 from study_grid_tables import grid_sections
 from study_lines import HEAD, RULE, Row, line, mean, of
@@ -68,6 +70,7 @@ def write_tables(csv: Path, out: Path) -> None:
         section(title, group_table(rows, group)) for group, title in TITLES.items()
     ]
     parts.append(repeated_table(rows))
+    parts.append(orders_table(rows))
     parts += [ablation_table(rows, ablation) for ablation in ABLATIONS]
     parts.append(missing(rows))
     above = out.read_text() if out.is_file() else ""
@@ -262,6 +265,26 @@ def ablation_table(rows: list[Row], ablation: Ablation) -> str:
         f"up to `{CUT}` frozen; - where there is no figure."
     )
     return section(ablation.title, [note, "", head, RULE, *body])
+
+
+def orders_table(rows: list[Row]) -> str:
+    """Whether the rows of the papers' tables stand to each other as published."""
+    body = []
+    for ablation in ABLATIONS:
+        pairs = [
+            (row.paper[2], 100 * float(runs[0]["tuned_top1_loc"]))
+            for row in ablation.rows
+            if (runs := of(rows, row.run, "cam"))
+        ]
+        if len(pairs) > 2:
+            paper, ours = np.transpose(pairs)
+            rank = spearmanr(paper, ours).statistic
+            cells = [f"{x.min():.1f} to {x.max():.1f}" for x in (paper, ours)]
+            cells = [ablation.title, str(len(pairs)), *cells, f"{rank:+.2f}"]
+            body.append("| " + " | ".join(cells) + " |")
+    head = "| | rows | paper: Top-1 Loc | ours | rank correlation (Spearman) |"
+    title = "Do the rows of the papers' ablation tables stand in their order?"
+    return section(title, [head, "| --- |" + " ---: |" * 4, *body] if body else [])
 
 
 def missing(rows: list[Row]) -> str:

@@ -184,6 +184,40 @@ def test_every_preset_has_its_line_and_its_rows_are_there():
     assert cited <= {row["run"] for row in read_rows(RESULTS / "study.csv")}
 
 
+def tables_of(path):
+    """Title of each section to the lines of its table."""
+    parts = re.split(r"(?m)^## ", path.read_text())[1:]
+    return {
+        part.splitlines()[0]: [x for x in part.splitlines() if x.startswith("|")]
+        for part in parts
+    }
+
+
+def cells_of(line):
+    return [cell.strip() for cell in line.split("|")[1:-1]]
+
+
+def test_short_tables_are_those_of_all_tables():
+    every = tables_of(RESULTS / "README.md")
+    short = tables_of(RESULTS.parent / "docs" / "results.md")
+    shared = short.keys() & every.keys()
+    assert len(shared) == 3
+    for title in shared:
+        assert short[title] == every[title], title
+
+    (title,) = (x for x in shared if "each by its own map" in x)
+    in_readme = tables_of(RESULTS.parents[1] / "README.md")["Results"]
+    head, _, *lines = map(cells_of, in_readme)
+    names, _, *expected = map(cells_of, every[title])
+    for line, cells in zip(lines, expected, strict=True):
+        by_name = dict(zip(names, cells, strict=True))
+        assert line[0] == cells[0]
+        for name, cell in zip(head[1:], line[1:], strict=True):
+            theirs = by_name[name]
+            assert cell.removesuffix(r"\*") == theirs.partition(" ")[0]
+            assert cell.endswith(r"\*") == (r"\*" in theirs)
+
+
 @pytest.mark.slow
 def test_tables_are_those_of_the_rows(tmp_path):
     written = (RESULTS / "README.md").read_text()

@@ -72,7 +72,7 @@ def _adl() -> tuple[Ablation, ...]:
         "none": ("cam", 51.09, 67.55, 34.41),
         "conv5-3 (ours: conv_pw_13)": ("adl-last", 57.99, 68.95, 41.73),
         "+ pool4 (conv_pw_12)": ("adl", 68.22, 67.17, 48.02),
-        "+ pool3 (conv_pw_6)": ("adl-three", 75.41, 65.27, 52.36),
+        "+ pool3 (conv_pw_6, frozen here)": ("adl-three", 75.41, 65.27, 52.36),
         "+ pool2 (conv_pw_4, frozen here)": ("adl-four", 71.85, 63.76, 48.46),
         "+ pool1 (conv_pw_2, frozen here)": ("adl-five", 74.78, 62.25, 49.69),
     }

@@ -1,13 +1,14 @@
 """Features of frozen layers, computed once: trainings and reads of seconds.
 
 What stands up to `Run.cut` is frozen, so that its features of a crop are the same in
-every run; where a module drops there, in every pass of a run. They are those of the
-crops that `study.py` would train on, pass by pass, in float16.
+every run. They are those of the crops that `study.py` would train on with seed 0, pass
+by pass, in float16; all seeds share them. Where a module drops in front of the cut, its
+draws are stored with the crops, in a file for each run.
 """
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def features_of(
         shape = (count, *trunk.output_shape[1:])
         file = np.lib.format.open_memmap(part, "w+", "float16", shape)
         class_ids = np.zeros(count, "int32")
-        batches = iter(training_batches(train, run, 0))
+        batches = iter(training_batches(train, replace(run, seed=0), 0))
         for start in range(0, count, BATCH_SIZE):
             images, labels = next(batches)
             found = trunk(images, training=drops(trunk))

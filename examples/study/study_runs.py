@@ -147,7 +147,7 @@ def _mobilenet_v2() -> list[Run]:
 
 
 def _tuning() -> list[Run]:
-    """CAM's own budget: rates, length, what is frozen."""
+    """CAM's own budget: rates and length."""
     changes = {
         "cam-rate-0.002": {"rate": 0.002},
         "cam-rate-0.01": {"rate": 0.01},

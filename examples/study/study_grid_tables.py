@@ -77,6 +77,7 @@ def grid_sections(rows: list[Row]) -> Iterator[tuple[str, list[str]]]:
         by_map(rows),
     )
     yield "The rates that were chosen", chosen_rates(rows)
+    yield "What was not run", [*not_run(rows)]
 
 
 def titled(method: str) -> str:
@@ -203,6 +204,18 @@ def chosen_rates(rows: list[Row]) -> list[str]:
             rates = ["-" if x is None else x.rpartition("-")[2] for x in found]
             lines.append(table_line(named((name, backbone)), *rates))
     return lines
+
+
+def not_run(rows: list[Row]) -> Iterator[str]:
+    """A line for each data set and backbone that lacks methods."""
+    for cell in cells():
+        lacking = [
+            titled(method)
+            for method in (*METHODS, *BASELINES)
+            if not runs_of(rows, method, cell, "own")
+        ]
+        if lacking:
+            yield f"- {named(cell)}: {', '.join(lacking)}"
 
 
 def seed_0(runs: list[Row]) -> list[Row]:

@@ -1,6 +1,6 @@
 """The tables of study_grid.py: one a question."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from study_data import DATA
@@ -37,15 +37,22 @@ INTRO = (
 )
 
 
-QUESTIONS = {
-    "own": "Do the modules localize more than CAM, each by its own map?",
-    "cam-positive": "And without the negative weights of the classifier?",
-}
+# Read, methods beside CAM, question.
+QUESTIONS = (
+    (
+        "own",
+        METHODS[1:],
+        "Do the modules localize more than CAM, each by its own map?",
+    ),
+    ("own", BASELINES, "Do the methods with maps of their own?"),
+    (
+        "cam-positive",
+        METHODS[1:],
+        "Do the modules without the negative weights of the classifier?",
+    ),
+)
 WITH_INTERVALS = {"gt_known_loc": "GT-known Loc", "top1_loc": "Top-1 Loc"}
-FIXED = {
-    "whole image": "whole_image_gt_known_loc",
-    "centred Gaussian": "centre_gt_known_loc",
-}
+FIXED = {"centred Gaussian": "centre_gt_known_loc"}
 
 
 def grid_sections(rows: list[Row]) -> Iterator[tuple[str, list[str]]]:
@@ -62,9 +69,9 @@ def grid_sections(rows: list[Row]) -> Iterator[tuple[str, list[str]]]:
         bas=" and ".join(map(str, OF_METHOD["bas"])),
     )
     yield "Four data sets, three backbones", [intro]
-    for read, question in QUESTIONS.items():
+    for read, methods, question in QUESTIONS:
         for measure, name in WITH_INTERVALS.items():
-            yield f"{question} {name}", by_method(rows, read, measure)
+            yield f"{question} {name}", by_method(rows, read, methods, measure)
     yield "Classes, and boxes at three IoUs: Top-1 Cls; MaxBoxAccV2", others(rows)
     yield (
         "Does a module help where `fit_localizer` chooses what is read? GT-known Loc "
@@ -99,44 +106,39 @@ def runs_of(rows: list[Row], method: str, cell: tuple[str, str], read: str) -> l
     return [] if best is None else of(rows, best, read)
 
 
-def by_method(rows: list[Row], read: str, measure: str) -> list[str]:
+def by_method(
+    rows: list[Row], read: str, methods: Sequence[str], measure: str
+) -> list[str]:
     """Methods against CAM, by the same read."""
-    methods = (*METHODS, *BASELINES) if read == "own" else METHODS
     fixed = FIXED if measure == "gt_known_loc" else {}
-    lines = table_head(["", *fixed, *(titled(method) for method in methods)])
+    lines = table_head(["", *fixed, *(titled(x) for x in ("cam", *methods))])
+    found: dict[str, list[tuple[float, float, float]]] = {x: [] for x in methods}
     for cell in cells():
         cam = runs_of(rows, "cam", cell, read)
-        if not cam:
+        by_name = {x: runs_of(rows, x, cell, read) for x in methods}
+        if not (cam and any(by_name.values())):
             continue
         values = [mean(cam, column) for column in fixed.values()]
-        for method in methods:
-            runs = runs_of(rows, method, cell, read)
-            values.append(mean(runs, f"tuned_{measure}"))
-            if runs and method != "cam":
-                values[-1] += difference(runs, same_seeds(cam, runs), measure)
-        lines.append(table_line(named(cell), *values))
-    return [*lines, "", answer(rows, methods, read, measure)]
-
-
-def answer(rows: list[Row], methods: Iterable[str], read: str, measure: str) -> str:
-    """Says how far and how often methods are above CAM, and how often below."""
-    found: dict[str, list[tuple[float, float, float]]] = {}
-    for cell in cells():
-        by_name = {x: runs_of(rows, x, cell, read) for x in methods}
-        cam = by_name.pop("cam")
-        if not (cam and all(by_name.values())):
-            continue
+        values.append(mean(cam, f"tuned_{measure}"))
         for method, runs in by_name.items():
-            same = interval(runs, same_seeds(cam, runs), measure)
-            found.setdefault(titled(method), []).append(same or (0.0, 0.0, 0.0))
-    parts = []
+            same = same_seeds(cam, runs)
+            values.append(mean(runs, f"tuned_{measure}"))
+            values[-1] += difference(runs, same, measure) if runs else ""
+            if all(by_name.values()):
+                found[method].append(interval(runs, same, measure) or (0.0, 0.0, 0.0))
+        lines.append(table_line(named(cell), *values))
+    return [*lines, "", answer(found)]
+
+
+def answer(found: dict[str, list[tuple[float, float, float]]]) -> str:
+    """Says how far and how often methods are above CAM, and how often below."""
+    parts, count = [], max(map(len, found.values()))
+    if not count:
+        return ""
     for method, each in found.items():
         lows, points, highs = np.transpose(each)
         above, below = (lows > 0).sum(), (highs < 0).sum()
-        parts.append(f"{method} {100 * points.mean():+.1f} ({above}, {below})")
-    if not parts:
-        return ""
-    count = max(map(len, found.values()))
+        parts.append(f"{titled(method)} {100 * points.mean():+.1f} ({above}, {below})")
     return (
         f"Mean difference to CAM in points over the {count} rows that have all, and in "
         f"how many of them it is above 0 and below 0 beyond the interval: "

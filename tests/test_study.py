@@ -164,6 +164,18 @@ def test_rate_is_that_of_the_better_held_out_figure():
     assert chosen_run(rows, "adl-cub40-v1") == "adl-cub40-v1-rate-0.005"
 
 
+def test_rank_correlation_is_of_the_order_alone():
+    right = [np.arange(200) < count for count in (20, 21, 190)]
+    agree = study_tables.rank_correlation((1.0, 40.0, 41.0), right)
+    assert agree == "+1.00 (+1.00 to +1.00)"
+    reverse = study_tables.rank_correlation((41.0, 40.0, 1.0), right)
+    assert reverse == "-1.00 (-1.00 to -1.00)"
+    # Of what is right as often on other images, other draws decide.
+    apart = [np.roll(each, 100) if i == 1 else each for i, each in enumerate(right)]
+    middle, low, *_ = study_tables.rank_correlation((1.0, 2.0, 3.0), apart).split()
+    assert middle == "+1.00" and float(low[1:]) < 1
+
+
 def test_every_preset_has_its_line_and_its_rows_are_there():
     text = (RESULTS / "README.md").read_text()
     table = text.partition("### Presets of the backbones")[2].partition("\n#")[0]

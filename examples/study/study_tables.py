@@ -91,7 +91,7 @@ def intro(rows: list[Row]) -> str:
             "",
             "Tables that name no data are of CUB-40: 1,000 training images with labels "
             "only, 200 held-out images with boxes by which checkpoint and threshold "
-            "are chosen, 1,100 test images, measured once. View `whole`, 224 px, "
+            "are chosen, 1,100 test images. View `whole`, 224 px, "
             "MobileNetV1 0.75 from ImageNet weights, 12 epochs, batches of 32, rate "
             "0.005 (head 0.05) falling along a cosine, everything up to "
             "`conv_pw_5_relu` frozen, unless a row says otherwise. Per cent; "

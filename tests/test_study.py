@@ -8,10 +8,11 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import study_grid_tables
 import study_tables
 from study_ablations import ABLATION_RUNS, ABLATIONS
 from study_grid import chosen_run, first_runs
-from study_results import read_rows
+from study_results import bits_of, read_rows
 from study_runs import STUDY
 from study_training import with_options
 
@@ -180,21 +181,51 @@ def test_rank_correlation_is_of_the_order_alone():
 def test_every_preset_has_its_line_and_its_rows_are_there():
     text = (RESULTS / "README.md").read_text()
     table = text.partition("### Presets of the backbones")[2].partition("\n#")[0]
-    cells = [line.split("|") for line in table.splitlines() if line.startswith("|")]
-    named = set(re.findall(r"`(\w+\(\w+\))`", " ".join(cell[1] for cell in cells)))
+    lines = [cells_of(line) for line in table.splitlines() if line.startswith("|")][2:]
+    told, names = set(), []
+    for first, values, *_ in lines:
+        names = re.findall(r"`(\w+\(\w+\))`", first) or names
+        split = values.replace("`", "").split("; ")
+        told |= set(zip(names, split * (len(names) // len(split)), strict=True))
     set_somewhere = set()
     for spec in models.BACKBONES.values():
-        everywhere = spec.presets.items()
         at_places = [
             (method, options)
             for method, places in spec.place_presets.items()
             for options in places.values()
         ]
-        for method, options in (*everywhere, *at_places):
-            set_somewhere |= {f"{method}({name})" for name in options}
-    assert named == set_somewhere
-    cited = set(re.findall(r"`([^`]+)`", " ".join(cell[5] for cell in cells)))
+        for method, options in (*spec.presets.items(), *at_places):
+            values = options.items()
+            set_somewhere |= {(f"{method}({name})", str(x)) for name, x in values}
+    assert told == set_somewhere
+    cited = set(re.findall(r"`([^`]+)`", " ".join(cells[4] for cells in lines)))
     assert cited <= {row["run"] for row in read_rows(RESULTS / "study.csv")}
+
+
+def test_differences_are_to_the_same_seeds_of_cam():
+    def row(method, rate, seed, right):
+        bits = bits_of(np.arange(40) < right)
+        return {
+            "group": "grid",
+            "run": f"{method}-cub40-v1-rate-{rate}",
+            "read": "own",
+            "seed": str(seed),
+            "num_images": "40",
+            "class_bits": bits_of(np.ones(40, bool)),
+            "box_bits": bits,
+            "held_out_top1_loc": str(1 - rate),
+            "tuned_gt_known_loc": str(right / 40),
+            "centre_gt_known_loc": "0.5",
+        }
+
+    rows = [row("cam", 0.015, 0, 0)]
+    rows += [row("cam", 0.005, seed, 10 * seed) for seed in (0, 1, 2)]
+    rows += [row("adl", 0.005, 0, 4), row("adl", 0.015, 0, 0)]
+    _, _, line, *_ = study_grid_tables.by_method(rows, "own", ["adl"], "gt_known_loc")
+    name, centre, cam, adl = cells_of(line)
+    assert (name, centre, cam) == ("birds, MobileNetV1 0.75", "50.0", "25.0")
+    # Of seed 0 alone, where CAM has none right; not of CAM's mean.
+    assert adl.startswith("10.0 (+10.0; ")
 
 
 def tables_of(path):

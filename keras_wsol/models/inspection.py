@@ -57,11 +57,11 @@ def inserted_layers(model: keras.Model) -> tuple[keras.layers.Layer, ...]:
 
 def _is_inserted(layer: keras.layers.Layer, followed: str | None) -> bool:
     """Whether it is ours, or a user's that follows another layer."""
-    if isinstance(layer, _CLASSES) or followed is None:
-        return isinstance(layer, _CLASSES)
-    package = type(layer).__module__.split(".")[0]
-    # `build_classifier` names a layer by the method and by what it follows.
-    return package not in _PACKAGES or layer.name.endswith(f"_{followed}")
+    # As `build_classifier` names it; `bn_Conv1` of MobileNetV2 is called so by chance.
+    is_norm = isinstance(layer, keras.layers.BatchNormalization)
+    named = layer.name.endswith(f"_{followed}") and not is_norm
+    own = named or type(layer).__module__.split(".")[0] not in _PACKAGES
+    return isinstance(layer, _CLASSES) or (followed is not None and own)
 
 
 def probe_inserted(model: keras.Model, images: Any) -> dict[str, Any]:

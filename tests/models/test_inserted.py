@@ -4,7 +4,13 @@ import pytest
 from keras import ops
 
 from keras_wsol.layers import ADL, CAGD, DFM, DGDM
-from keras_wsol.models import Localizer, describe, insert_after, inserted_layers
+from keras_wsol.models import (
+    Localizer,
+    build_classifier,
+    describe,
+    insert_after,
+    inserted_layers,
+)
 from keras_wsol.models.inspection import probe_inserted
 from tests.models.small import TINY_SIZE, dtype_policy, random_images, tiny_classifier
 
@@ -48,6 +54,14 @@ def test_a_plain_model_has_none():
     model = tiny_classifier()
     assert inserted_layers(model) == ()
     assert probe_inserted(model, random_images(1, TINY_SIZE)) == {}
+
+
+@pytest.mark.parametrize("backbone", ["mobilenet", "mobilenet_v2", "resnet50"])
+def test_a_plain_backbone_has_none(backbone):
+    model = build_classifier(
+        backbone, num_classes=2, weights=None, input_shape=(64, 64, 3)
+    )
+    assert inserted_layers(model) == ()
 
 
 def test_sequential_model_with_an_input():

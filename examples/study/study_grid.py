@@ -2,7 +2,7 @@ r"""Methods on four data sets and three backbones, behind frozen layers.
 
     python examples/study/study_grid.py --data DIR --weights DIR --out runs/grid
 
-Everything in front of the last stride is frozen, so that its features are computed once
+What stands up to `cut` is frozen, so that its features are computed once
 (`study_features.py`). Each method has the same budget: two rates with seed 0, of which
 the one with the better Top-1 Loc on held-out images is trained with two further seeds
 if the method is one of the three modules or CAM. The last step's model is read. Killed

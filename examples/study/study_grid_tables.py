@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from study_data import DATA
 from study_grid import BACKBONES, BASELINES, FITTED, OF_METHOD, RATES, chosen_run
-from study_lines import Row, difference, interval, mean, of
+from study_lines import Row, column_of, difference, interval, mean, of
 from study_runs import METHODS
 
 NAMES = {
@@ -22,16 +22,17 @@ DATA_NAMES = {
 INTRO = (
     "Birds are CUB-40, ten kinds imagenette10, cars 40 classes of Stanford Cars at "
     "128x96 pixels, pets three classes of Oxford-IIIT Pet with boxes of whole bodies. "
-    "Everything in front of the last stride is frozen; the rest and the head are "
+    "MobileNetV1 is frozen up to `conv_pw_11_relu`, MobileNetV2 up to `block_12_add`, "
+    "EfficientNet-Lite0 up to `block5c_add`; the rest and the head are "
     "trained for 12 epochs (ten kinds 3, pets 24) at 224 px. Each method has the rate "
     "of two, {rates} (BAS {bas}), that has the better Top-1 Loc by its own map on "
     "held-out images with seed 0. The model of the last step is read, cut where "
     "held-out boxes say; so is the centred Gaussian, which makes it a centred box. "
-    "CAM, ADL, DFM and DGDM: means of the seeds that are there, up to three, which "
-    "share their crops; else one. In brackets: difference to CAM's runs of the same "
+    "CAM, ADL, DFM and DGDM: means of three seeds, which share their crops; others: "
+    "one seed. In brackets: difference to CAM's runs of the same "
     "seeds and its paired 95 % interval over images and seeds, of one seed over images "
-    "alone; \\* where it excludes 0. The choice of the rate is in no interval. - not "
-    "run.\n\n"
+    "alone; \\* where it excludes 0. The choice of the rate is in no interval. `-`: "
+    "not run.\n\n"
     "DGDM's options in MobileNets were chosen on test images of birds with MobileNetV1 "
     "(`dgdm-grow`, `dgdm-grow-last`), so that its other rows alone are independent."
 )
@@ -72,6 +73,10 @@ def grid_sections(rows: list[Row]) -> Iterator[tuple[str, list[str]]]:
     for read, methods, question in QUESTIONS:
         for measure, name in WITH_INTERVALS.items():
             yield f"{question} {name}", by_method(rows, read, methods, measure)
+    yield (
+        "Do the modules classify better than CAM? Top-1 Cls",
+        by_method(rows, "own", METHODS[1:], "top1_cls"),
+    )
     yield "Classes, and boxes at three IoUs: Top-1 Cls; MaxBoxAccV2", others(rows)
     yield (
         "Does a module help where `fit_localizer` chooses what is read? GT-known Loc "
@@ -119,10 +124,10 @@ def by_method(
         if not (cam and any(by_name.values())):
             continue
         values = [mean(cam, column) for column in fixed.values()]
-        values.append(mean(cam, f"tuned_{measure}"))
+        values.append(mean(cam, column_of(measure)))
         for method, runs in by_name.items():
             same = same_seeds(cam, runs)
-            values.append(mean(runs, f"tuned_{measure}"))
+            values.append(mean(runs, column_of(measure)))
             values[-1] += difference(runs, same, measure) if runs else ""
             if all(by_name.values()):
                 found[method].append(interval(runs, same, measure) or (0.0, 0.0, 0.0))

@@ -35,13 +35,17 @@ def line(name: str, runs: list[Row], first: list[Row]) -> str:
     """
     cells = [name, str(len(runs))]
     for measure in MEASURES:
-        column = measure if measure == "top1_cls" else f"tuned_{measure}"
-        cells.append(mean(runs, column) + difference(runs, first, measure))
+        cells.append(mean(runs, column_of(measure)) + difference(runs, first, measure))
     cells += [
         mean(runs, column)
         for column in ("fixed_top1_loc", "oracle_top1_loc", "max_box_acc_v2")
     ]
     return "| " + " | ".join(cells) + " |"
+
+
+def column_of(measure: str) -> str:
+    """The column of a measure: at the tuned threshold, but for classes."""
+    return measure if measure == "top1_cls" else f"tuned_{measure}"
 
 
 def hits(row: Row, measure: str) -> np.ndarray:

@@ -134,7 +134,8 @@ class ByClass(ScoreMap):
             The map, for `Localizer(model, score_map=...)`.
 
         Raises:
-            ValueError: A class id is none of the model, or the features do not vary.
+            ValueError: The classes are not those of the model, or the features do not
+                vary.
             TypeError: `images` is an iterator.
         """
         check_integer("rounds", rounds)
@@ -142,8 +143,7 @@ class ByClass(ScoreMap):
         ddt.check_read_again(images)
         split = split_at(model, layer)
         count = split.num_classes
-        if isinstance(images, ImageDataset):
-            check_class_ids(images.class_ids, count)
+        check_classes(images, model, count)
         pairs = ddt.Features(split, images, verbose, labelled=True)
         scatter, seen = ddt.NOTHING, np.zeros(count, int)
         for features, class_ids in pairs:
@@ -198,6 +198,46 @@ def check_class_ids(class_ids: np.ndarray, num_classes: int) -> None:
         raise ValueError(
             f"`class_ids` must be in [0, {num_classes}), the classes of the model. "
             f"Received: {np.unique(wrong)[:8]}."
+        )
+
+
+def class_names_of(model: keras.Model) -> tuple[str, ...] | None:
+    """Returns the class names that a model carries.
+
+    Args:
+        model: A classifier of `build_classifier`, or any other Keras model.
+
+    Returns:
+        The names by class id, or `None` if the model carries none.
+
+    Example:
+    >>> from keras_wsol.models import build_classifier
+    >>> model = build_classifier("mobilenet", num_classes=2, weights=None,
+    ...                          class_names=["cat", "dog"])
+    >>> class_names_of(model)
+    ('cat', 'dog')
+    """
+    layers = reversed(model.layers)
+    return next((x.class_names for x in layers if hasattr(x, "class_names")), None)
+
+
+def has_classes_of(images: ImageDataset, model: keras.Model, count: int) -> bool:
+    """Whether the class ids of a data set are those of a model of so many classes."""
+    names = tuple(images.class_names)
+    return count == len(names) and (class_names_of(model) or names) == names
+
+
+def check_classes(images: Any, model: keras.Model, count: int) -> None:
+    """Raises where the classes of a data set are not those of a model."""
+    # A model of one logit knows no classes, and finds the object of each.
+    if not isinstance(images, ImageDataset) or count == 1:
+        return
+    if not has_classes_of(images, model, count):
+        names = class_names_of(model) or ()
+        raise ValueError(
+            f"The model must know the classes of {images.name!r} in their order. It "
+            f"has {count} ({list(names)[:3]} ...), the split {images.num_classes} "
+            f"({list(images.class_names)[:3]} ...)."
         )
 
 

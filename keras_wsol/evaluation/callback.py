@@ -6,8 +6,9 @@ from typing import Any
 import keras
 
 from keras_wsol.arguments import check_integer
+from keras_wsol.cam.by_class import check_classes
 from keras_wsol.data.images import check_view
-from keras_wsol.evaluation.evaluate import check_classes, evaluate
+from keras_wsol.evaluation.evaluate import evaluate
 from keras_wsol.models import Localizer
 from keras_wsol.models.tune import check_has_boxes, check_not_test
 
@@ -97,7 +98,8 @@ class LocalizationEvaluation(keras.callbacks.Callback):
     def on_train_begin(self, logs: Any = None) -> None:
         # Before the model has cost an epoch.
         check_before_loggers(self)
-        check_classes(self._localizer(), self.held_out)
+        localizer = self._localizer()
+        check_classes(self.held_out, localizer.model, localizer.num_classes)
         self._first = True
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

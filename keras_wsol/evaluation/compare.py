@@ -245,7 +245,10 @@ def _check_same_images(runs: Sequence[_Run]) -> None:
                 "Either all reports of a comparison have a tuned threshold, or none. "
                 f"Without: {without}."
             )
-        names = first.names, other.names
+        names = [first.names, other.names]
+        # A model of one class calls all images by it.
+        if any(len({kind for kind, _ in each}) == 1 for each in names):
+            names = [[path for _, path in each] for each in names]
         if names[0] != names[1]:
             same = [one == two for one, two in zip(*names, strict=False)] + [False]
             raise ValueError(

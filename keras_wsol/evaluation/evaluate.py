@@ -11,10 +11,11 @@ import numpy as np
 from keras_wsol.boxes import sweep_largest_boxes
 from keras_wsol.boxes.iou import has_area
 from keras_wsol.cam import CAM, ByClass
+from keras_wsol.cam.by_class import check_classes
 from keras_wsol.data import ImageDataset
 from keras_wsol.data.images import check_view
 from keras_wsol.data.wsolevaluation import Segmentation, read_segmentation
-from keras_wsol.evaluation.measure import ImageTable, measure
+from keras_wsol.evaluation.measure import ImageTable, measure, named
 from keras_wsol.evaluation.report import Report
 from keras_wsol.evaluation.tables import EvenSample
 from keras_wsol.metrics import PxAP
@@ -89,9 +90,11 @@ def evaluate(
     localizer = model if isinstance(model, Localizer) else Localizer(model)
     size = localizer.input_size
     pixels = None if segmentations is None else _Pixels(segmentations, view, size)
+    if pixels is not None and isinstance(test, ImageDataset):
+        pixels.check_count(len(test))
     _check_files(test, tune_on)
-    check_classes(localizer, test)
-    check_classes(localizer, tune_on)
+    for split in (test, tune_on):
+        check_classes(split, localizer.model, localizer.num_classes)
     grid = threshold_grid(num_thresholds)
     thresholds = np.union1d(grid, np.float32(localizer.cam_threshold))
     cuts = (thresholds, np.isin(thresholds, grid))
@@ -104,6 +107,8 @@ def evaluate(
         choices["tuned"] = best_index(count_centre(held_out, size)[0])
     options["watchers"] = [sample] if pixels is None else [sample, pixels]
     table = measure(localizer, test, view, *cuts, kept=kept, **options)
+    if pixels is not None:
+        pixels.check_count(len(table))
     num_repeated = 0 if held_out is None else _check_images(table, held_out)
     centre, count = count_centre(table, size), len(table)
     choices["oracle"] = best_index(centre[0])
@@ -134,26 +139,10 @@ def evaluate(
 # What is refused
 
 
-def check_classes(localizer: keras.Model, split: Any) -> None:
-    """Raises where the classes of a model are not those of a split."""
-    # A model of one logit knows no classes, and finds the object of each.
-    if not isinstance(split, ImageDataset) or localizer.num_classes == 1:
-        return
-    names = class_names_of(localizer.model)
-    if split.num_classes > localizer.num_classes or (
-        names is not None and tuple(names) != tuple(split.class_names)
-    ):
-        raise ValueError(
-            f"The model must know the classes of {split.name!r} in their order. It has "
-            f"{localizer.num_classes} ({list(names or ())[:3]} ...), the split "
-            f"{split.num_classes} ({list(split.class_names)[:3]} ...)."
-        )
-
-
 def _check_files(test: Any, tune_on: Any) -> None:
     """Refuses a shared file before anything is measured."""
     splits = [x for x in (test, tune_on) if isinstance(x, ImageDataset)]
-    files = [_real_paths(split.paths) for split in splits]
+    files = [_real_paths(named(split.paths)) for split in splits]
     shared = len(files) == 2 and files[0] & files[1]
     if shared or (tune_on is not None and tune_on is test):
         raise ValueError(TUNED_ON_TEST)
@@ -164,8 +153,8 @@ def _check_images(table: ImageTable, held_out: ImageTable) -> int:
 
     Published data sets hold some images twice: a hundredth of those tuned on may be.
     """
-    known = _real_paths(held_out.files())
-    for path in table.files():
+    known = _real_paths(named(held_out.paths))
+    for path in named(table.paths):
         if os.path.realpath(path) in known:
             raise ValueError(f"{TUNED_ON_TEST} Both hold {path!r}.")
     allowed = len(np.unique(held_out.digests)) // 100
@@ -272,6 +261,15 @@ class _Pixels:
             )
         return found
 
+    def check_count(self, count: int) -> None:
+        """Raises for a list that is of other images than the `count` measured."""
+        given = self._segmentations
+        if not isinstance(given, Mapping) and len(given) != count:
+            raise ValueError(
+                "`segmentations` must be one for each image, in their order. Received: "
+                f"{len(given)} for {count} images."
+            )
+
 
 def described_map(localizer: keras.Model) -> str:
     """Says which score map a localizer reads, and how."""
@@ -308,10 +306,16 @@ def notes_of(
         notes["score map"] = score_map
     if isinstance(localizer, SecondLook):
         notes["classes"] = "of the image and of the crop of its box"
+    if localizer.num_classes == 1:
+        notes["classes"] = (
+            "the model has one, so Top-1 Cls is 100 %, and Top-1 Loc is GT-known Loc"
+        )
     notes |= {f"localizer's {name}": why for name, why in localizer.notes.items()}
     notes |= getattr(test, "notes", {})
     if tune_on is not None:
-        notes |= getattr(tune_on, "notes", {})
+        for name, why in getattr(tune_on, "notes", {}).items():
+            same = notes.get(name, why) == why
+            notes[name if same else f"{name} of those tuned on"] = why
         split = getattr(tune_on, "split", "the batches given")
         notes["tuned threshold"] = f"best GT-known Loc on {split}"
     without = (~has_area(table.true_boxes).any(axis=1)).sum()

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -49,14 +49,15 @@ class ImageTable:
         count = len(self.thresholds)
         return np.unpackbits(self.v2_bits[:, level], axis=1, count=count).astype(bool)
 
-    def files(self) -> list[str]:
-        """Returns the paths, without the numbers that stand for them."""
-        return [str(x) for n, x in enumerate(self.paths) if str(x) != str(n)]
-
     def right_by_threshold(self, top_k: int | None = None) -> np.ndarray:
         """Counts right boxes by threshold `(T,)`, of images in the `top_k` if given."""
         iou = self.iou if top_k is None else self.iou[self.ranks < top_k]
         return (iou >= IOU_THRESHOLD).sum(axis=0)
+
+
+def named(paths: Iterable[str]) -> list[str]:
+    """Returns paths, without the numbers that stand for those of images in memory."""
+    return [str(path) for n, path in enumerate(paths) if str(path) != str(n)]
 
 
 # Called with the index, path, image and score map of each image.

@@ -4,7 +4,7 @@
 `numpy` in an evaluation.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -148,7 +148,7 @@ def threshold_grid(
 
 
 _ADVICE = (
-    "This metric takes concrete arrays, not symbolic tensors: use "
+    "This metric takes concrete arrays, not symbolic tensors or batches: use "
     "`evaluation.evaluate`, or `Top1Loc`, `Top5Loc`, `GTKnownLoc` and `MeanBoxIoU`."
 )
 
@@ -157,7 +157,7 @@ def concrete(*values: Any) -> list[np.ndarray]:
     """Turns tensors and arrays into NumPy arrays; raises for those of a graph."""
     arrays = []
     for value in values:
-        if keras.utils.is_keras_tensor(value):
+        if keras.utils.is_keras_tensor(value) or isinstance(value, Mapping):
             raise ValueError(_ADVICE)
         try:
             arrays.append(np.asarray(ops.convert_to_numpy(value)))

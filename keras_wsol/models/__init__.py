@@ -1,5 +1,6 @@
 """The table of backbones, splicing, the classifier and the localizer."""
 
+from keras_wsol.cam.by_class import class_names_of
 from keras_wsol.models.backbone_spec import BackboneSpec
 from keras_wsol.models.backbones import BACKBONES, METHODS
 from keras_wsol.models.classifier import build_classifier
@@ -12,7 +13,6 @@ from keras_wsol.models.inspection import (
     multiply_adds,
 )
 from keras_wsol.models.localizer import Localizer
-from keras_wsol.models.parts import class_names_of
 from keras_wsol.models.second_look import SecondLook
 from keras_wsol.models.splice import insert_after, with_input_size
 

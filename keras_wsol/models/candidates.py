@@ -15,7 +15,12 @@ from keras_wsol.arguments import with_progress
 from keras_wsol.boxes import sweep_largest_boxes
 from keras_wsol.boxes.iou import pairwise_iou
 from keras_wsol.cam import CAM, ByClass, ClassMaps, Mean, ScoreMap, score_maps
-from keras_wsol.cam.by_class import check_class_ids, checked_class_ids, next_by_class
+from keras_wsol.cam.by_class import (
+    check_class_ids,
+    checked_class_ids,
+    has_classes_of,
+    next_by_class,
+)
 from keras_wsol.cam.ddt import check_batches, ddt_of, images_and_classes, scatter_of
 from keras_wsol.cam.foreground import directions_of, foreground_of
 from keras_wsol.cam.score_map import Evidence, look, resize_to_input
@@ -135,6 +140,16 @@ def _batches(images: Any, size: tuple[int, int], seed: int) -> Iterator[dict[str
         yield {key: each[start : start + _BATCH_SIZE] for key, each in every.items()}
 
 
+def _labelled(
+    batches: Iterable[dict[str, Any]], images: Any, model: keras.Model
+) -> Iterator[dict[str, Any]]:
+    """Leaves out class ids of other classes than the model's."""
+    is_set, count = isinstance(images, ImageDataset), model.output_shape[-1]
+    foreign = is_set and not has_classes_of(images, model, count)
+    for batch in batches:
+        yield {k: x for k, x in batch.items() if not (foreign and k == "class_ids")}
+
+
 def some_of(images: ImageDataset, seed: int) -> ImageDataset:
     """At most 300 of the images, drawn by the seed."""
     if len(images) <= _MOST_IMAGES:
@@ -239,9 +254,11 @@ def candidates(
     split = None if maps is None else maps[0].split(model)
     size = tuple(model.input_shape[1:3])
     batches = with_progress(_batches(images, size, seed), None, "batch", verbose)
+    batches = _labelled(batches, images, model)
     sample, boxed = read_sample(model, layers, batches, split), None
     if boxes is not None:
         batches = view_batches(boxes, "whole", size, _BATCH_SIZE)
+        batches = _labelled(batches, boxes, model)
         boxed = read_sample(model, layers, batches, split)
 
     def measured(maps: Iterable[ScoreMap]) -> list[Candidate]:

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_wsol.arguments import check_bool, check_integer, shows_progress
+from keras_wsol.cam.by_class import class_names_of
 from keras_wsol.cam.ddt import check_batches, images_and_classes
 from keras_wsol.cam.score_map import resize_to_input
 from keras_wsol.cam.split import SplitModel
@@ -15,7 +16,6 @@ from keras_wsol.data import ImageDataset
 from keras_wsol.data.images import default_threads, resize_before_crop
 from keras_wsol.data.numpy_pipeline import random_crop_and_flip
 from keras_wsol.models.localizer import Localizer, probabilities
-from keras_wsol.models.parts import class_names_of
 from keras_wsol.models.splice import copy_weights, derive_seed
 
 _BATCH_SIZE = 32
@@ -118,7 +118,8 @@ def _as_dataset(images: Any) -> ImageDataset:
     parts = []
     for batch in images:
         pixels, _ = images_and_classes(batch)
-        parts.append(np.rint(ops.convert_to_numpy(pixels)).astype("uint8"))
+        pixels = np.clip(ops.convert_to_numpy(pixels), 0, 255)  # resizing may overshoot
+        parts.append(np.rint(pixels).astype("uint8"))
     sizes = {each.shape[1:] for each in parts}
     if len(sizes) != 1:
         raise ValueError(

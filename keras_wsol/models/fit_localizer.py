@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_wsol.arguments import check_bool, check_integer
 from keras_wsol.cam import ClassMaps, ScoreMap
+from keras_wsol.cam.ddt import check_read_again
 from keras_wsol.cam.score_map import score_map_of
 from keras_wsol.cam.split import split_at
 from keras_wsol.data import ImageDataset, boxes_from_csv
@@ -88,6 +89,7 @@ def fit_localizer(
 
     Raises:
         ValueError: There are fewer than two images, or `boxes` is of a test split.
+        TypeError: `images` is an iterator, and there are several `input_sizes`.
 
     Example:
     >>> model = build_classifier("mobilenet", "cam", 2, weights=None,
@@ -104,6 +106,8 @@ def fit_localizer(
     model, own_map = as_read(model, None)
     boxed = _boxed(images, boxes, seed)
     maps = None if score_maps is None else _checked(score_maps)
+    if len(input_sizes or ()) > 1:
+        check_read_again(images)
     own = (maps[0].split(model) if maps else split_at(model)).input_size
     tried, shown = [], "auto" if verbose else False
     for size in input_sizes or [own]:

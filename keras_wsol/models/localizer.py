@@ -12,6 +12,7 @@ from keras import ops
 from keras_wsol.arguments import check_choice, check_integer, check_number, check_texts
 from keras_wsol.boxes import largest_boxes, top_boxes
 from keras_wsol.cam import score_maps
+from keras_wsol.cam.by_class import check_classes
 from keras_wsol.cam.score_map import Evidence, look, own_threshold, score_map_of
 from keras_wsol.data.images import check_view
 from keras_wsol.models import localizer_batches as batches
@@ -281,6 +282,8 @@ class Localizer(keras.Model):
         check_integer("draws", draws)
         if not allow_test:
             check_not_test(held_out, "thresholds")
+        if self.score_map.needs_class:
+            check_classes(held_out, self.model, self.num_classes)
         thresholds = np.linspace(0, 1, num_thresholds, endpoint=False, dtype="float32")
         ious = ious_by_image(self, held_out, thresholds, view, batch_size, verbose)
         tuned = best_threshold(ious, thresholds, criterion, draws, seed)

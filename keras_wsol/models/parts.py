@@ -111,22 +111,3 @@ def check_class_names(names: Sequence[str], units: int) -> tuple[str, ...]:
             f"{len(names)}, {len(set(names))} of them different."
         )
     return names
-
-
-def class_names_of(model: keras.Model) -> tuple[str, ...] | None:
-    """Returns the class names that a model carries.
-
-    Args:
-        model: A classifier of `build_classifier`, or any other Keras model.
-
-    Returns:
-        The names by class id, or `None` if the model carries none.
-
-    Example:
-    >>> inputs = keras.Input((3,))
-    >>> outputs = Logits(2, class_names=["cat", "dog"])(inputs)
-    >>> class_names_of(keras.Model(inputs, outputs))
-    ('cat', 'dog')
-    """
-    layers = reversed(model.layers)
-    return next((x.class_names for x in layers if hasattr(x, "class_names")), None)

@@ -10,13 +10,14 @@ from typing import Any
 import keras
 
 from keras_wsol.arguments import check_choice, check_integer, check_layout, check_number
+from keras_wsol.cam.by_class import class_names_of
 from keras_wsol.cam.split import graph_of, inner_layers, node_of
 from keras_wsol.files import reading
 from keras_wsol.models import splice
 from keras_wsol.models.backbone_spec import NORMALIZATION, BackboneSpec
 from keras_wsol.models.backbones import BACKBONES
 from keras_wsol.models.hub_transformers import TRANSFORMERS, plain
-from keras_wsol.models.parts import MODES, class_names_of
+from keras_wsol.models.parts import MODES
 from keras_wsol.models.transformers import TokenEmbedding
 
 _DEFAULT_SHAPE = (224, 224, 3)

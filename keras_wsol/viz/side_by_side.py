@@ -137,8 +137,8 @@ def show_thresholds(
         height, width = plain.image.shape[:2]
         boxes = boxes * np.divide((width, height) * 2, scores.shape[::-1] * 2)
         cells += [replace(plain, score_map=scores, boxes=box[None]) for box in boxes]
-    own = localizer.cam_threshold
-    titles = [f"{each:.3g}{' *' if each == own else ''}" for each in thresholds]
+    own = np.float32(localizer.cam_threshold)  # which `tune` has rounded to
+    titles = [f"{x:.3g}{' *' if np.float32(x) == own else ''}" for x in thresholds]
     return show(cells, len(titles), titles, cell_size=cell_size, alpha=0.4)
 
 

@@ -192,8 +192,11 @@ def test_what_is_refused():
     for batch in (images, (images, ids[:3]), (images, ids.astype("float32"))):
         with pytest.raises(ValueError, match="must come with integer class ids"):
             fit(model, [batch])
-    for bad in ([(images, ids)], as_data_set(images, ids)):
-        with pytest.raises(ValueError, match=r"in \[0, 3\), the classes.*\[3\]"):
+    for bad, message in (
+        ([(images, ids)], r"in \[0, 3\), the classes.*\[3\]"),
+        (as_data_set(images, ids), r"It has 3 \(\[\] \.\.\.\), the split 4"),
+    ):
+        with pytest.raises(ValueError, match=message):
             fit(painted_classifier(SIZE, 3), bad)
     with pytest.raises(ValueError, match=r"the classes.*\[-1\]"):
         fit(model, [(images, ids - 1)])
@@ -212,3 +215,16 @@ def test_what_is_refused():
             cam.ByClass(maps)
     with pytest.raises(ValueError, match=r"each of the 4 classes.*Received: 2"):
         Localizer(model, score_map=cam.ByClass((one, one)))
+
+
+def test_images_of_other_classes_are_refused():
+    images, ids = images_of_kinds([4, 4, 4, 4])
+    model = painted_classifier(SIZE, 4, class_names=NAMES)
+    whole = as_data_set(images, ids)
+    for names in (NAMES[::-1], (*NAMES, "eel")):
+        other = replace(whole, class_names=names)
+        with pytest.raises(ValueError, match="must know the classes of 'kinds'"):
+            cam.ByClass.fit(model, other, "features")
+    fewer = replace(whole, class_names=NAMES[:3], class_ids=ids % 3)
+    with pytest.raises(ValueError, match=r"It has 4 \(\['ape', .*, the split 3"):
+        cam.ByClass.fit(model, fewer, "features")

@@ -329,3 +329,18 @@ def test_a_folder_without_a_report_is_refused(tmp_path):
 def test_a_notebook_shows_the_table():
     table = compare([measured("a", *drawn(0)), measured("b", *drawn(1))])
     assert table._repr_markdown_() == table.to_markdown()
+
+
+def test_a_model_of_one_class_is_compared_by_paths():
+    one, other = drawn(0), drawn(1)
+    nameless = measured("object", *other)
+    ids = np.zeros(COUNT, "int32")
+    images = dataclasses.replace(nameless.images, class_ids=ids, predicted_ids=ids)
+    nameless = dataclasses.replace(nameless, images=images, class_names=("object",))
+    cam = measured("cam", *one)
+    for pair in ([cam, nameless], [nameless, cam]):
+        found = by_name(compare(pair))["object", "gt_known_loc"]
+        assert found.share == np.mean(other[1])
+    fewer = dataclasses.replace(images, paths=images.paths[::-1])
+    with pytest.raises(ValueError, match="same images in the same order"):
+        compare([cam, dataclasses.replace(nameless, images=fewer)])

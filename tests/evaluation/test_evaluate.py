@@ -412,8 +412,12 @@ def test_segmentations_give_px_ap(split, tmp_path):
     by_name = {f"{n}": each for n, each in enumerate(given)}
     assert run(split, segmentations=by_name).px_ap == report.px_ap
     assert measured().px_ap is None
-    with pytest.raises(ValueError, match="none for image 18, test/18"):
-        run(split, segmentations=given[:-1])
+    # Of another number, they are shifted: an image was left out, or is missing.
+    for some in (given[:-1], [*given, given[0]]):
+        message = f"Received: {len(some)} for {COUNT} images"
+        for source in (split, list(dictionaries(split, 5))):
+            with pytest.raises(ValueError, match=rf"{message}|none for image 18"):
+                run(source, segmentations=some)
     with pytest.raises(ValueError, match="none for image 0, test/0"):
         run(split, segmentations={"1": given[1]})
     with pytest.raises(ValueError, match="PxAP needs view='whole'"):
@@ -426,7 +430,8 @@ def test_segmentations_give_px_ap(split, tmp_path):
 def test_notes_say_how_splits_and_thresholds_were_chosen():
     assert measured(tuned=False, cam_threshold=0.1).notes == {"drawn": "with seed 0"}
     assert measured().notes == {
-        "drawn": "with seed 1",
+        "drawn": "with seed 0",
+        "drawn of those tuned on": "with seed 1",
         "tuned threshold": "best GT-known Loc on train-fullsup",
     }
 
@@ -459,6 +464,15 @@ def test_every_word_has_a_share():
 
 
 # What is refused
+
+
+def test_numbers_are_no_paths(split, held_out):
+    numbers = [
+        dataclasses.replace(each, paths=np.arange(len(each)).astype(str))
+        for each in (split, held_out)
+    ]
+    assert run(*numbers).images.paths.tolist() == [str(n) for n in range(COUNT)]
+
 
 MESSAGE = "`tune_on` must share no image with `test`"
 

@@ -394,3 +394,9 @@ def test_overlaps_are_numpy_and_leave_the_backend_alone(monkeypatch):
     assert found.dtype == "float32"
     nothing = largest_box_ious(np.zeros((1, 0, 4)), HILL[None], thresholds)
     assert nothing.tolist() == [[0], [0]]
+
+
+@METRICS
+def test_batches_of_a_localizer_are_refused_with_the_way_out(metric_class):
+    with pytest.raises(ValueError, match=r"or batches: use `evaluation.evaluate`"):
+        metric_class().update_state({"boxes": 0}, {"score_maps": 0})

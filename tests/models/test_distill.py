@@ -290,3 +290,10 @@ def test_in_mixed_precision():
 def test_bad_arguments(call, error, message):
     with pytest.raises(error, match=message):
         call([blob_images(2, (24, 36))])
+
+
+def test_pixels_outside_are_cut_off():
+    pixels = np.array([-1.0, 255.6, 256.0, 254.6, 0.4, 7.0], "float32")
+    found = own._as_dataset([np.resize(pixels, (2, 2, 3, 3))])
+    expected = np.resize([0, 255, 255, 255, 0, 7], (2, 2, 3, 3))
+    np.testing.assert_array_equal(found.images, expected)

@@ -298,6 +298,18 @@ def test_a_classifier_at_chance_is_not_used(model, images):
     assert mean_iou(found, drawn(20, seed=1)) > 0.75
 
 
+def test_labels_of_other_classes_are_not_used(model, images):
+    """Of files of unknown class, and where a folder lacks a class of the model."""
+    bare = fit(model, [images.images])
+    ids = np.zeros(len(images), "int32")
+    for names in (("unknown",), images.class_names[:2], ("a", "b", "c")):
+        other = replace(images, class_ids=ids, class_names=names)
+        found = fit(model, other)
+        assert "of predicted classes" in found.notes["chosen on"]
+        assert_same(found, bare)
+    assert "and their classes" in fit(model, images).notes["chosen on"]
+
+
 def test_the_mean_is_of_the_maps_with_the_highest_contrast(model, images):
     found, _ = candidates.candidates(model, images)
     *others, mean = found
@@ -382,3 +394,9 @@ def test_chooses_among_input_sizes(model, images):
     assert contrasts[0] != contrasts[1]
     found = fit(model, images, input_sizes=sizes)
     assert found.input_size == sizes[np.argmax(np.float64(contrasts))]
+
+
+def test_an_iterator_is_read_at_one_size_alone(model, images):
+    fit(model, iter([images.images]), input_sizes=[(24, 36)])
+    with pytest.raises(TypeError, match=r"read several times.*Received an iterator"):
+        fit(model, iter([images.images]), input_sizes=[(24, 36), (48, 72)])

@@ -189,6 +189,7 @@ def test_a_model_of_one_logit_takes_every_image_for_its_one_class(split):
     batch = {"images": split.images, "class_ids": split.class_ids, "boxes": split.boxes}
     report = evaluate(one, split)
     assert report.top1_cls == 1
+    assert "so Top-1 Cls is 100 %" in report.notes["classes"]
     assert report.fixed.gt_known_loc == evaluate(many, [batch]).fixed.gt_known_loc
     assert evaluate(one, [batch]).fixed == report.fixed
     one.compile(metrics=[GTKnownLoc()])
@@ -243,3 +244,22 @@ def test_wrong_images(split, painted):
         painted.tune([{**batch, "boxes": inverted}])
     with pytest.raises(ValueError, match="`view` must be one of"):
         painted.tune(split, view="half")
+
+
+def test_maps_of_classes_need_those_of_the_model(split, painted):
+    unknown = dataclasses.replace(
+        split, class_names=("unknown",), class_ids=np.zeros_like(split.class_ids)
+    )
+    fewer = dataclasses.replace(unknown, class_names=NAMES[1:])
+    other = dataclasses.replace(split, class_names=NAMES[::-1])
+    for each in (unknown, fewer, other):
+        with pytest.raises(ValueError, match="must know the classes of 'painted'"):
+            painted.tune(each)
+    nameless = Localizer(painted_classifier())
+    with pytest.raises(ValueError, match="must know the classes of 'painted'"):
+        nameless.tune(unknown)
+    assert nameless.tune(split, draws=5).num_images == 9
+    # A map without classes is the same for each.
+    free = Localizer(painted_classifier(class_names=NAMES), score_map="channel_mean")
+    found = [free.tune(each, draws=5).cam_threshold for each in (unknown, split)]
+    assert found[0] == found[1]

@@ -129,6 +129,12 @@ def test_a_column_shows_the_box_of_its_threshold(true_classes):
     assert (top_ids != split.class_ids[[5, 2]]).any()
 
 
+def test_a_threshold_that_tune_has_chosen_is_marked():
+    localizer = Localizer(painted_classifier(), cam_threshold=float(np.float32(0.2)))
+    figure = viz.show_thresholds(localizer, split_of("test", 1), [0], (0.1, 0.2))
+    assert [a.get_title() for a in figure.axes[:2]] == ["0.1", "0.2 *"]
+
+
 def test_thresholds_have_to_ascend():
     localizer = Localizer(painted_classifier())
     with pytest.raises(ValueError, match="ascend"):

@@ -239,7 +239,9 @@ def _join(
     if others:
         source = f"{source}, without {others} boxes of other classes"
     indices = sorted(boxes)
-    some = replace(dataset, boxes=None).take(
+    named = {whole for found in places.values() for _, whole in found}
+    left_out = [x for x in dataset.left_out if _parts(x[0], by_stem) in named]
+    some = replace(dataset, boxes=None, left_out=tuple(left_out)).take(
         np.array(indices, int), f"{dataset.split}-boxes"
     )
     found = padded_boxes([boxes[index] for index in indices])
@@ -260,6 +262,8 @@ def _own_boxes(image: _Annotated, dataset: ImageDataset, index: int) -> list[Box
     # Written so that a NaN fails. What crosses the border is clipped by batches.
     right = (np.abs(boxes) < LARGEST).all(1) & ((near < far) & (far > 0)).all(1)
     right &= np.max(boxes, axis=1) > 1
+    if dataset.sizes is not None or dataset.images is not None:
+        right &= (near < size_of(dataset, index)[::-1]).all(1)
     if not right.all():
         raise ValueError(
             "a box must have x0 < x1 and y0 < y1, in pixels, not in shares, and a part "

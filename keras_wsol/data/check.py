@@ -92,6 +92,7 @@ def check(*datasets: ImageDataset, verify: bool | str | Path = True) -> CheckRep
         new = given.sizes is None and verify is not False
         dataset = readable(given, verify) if new else given
         name = f"{dataset.name}/{dataset.split}"
+        name += f" ({len(images) + 1})" if name in images else ""
         images[name] = len(dataset) + len(dataset.left_out)
         for path, reason in dataset.left_out:
             findings.append(Finding("unreadable", name, path, "", reason))

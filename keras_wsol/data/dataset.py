@@ -37,8 +37,7 @@ class ImageDataset:
         orientation: `"stored"`: images are read as stored; `"exif"`: JPEG files are
             turned upright by their EXIF tag, as by viewers and `serve_bytes`.
         notes: Mapping of strings. What a report on this split has to say about it.
-        left_out: Tuple of (path, reason) of files that cannot be read, and are in none
-            of the arrays.
+        left_out: Tuple of (path, reason) of files that cannot be read: in no array.
     """
 
     name: str
@@ -134,7 +133,8 @@ class ImageDataset:
         """
         count = check_integer("per_class", per_class)
         chosen = images_a_class(self.class_ids, np.ones(len(self), bool), count, seed)
-        return self.take(~chosen, self.split), self.take(chosen, "held out")
+        held_out = replace(self.take(chosen, "held out"), left_out=())
+        return self.take(~chosen, self.split), held_out
 
     def class_weights(self) -> dict[int, float]:
         """Returns weights by class id that give each class the same say in `fit`.
@@ -349,12 +349,12 @@ def to_keras_boxes(batch: Mapping[str, Any], library: str = "keras") -> dict[str
 
     Returns:
         Dictionary `"images"` and `"bounding_boxes"`: `"boxes"` `(B, M, 4)` and
-        `"labels"` int32 `(B, M)`, the image's class id, -1 where there is no box.
+        `"labels"` int32 `(B, M)`, the image's class id, -1 where no box or area is.
     """
     check_choice("library", library, ["keras", "keras_cv"])
     key = "labels" if library == "keras" else "classes"
     boxes, class_ids = batch["boxes"], batch["class_ids"][:, None]
-    missing = boxes[..., 2] < 0
+    missing = (boxes[..., 2] <= boxes[..., 0]) | (boxes[..., 3] <= boxes[..., 1])
     if isinstance(boxes, np.ndarray):
         labels = np.where(missing, -1, class_ids).astype("int32")
     else:

@@ -172,5 +172,6 @@ def images_below(folder: str | Path) -> list[str]:
         with reading("names", parent):
             once((composed(name), ascii(name)) for name in folders + images)
         paths = (f"{parent}{os.sep}{name}" for name in images)
-        found += filter(os.path.isfile, paths)
+        # A pipe would be waited for. A link to nothing cannot be read, and is left out.
+        found += (p for p in paths if (x := Path(p)).is_file() or not x.exists())
     return sorted(found)

@@ -187,7 +187,8 @@ def test_all_images_below_a_folder(tmp_path):
 
 def test_lines_of_files_that_cannot_be_read_are_passed_over(pets, tmp_path):
     broken = (("/pets/cat/9.jpg", "no image"),)
-    some = dataclasses.replace(pets, left_out=broken)
+    others = (("/pets/cat/8.jpg", "no line"), ("/other/cat/9.jpg/x.jpg", "no line"))
+    some = dataclasses.replace(pets, left_out=(*others, *broken))
     path = tmp_path / "x.csv"
     path.write_text("path,x0,y0,x1,y1\ncat/9.jpg,1,2,3,4\ncat/1.jpg,5,6,7,8\n")
     found = boxes_from_csv(some, path)
@@ -213,3 +214,17 @@ def test_what_is_no_csv_in_utf_8_is_named(content, pets, tmp_path):
         ValueError, match=r"Cannot read the CSV file in UTF-8: .*x\.csv"
     ):
         boxes_from_csv(pets, tmp_path / "x.csv")
+
+
+def test_a_box_must_have_a_part_in_the_image(pets, tmp_path):
+    path = tmp_path / "x.csv"
+    sized = dataclasses.replace(pets, sizes=np.tile(np.int32([[24, 40]]), (5, 1)))
+    pixels = np.zeros((5, 24, 40, 3), "uint8")
+    for box in ("40,2,50,9", "2,24,9,30", "60,60,80,80"):
+        path.write_text(f"path,x0,y0,x1,y1\ncat/1.jpg,{box}\n")
+        for known in (sized, dataclasses.replace(pets, images=pixels)):
+            with pytest.raises(ValueError, match="and a part in the image"):
+                boxes_from_csv(known, path)
+        assert len(boxes_from_csv(pets, path)) == 1  # its files are not opened
+    path.write_text("path,x0,y0,x1,y1\ncat/1.jpg,39,23,50,30\n")
+    assert len(boxes_from_csv(sized, path)) == 1

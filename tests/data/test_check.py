@@ -178,3 +178,10 @@ def test_no_data_set():
 def test_cub40_has_no_finding_but_what_is_known(cub40):
     test = data.cub200(cub40, "test", verify=False).take(np.arange(0, 1100, 40), "test")
     assert set(data.check(test).counts) <= {"box crosses border"}
+
+
+def test_data_sets_of_one_name_are_counted_apart(tmp_path):
+    first = as_files(tmp_path / "a", noise(3))
+    second = as_files(tmp_path / "b", noise(2, seed=9))
+    report = data.check(first, second)
+    assert report.num_images == {"tiny/train": 3, "tiny/train (2)": 2}

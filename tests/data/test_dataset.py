@@ -1,3 +1,4 @@
+import dataclasses
 import pickle
 from dataclasses import replace
 
@@ -197,6 +198,10 @@ def test_hold_out_parts_each_class():
     assert held_out.paths.tolist() == whole.paths[chosen].tolist()
     assert rest.paths.tolist() == whole.paths[~chosen].tolist()
     assert (rest.split, held_out.split) == ("train", "held out")
+    # What cannot be read is counted once.
+    broken = (("a.png", "broken"),)
+    parts = dataclasses.replace(whole, left_out=broken).hold_out(2)
+    assert [each.left_out for each in parts] == [broken, ()]
 
 
 @pytest.mark.parametrize(

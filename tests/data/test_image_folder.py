@@ -9,7 +9,8 @@ from PIL import Image
 
 from examples.smoke_data import write_image_folder
 from keras_wsol import data
-from tests.data.small_datasets import noise
+from tests.data.handmade import encode
+from tests.data.small_datasets import gradient, noise
 
 # The files below are empty.
 image_folder = functools.partial(data.image_folder, verify=False)
@@ -245,9 +246,22 @@ def test_linked_folders_count_once(tmp_path):
     (root / "owl").symlink_to(tmp_path / "more" / "deep")
     found = image_folder(root)
     names = [Path(path).relative_to(root).as_posix() for path in found.paths]
-    expected = ["crow/1.png", "jay/2.png", "jay/linked/3.png", "jay/linked/deep/4.png"]
-    assert names == [*expected, "owl/4.png"]
-    assert found.class_ids.tolist() == [0, 1, 1, 1, 2]
+    linked = ["jay/gone.png", "jay/linked/3.png", "jay/linked/deep/4.png"]
+    assert names == ["crow/1.png", "jay/2.png", *linked, "owl/4.png"]
+    assert found.class_ids.tolist() == [0, 1, 1, 1, 1, 2]
+
+
+def test_a_link_to_nothing_is_left_out_with_a_reason(tmp_path):
+    image = encode(gradient(8, 8), "png")
+    for name in ("crow/1.png", "jay/2.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(image)
+    (tmp_path / "jay" / "gone.png").symlink_to(tmp_path / "nothing.png")
+    found = data.image_folder(tmp_path)
+    assert len(found) == 2
+    ((path, reason),) = found.left_out
+    assert path.endswith("gone.png")
+    assert "No such file" in reason
 
 
 def test_splits_are_no_classes(tmp_path):

@@ -1,5 +1,7 @@
 """Bounding-box dictionaries, given to Keras' own layers."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -59,3 +61,15 @@ def test_a_layer_of_keras_takes_it(dataset):
 def test_unknown_library():
     with pytest.raises(ValueError, match=r"`library` must be one of \['keras', 'kera"):
         to_keras_boxes({}, "coco")
+
+
+def test_a_box_that_a_view_has_cut_away_has_no_class(dataset):
+    corner = np.array([[[0, 0, 2, 2], [-1] * 4], [[0, 0, 40, 24], [4, 2, 36, 22]]])
+    some = dataclasses.replace(dataset, boxes=corner.astype("float32"))
+    options = {"image_size": (16, 16), "view": "center_crop"}
+    for batch in (
+        next(iter(some.numpy_batches(2, **options))),
+        next(iter(some.batches(2, with_boxes=True, **options))),
+    ):
+        found = to_keras_boxes(batch)["bounding_boxes"]
+        assert np.asarray(found["labels"]).tolist() == [[-1, -1], [0, 0]]

@@ -223,9 +223,16 @@ def placed(name: str, flat: bool) -> str:
 
 
 def names_below(
-    paths: Sequence[str], root: str | Path | None, format: str, flat: bool = False
+    paths: Sequence[str],
+    root: str | Path | None,
+    format: str,
+    flat: bool = False,
+    count: int | None = None,
 ) -> tuple[Path, list[str]]:
-    """Returns a folder, and paths relative to it that the format can hold."""
+    """Returns a folder, and paths relative to it that the format can hold.
+
+    Only the first `count`, by default all, get labels, and so need files of their own.
+    """
     if any(".." in Path(path).parts for path in (*paths, root or "")):
         paths = [str(Path(p).parent.resolve() / Path(p).name) for p in paths]
         root = root and Path(root).resolve()
@@ -242,8 +249,9 @@ def names_below(
     in_folder, files = LABEL_FORMATS[format].suffix is None, names
     if in_folder:
         files = [str(PurePosixPath(placed(n, flat)).with_suffix("")) for n in names]
-    counts = Counter(files)
-    same = [n for n, file in zip(names, files, strict=True) if counts[file] > 1]
+    counts = Counter(files[:count])
+    placed_at = zip(names[:count], files[:count], strict=True)
+    same = [name for name, file in placed_at if counts[file] > 1]
     if same:
         raise ValueError(
             "Images must have different names, for YOLO and VOC also without their "

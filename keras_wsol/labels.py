@@ -80,17 +80,15 @@ def write_pseudo_labels(
         localizer: `Localizer`, or a classifier that one can be made of.
         images: `ImageDataset`; or files and folders, of unknown class.
         path: String or path. A `.json` file for COCO, a `.csv` file, or a folder.
-        format: String. `"coco"`, `"yolo"` (Ultralytics), `"voc"` or `"csv"`. Tried with
-            pycocotools, torchvision, supervision, Datumaro and Label Studio, too.
+        format: String. `"coco"`, `"yolo"` (Ultralytics), `"voc"` or `"csv"`.
         class_ids: String. Whose box: of the `"predicted"` class, or of the class that
             is `"known"` from the data set.
         min_score: Float in [0, 1]. Least probability of an image's class. Default 0.
         images_root: String or path. Folder that paths in the labels are relative to.
             Default: the lowest folder that holds all images.
-        flat: Boolean. Whether the folder of YOLO or VOC has no folders of classes, as
-            some readers need. Default `False`.
-        overwrite: Boolean. Whether labels at `path` may be replaced. Other files in
-            their folder stay: an image in place of its link, labels drawn by hand.
+        flat: Boolean. Whether the folder of YOLO or VOC has no folders of classes.
+        overwrite: Boolean. Whether labels at `path` may be replaced; what else is in
+            their folder stays. Default `False`.
         batch_size: Integer. Images in a batch.
         verbose: Boolean or `"auto"`. Whether to show progress; `"auto"`: in a terminal.
         then: Function of the record that ends the job: called again after a kill in it.
@@ -114,13 +112,13 @@ def write_pseudo_labels(
     check_integer("batch_size", batch_size)
     form, journal = check_output(path, format, overwrite, flat), journal_of(path, flat)
     dataset = open_images(images, verdicts_of(path))
-    class_names = _class_names(localizer, dataset, known)
+    count, class_names = len(dataset), _class_names(localizer, dataset, known)
     label_formats.check_classes(class_names, format)
     paths = [*dataset.paths.tolist(), *(file for file, _ in dataset.left_out)]
     inside = [p for p in paths if Path(p).absolute().is_relative_to(path.absolute())]
     if inside:
         raise ValueError(f"{path} must not hold the images, such as {inside[0]}.")
-    root, names = label_formats.names_below(paths, images_root, format, flat)
+    root, names = label_formats.names_below(paths, images_root, format, flat, count)
     job = {
         "images": _digest_of_images(dataset, names, root),
         "model": _digest_of_model(localizer, class_names),
@@ -129,7 +127,7 @@ def write_pseudo_labels(
     }
     with files.claimed(journal.path):
         _check_path(path, form, overwrite)
-        count, done = len(dataset), journal.begin(job)
+        done = journal.begin(job)
         mine = [overwrite or journal.owns(file) for file in (_list_of(path), path)]
         files.delete_leftovers(path)
         files.delete_leftovers(_list_of(path))
@@ -386,11 +384,13 @@ def _digest_of_images(dataset: ImageDataset, names: Sequence[str], root: Path) -
 
 
 def _digest_of_model(localizer: Localizer, class_names: Sequence[str]) -> str:
-    """Differs for other weights, settings or class names."""
+    """Differs for other weights, settings, sizes of images or maps, or class names."""
     dropped = ("name", "model")  # a name counts up in a process
     config = {k: v for k, v in localizer.get_config().items() if k not in dropped}
+    network = localizer.score_map.split(localizer.model).network
+    shapes = [str(x.shape) for x in (*network.inputs, *network.outputs)]
     weights = map(keras.ops.convert_to_numpy, localizer.weights)
-    return _digest([config, class_names], weights)
+    return _digest([config, shapes, class_names], weights)
 
 
 def _digest(described: Any, arrays: Iterable[np.ndarray]) -> str:

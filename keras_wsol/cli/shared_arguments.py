@@ -68,6 +68,11 @@ def load_localizer(options: argparse.Namespace) -> keras.Model:
     with reading(path, "make it anew, as by `train`"):
         model = keras.saving.load_model(path, compile=False)
     localizer = as_localizer(model)
+    if getattr(options, "save", False) and localizer is not model:
+        raise ValueError(
+            "--save needs the file of a localizer, such as localizer.keras of `train`. "
+            f"Received: {path}, of a classifier, which would be lost."
+        )
     if options.cam_threshold is not None:
         localizer.cam_threshold = options.cam_threshold
     return localizer

@@ -15,6 +15,7 @@ from typing import Any
 import keras
 
 from keras_wsol import cam, data, models
+from keras_wsol.cam.split import split_at
 from keras_wsol.cli import shared_arguments as shared
 from keras_wsol.files import delete_leftovers, reading, replaced
 from keras_wsol.models import BACKBONES, METHODS
@@ -100,7 +101,8 @@ def train(options: argparse.Namespace) -> None:
     Into --out go localizer.keras, log.csv, config.json, checkpoint.npz, trained_on.txt
     and verified.jsonl, which lists the files that cannot be read. Interrupted, the same
     command goes on where it was, ten minutes before at most; other options in the same
-    folder are refused.
+    folder are refused, but --score-map, --layer and --input-size, which make
+    localizer.keras of a finished run anew.
 
     Example:
       keras-wsol train --data birds --out runs/birds
@@ -141,8 +143,8 @@ def _run(options: argparse.Namespace, recipe: Recipe) -> None:
         steps = f" and {done.steps} steps of the next" if done.steps else ""
         shared.say(f"{done} of {recipe.epochs} epochs{steps} are done.")
     path = out / "localizer.keras"
-    other = options.score_map or options.input_size
-    if done >= recipe.epochs and zipfile.is_zipfile(path) and not other:
+    _check_reading(model, options)
+    if done >= recipe.epochs and _is_as_asked(path, options):
         # Its threshold may have been tuned.
         print(f"Kept {path}: the run is finished.")
         return
@@ -218,17 +220,43 @@ def _freeze(options: argparse.Namespace, recipe: Recipe) -> list[str] | None:
     return None if options.recipe or recipe.weights is None else early and [early]
 
 
+def _asked(options: argparse.Namespace) -> str:
+    """What is asked for of the localizer, as on the command line."""
+    names = ("score_map", "layer", "input_size")
+    given = [(name, getattr(options, name)) for name in names]
+    return " ".join(f"--{k.replace('_', '-')} {v}" for k, v in given if v)
+
+
+def _is_as_asked(path: Path, options: argparse.Namespace) -> bool:
+    """Whether a localizer is there, and was made as it is asked for."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with reading(path, "delete it, and the same command makes it anew"):
+        localizer = keras.saving.load_model(path, compile=False)
+    return localizer.notes.get("asked for", "") == _asked(options)
+
+
+def _check_reading(model: keras.Model, options: argparse.Namespace) -> None:
+    """Raises for a layer or size that the model cannot be read at, before training."""
+    side = options.input_size
+    model = models.with_input_size(model, (side, side)) if side else model
+    if options.layer:
+        split_at(model, options.layer)
+
+
 def _localizer(
     model: keras.Model, images: data.ImageDataset, options: argparse.Namespace
 ) -> models.Localizer:
     """The localizer whose map suits the images, or that reads the map asked for."""
-    name, side = options.score_map, options.input_size
+    name, side, asked = options.score_map, options.input_size, _asked(options)
+    notes = {"asked for": asked} if asked else {}
     if name is None:
         sizes = {"input_sizes": [(side, side)]} if side else {}
-        return models.fit_localizer(model, images, seed=options.seed, **sizes)
+        found = models.fit_localizer(model, images, seed=options.seed, **sizes)
+        found.notes = {**found.notes, **notes}
+        return found
     model = models.with_input_size(model, (side, side)) if side else model
     layer = {"layer": options.layer} if options.layer else {}
-    notes = {"score map": "as --score-map says"}
     if name == "own":
         return models.Localizer(model, notes=notes)
     if name in _FITTED:

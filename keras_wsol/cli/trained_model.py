@@ -227,7 +227,12 @@ def export(options: argparse.Namespace) -> None:
         --report runs/birds/test/report.json --out saved_models/birds/1
     """
     out = options.out
-    form = options.format or _ENDINGS.get(out.suffix, _FOLDER)
+    form = options.format or _ENDINGS.get(out.suffix.lower(), _FOLDER)
+    given = (options.features, options.max_pixels != MAX_PIXELS, options.report)
+    if form != _FOLDER and any(given):
+        raise ValueError(
+            f"--features, --max-pixels and --report are for a SavedModel, not {form}."
+        )
     if out.exists() and not options.overwrite:
         raise FileExistsError(f"{out} exists: choose another --out, or --overwrite.")
     if out.is_dir() and form != _FOLDER:

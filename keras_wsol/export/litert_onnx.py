@@ -193,17 +193,21 @@ def _erfc(graph: Any, node: Any, name: str, args: Any) -> Any:
 def _check_file(path: str | Path, overwrite: bool) -> None:
     if Path(path).is_dir():
         raise IsADirectoryError(f"`path` must name a file. {path} is a folder.")
-    if Path(path).exists() and not overwrite:
-        raise FileExistsError(
-            f"{path} exists. Export to another file, or pass `overwrite=True`."
-        )
+    for each in (Path(path), _card_of(path)):
+        if each.exists() and not overwrite:
+            raise FileExistsError(
+                f"{each} exists. Export to another file, or pass `overwrite=True`."
+            )
+
+
+def _card_of(path: str | Path) -> Path:
+    return Path(f"{path}.json")
 
 
 def _write(path: Any, localizer: Localizer, write: Callable[[Path], Any]) -> Path:
     """Writes a model, and the card beside it, both of which come at once."""
     path = Path(path)
-    beside = path.with_name(f"{path.name}.json")
-    with replaced(path) as model, replaced(beside) as card:
+    with replaced(path) as model, replaced(_card_of(path)) as card:
         write(model)
         saved_model.write_model_card(card, saved_model.model_card(localizer))
     return path

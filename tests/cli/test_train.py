@@ -229,6 +229,34 @@ def test_a_map_that_is_asked_for_is_read(trained, pets):
         settings("x", "--layer", "conv_pw_12_relu")
 
 
+@pytest.mark.slow
+def test_a_finished_run_is_read_anew_only_if_another_map_is_asked_for(
+    trained, train, tmp_path
+):
+    """Another size counts, too; a threshold that was tuned stays."""
+    out = shutil.copytree(trained.folder, tmp_path / "run")
+    for words in (("--score-map", "cam"), ("--score-map", "cam", "--input-size", 64)):
+        shown = train(out, words)
+        assert shown.out.startswith("Wrote "), shown.err
+        localizer = load(out)
+        assert localizer.notes["asked for"] == " ".join(map(str, words))
+        localizer.cam_threshold = 0.33
+        localizer.save(out / "localizer.keras")
+        assert train(out, words).out.startswith("Kept ")
+        assert load(out).cam_threshold == 0.33
+    assert train(out).out.startswith("Score map: ")
+    assert "asked for" not in load(out).notes
+
+
+def test_a_layer_that_is_not_there_is_said_before_training(train, tmp_path):
+    words = ("--score-map", "foreground", "--layer", "conv_pw_99")
+    shown = train(tmp_path / "run", words)
+    assert shown.status == 2
+    assert "conv_pw_99" in shown.err
+    assert "Epoch" not in shown.out + shown.err
+    assert not (tmp_path / "run" / "checkpoint.npz").exists()
+
+
 def test_the_map_of_the_method_is_read_if_asked_for(pets):
     small = {"weights": None, "input_shape": (64, 64, 3)}
     small["backbone_options"] = {"alpha": 0.25}

@@ -85,6 +85,19 @@ def test_saving_needs_what_a_threshold_is_chosen_on(evaluated, pets, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_classifier_is_not_replaced_by_a_localizer(evaluated, pets, tmp_path):
+    path = tmp_path / "best.keras"
+    keras.saving.load_model(evaluated.model).model.save(path)
+    before = path.read_bytes()
+    words = ("--boxes", pets.root / "test.csv", "--tune-on", pets.root / "tune.csv")
+    words += ("--model", path, "--data", pets.images, "--out", tmp_path / "out")
+    shown = call("evaluate", "--save", *words)
+    assert shown.status == 2
+    assert "best.keras, of a classifier, which would be lost" in shown.err
+    assert path.read_bytes() == before
+    assert not (tmp_path / "out").exists()
+
+
 def test_images_that_were_trained_on_are_said(evaluated, pets, tmp_path):
     words = ("evaluate", "--model", evaluated.model, "--data", pets.images)
     shown = call(*words, "--boxes", pets.root / "test.csv", "--out", tmp_path)
@@ -264,6 +277,7 @@ def test_export(model, tmp_path, monkeypatch):
         ("--format", "onnx", "--overwrite"),
         ("--out", out.with_suffix(".tflite")),
         ("--out", out.with_suffix(".onnx")),
+        ("--out", out.with_suffix(".ONNX")),
         ("--out", out.with_suffix(".onnx"), "--format", "saved_model"),
     ):
         shown = call(*words, *more)
@@ -291,8 +305,13 @@ def test_export(model, tmp_path, monkeypatch):
         # By the ending, where no format is named.
         ("export_litert", 0.5, out.with_suffix(".tflite"), {"overwrite": False}),
         ("export_onnx", 0.5, out.with_suffix(".onnx"), {"overwrite": False}),
+        ("export_onnx", 0.5, out.with_suffix(".ONNX"), {"overwrite": False}),
         (
             *("export_saved_model", 0.5, out.with_suffix(".onnx")),
             {"overwrite": False, "metrics": None, **default},
         ),
     ]
+    for more in (["--features"], ["--max-pixels", 1000], ["--report", report]):
+        shown = call(*words, "--format", "litert", *more)
+        assert shown.status == 2
+        assert "--report are for a SavedModel, not litert" in shown.err

@@ -95,6 +95,11 @@ def test_a_file_is_replaced_only_when_told(write, tmp_path):
     with pytest.raises(FileExistsError, match="or pass `overwrite=True`"):
         write(Localizer(painted_classifier()), tmp_path / "precious")
     assert (tmp_path / "precious").read_text() == "mine"
+    # Nor is what stands where its card would.
+    (tmp_path / "precious").rename(tmp_path / "new.json")
+    with pytest.raises(FileExistsError, match=r"new\.json exists"):
+        write(Localizer(painted_classifier()), tmp_path / "new")
+    assert (tmp_path / "new.json").read_text() == "mine"
 
 
 def test_a_model_and_its_card_come_at_once(tmp_path, monkeypatch):

@@ -11,10 +11,12 @@ import pytest
 from keras_wsol import labels
 from keras_wsol.label_formats import WRITTEN
 from keras_wsol.labels import check_output, write_pseudo_labels
+from keras_wsol.models import Localizer, with_input_size
 from tests.labels.rectangles import (
     BLACK,
     CLASSES,
     IMAGES,
+    SIZE,
     localizer,
     write,
     write_images,
@@ -276,3 +278,11 @@ def test_a_damaged_list_of_what_is_ours_is_named(text, tmp_path):
     (path / WRITTEN).write_text(text)
     with pytest.raises(ValueError, match=rf"{WRITTEN}.*damaged, move .*yolo away"):
         write(root, path, format="yolo", overwrite=True)
+
+
+def test_the_same_weights_at_another_size_are_another_model():
+    model = localizer().model
+    sized = [Localizer(with_input_size(model, size)) for size in (SIZE, (48, 72))]
+    first, other = (labels._digest_of_model(each, CLASSES) for each in sized)
+    assert first == labels._digest_of_model(Localizer(model), CLASSES)
+    assert first != other

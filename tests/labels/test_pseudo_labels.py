@@ -482,3 +482,18 @@ def test_arguments(options, error, message, tmp_path):
     with pytest.raises(error, match=message):
         write_pseudo_labels(localizer(), images, tmp_path / "x.json", **options)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.filterwarnings("ignore:.*cannot be read and")
+def test_an_image_that_is_left_out_takes_no_name(tmp_path):
+    root = tmp_path / "images"
+    root.mkdir()
+    image = draw((24, 36), (0, 200, (12, 8, 24, 16)))
+    Image.fromarray(image).save(root / "a.png")
+    (root / "a.jpg").write_bytes(b"")
+    done = write_pseudo_labels(localizer(), root, tmp_path / "x", "voc")
+    assert done.num_boxes == 1
+    assert [path for path, _ in done.left_out] == ["a.jpg"]
+    Image.fromarray(image).save(root / "a.jpg")
+    with pytest.raises(ValueError, match=r"different names.*'a.jpg', 'a.png'"):
+        write_pseudo_labels(localizer(), root, tmp_path / "y", "voc")

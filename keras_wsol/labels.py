@@ -15,6 +15,7 @@ import numpy as np
 
 from keras_wsol import files, label_formats
 from keras_wsol.arguments import check_choice, check_integer, check_number
+from keras_wsol.cam.by_class import has_classes_of
 from keras_wsol.data import ImageDataset
 from keras_wsol.data.dataset import verified
 from keras_wsol.data.image_folder import images_below, of_unknown_class
@@ -361,17 +362,14 @@ def _class_names(
     """Returns the names of the model's classes, or those of the images."""
     count, of_model = localizer.num_classes, class_names_of(localizer.model)
     names = tuple(dataset.class_names)
-    if known and (len(names) != count or tuple(of_model or names) != names):
+    if known and not has_classes_of(dataset, localizer.model, count):
         raise ValueError(
             f"For `class_ids='known'`, the model must know the classes of "
             f"{dataset.name!r} in their order, {len(names)} such as {names[:3]}. "
             f"Received: {count} such as {(of_model or ())[:3]}."
         )
-    if of_model is not None:
-        names = tuple(of_model)
-    elif len(names) != count:
-        names = tuple(f"class {class_id}" for class_id in range(count))
-    return names
+    numbered = tuple(f"class {class_id}" for class_id in range(count))
+    return tuple(of_model or (names if len(names) == count else numbered))
 
 
 def _digest_of_images(dataset: ImageDataset, names: Sequence[str], root: Path) -> str:

@@ -35,7 +35,7 @@ LOADED_LATE = {
     "data/tf_pipeline.py",
     "export/endpoints.py",
 }
-MOST_FILES, MOST_LINES, MOST_NAMES = 104, 21_991, 123
+MOST_FILES, MOST_LINES, MOST_NAMES = 104, 22_023, 123
 LINES_OF_A_FILE, FILES_OF_A_ROOM, LINES_OF_A_LAYER, LINES_OF_README = 400, 18, 45, 150
 LEAST_LINES = 60
 # Private names of Keras and TensorFlow, each in one file, for want of a public way.

@@ -224,7 +224,7 @@ def class_names_of(model: keras.Model) -> tuple[str, ...] | None:
 def has_classes_of(images: ImageDataset, model: keras.Model, count: int) -> bool:
     """Whether the class ids of a data set are those of a model of so many classes."""
     names = tuple(images.class_names)
-    return count == len(names) and (class_names_of(model) or names) == names
+    return count == len(names) and tuple(class_names_of(model) or names) == names
 
 
 def check_classes(images: Any, model: keras.Model, count: int) -> None:

@@ -101,8 +101,8 @@ def train(options: argparse.Namespace) -> None:
     Into --out go localizer.keras, log.csv, config.json, checkpoint.npz, trained_on.txt
     and verified.jsonl, which lists the files that cannot be read. Interrupted, the same
     command goes on where it was, ten minutes before at most; other options in the same
-    folder are refused, but --score-map, --layer and --input-size, which make
-    localizer.keras of a finished run anew.
+    folder are refused. But --score-map, --layer and --input-size may change: then
+    localizer.keras is made anew, without a threshold that was tuned.
 
     Example:
       keras-wsol train --data birds --out runs/birds
@@ -233,7 +233,7 @@ def _is_as_asked(path: Path, options: argparse.Namespace) -> bool:
         return False
     with reading(path, "delete it, and the same command makes it anew"):
         localizer = keras.saving.load_model(path, compile=False)
-    return localizer.notes.get("asked for", "") == _asked(options)
+    return localizer.notes.get("options", "") == _asked(options)
 
 
 def _check_reading(model: keras.Model, options: argparse.Namespace) -> None:
@@ -249,7 +249,7 @@ def _localizer(
 ) -> models.Localizer:
     """The localizer whose map suits the images, or that reads the map asked for."""
     name, side, asked = options.score_map, options.input_size, _asked(options)
-    notes = {"asked for": asked} if asked else {}
+    notes = {"options": asked} if asked else {}
     if name is None:
         sizes = {"input_sizes": [(side, side)]} if side else {}
         found = models.fit_localizer(model, images, seed=options.seed, **sizes)

@@ -257,6 +257,12 @@ def _own_boxes(image: _Annotated, dataset: ImageDataset, index: int) -> list[Box
         raise ValueError(
             f"an object must be of the class of its image, {own!r}. Received: {names}."
         )
+    if min(image.size) > 0 and image.size != size_of(dataset, index):
+        raise ValueError(
+            f"the image must have the annotated height and width, {image.size}. "
+            f"Received: {size_of(dataset, index)}, as it is read with "
+            f"orientation={dataset.orientation!r}."
+        )
     stored = np.clip(boxes, -LARGEST, LARGEST).astype("float32")
     near, far = stored.reshape(-1, 2, 2).transpose(1, 0, 2)
     # Written so that a NaN fails. What crosses the border is clipped by batches.
@@ -268,12 +274,6 @@ def _own_boxes(image: _Annotated, dataset: ImageDataset, index: int) -> list[Box
         raise ValueError(
             "a box must have x0 < x1 and y0 < y1, in pixels, not in shares, and a part "
             f"in the image. Received: {list(boxes[right.argmin()])}."
-        )
-    if min(image.size) > 0 and image.size != size_of(dataset, index):
-        raise ValueError(
-            f"the image must have the annotated height and width, {image.size}. "
-            f"Received: {size_of(dataset, index)}, as it is read with "
-            f"orientation={dataset.orientation!r}."
         )
     return boxes
 

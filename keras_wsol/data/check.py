@@ -16,7 +16,10 @@ from keras_wsol.data.images import default_threads
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong with one image; `dataset` is `name/split`."""
+    """One thing that is wrong with one image.
+
+    `dataset` is `name/split`, with its place in brackets if that has come before.
+    """
 
     problem: str
     dataset: str

@@ -349,7 +349,7 @@ def to_keras_boxes(batch: Mapping[str, Any], library: str = "keras") -> dict[str
 
     Returns:
         Dictionary `"images"` and `"bounding_boxes"`: `"boxes"` `(B, M, 4)` and
-        `"labels"` int32 `(B, M)`, the image's class id, -1 where no box or area is.
+        `"labels"` int32 `(B, M)`, the image's class id, -1 where no box has an area.
     """
     check_choice("library", library, ["keras", "keras_cv"])
     key = "labels" if library == "keras" else "classes"

@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 from collections.abc import Sequence
+from itertools import filterfalse
 from pathlib import Path
 
 import numpy as np
@@ -171,7 +172,7 @@ def images_below(folder: str | Path) -> list[str]:
         ]
         with reading("names", parent):
             once((composed(name), ascii(name)) for name in folders + images)
-        paths = (f"{parent}{os.sep}{name}" for name in images)
+        paths = [f"{parent}{os.sep}{name}" for name in images]
         # A pipe would be waited for. A link to nothing cannot be read, and is left out.
-        found += (p for p in paths if (x := Path(p)).is_file() or not x.exists())
+        found += [*filter(os.path.isfile, paths), *filterfalse(os.path.exists, paths)]
     return sorted(found)

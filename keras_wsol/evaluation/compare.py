@@ -79,8 +79,9 @@ class Comparison:
     def to_markdown(self) -> str:
         """Returns a table in per cent, in which a star marks what is no noise."""
         header = ["", "runs"]
-        for name in _COMPARED.values():
-            header += [name, "difference"]
+        for each in self.differences:
+            if each.method == self.methods[0]:
+                header += [_COMPARED[each.measure], "difference"]
         rows = []
         for number, method in enumerate(self.methods):
             own = [each for each in self.differences if each.method == method]
@@ -110,7 +111,8 @@ def compare(
 
     Each draw of the bootstrap takes as many images as there are, with replacement, the
     same for both methods, and of several runs of a method one fewer than there are
-    [Rao and Wu, 1988]. Of twenty methods that are no better, one gets a star.
+    [Rao and Wu, 1988]. Of twenty methods that are no better, one gets a star. A model
+    of one class knows none, so that with others only its boxes are compared.
 
     Args:
         reports: At least two reports, each a method named after its model; the others
@@ -138,9 +140,11 @@ def compare(
     _check_same_images(every)
     hits = {name: np.stack([x.hits for x in runs]) for name, runs in methods.items()}
     first, *_ = hits.values()
-    differences = []
+    differences, only_boxes = [], len({x.of_one_class for x in every}) > 1
     for name, own in hits.items():
         for place, measure in enumerate(_COMPARED):
+            if only_boxes and measure in ("top1_cls", "top1_loc"):
+                continue
             mine, theirs = own[:, place], first[:, place]
             interval = (0.0, 0.0)
             if own is not first:
@@ -177,6 +181,10 @@ class _Run:
     tuned: bool  # whether the main threshold is
     names: list[tuple[str, list[str]]]
     hits: np.ndarray  # shares in [0, 1] of each image, `(measures, N)`
+
+    @property
+    def of_one_class(self) -> bool:
+        return len({kind for kind, _ in self.names}) == 1
 
 
 def _run_of(report: Measured) -> _Run:
@@ -245,10 +253,10 @@ def _check_same_images(runs: Sequence[_Run]) -> None:
                 "Either all reports of a comparison have a tuned threshold, or none. "
                 f"Without: {without}."
             )
-        names = [first.names, other.names]
+        names = first.names, other.names
         # A model of one class calls all images by it.
-        if any(len({kind for kind, _ in each}) == 1 for each in names):
-            names = [[path for _, path in each] for each in names]
+        if first.of_one_class or other.of_one_class:
+            names = tuple([path for _, path in each] for each in names)
         if names[0] != names[1]:
             same = [one == two for one, two in zip(*names, strict=False)] + [False]
             raise ValueError(

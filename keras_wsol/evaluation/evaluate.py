@@ -77,8 +77,8 @@ def evaluate(
 
     Raises:
         ValueError: `test` and `tune_on` share an image, a split is empty or has
-            no boxes, a true box is inverted, a class is not one of the model's, an
-            image has no segmentation, or an argument is out of range.
+            no boxes, a true box is inverted, the classes are not the model's, the
+            segmentations are not one an image, or an argument is out of range.
 
     Example:
         held_out = data.cub200(root, "train-fullsup")
@@ -314,7 +314,7 @@ def notes_of(
     notes |= getattr(test, "notes", {})
     if tune_on is not None:
         for name, why in getattr(tune_on, "notes", {}).items():
-            same = notes.get(name, why) == why
+            same = notes.get(name) == why
             notes[name if same else f"{name} of those tuned on"] = why
         split = getattr(tune_on, "split", "the batches given")
         notes["tuned threshold"] = f"best GT-known Loc on {split}"

@@ -3,6 +3,7 @@
 import sys
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from keras_wsol.arguments import check_bool, check_integer
 from keras_wsol.cam import ClassMaps, ScoreMap
+from keras_wsol.cam.by_class import has_classes_of
 from keras_wsol.cam.ddt import check_read_again
 from keras_wsol.cam.score_map import score_map_of
 from keras_wsol.cam.split import split_at
@@ -36,6 +38,9 @@ _NEARLY_THE_SAME = 0.02
 _MANY = 0.2  # share of the images
 _FILLED, _EMPTY = 0.8, 0.02  # share of the image that a map covers
 _LOW_CONTRAST = 0.03
+_FOREIGN = (
+    "the classes of the images are not the model's, so that predicted ones were used"
+)
 
 
 def fit_localizer(
@@ -67,10 +72,10 @@ def fit_localizer(
             map, such as one of `keras.applications` with `include_top=False` for
             images in [0, 255]. All images must then show one
             kind of object; its class is called "object".
-        images: An `ImageDataset`, whose labels are used and whose boxes are not; or
-            batches, or one batch: images `(B, H, W, 3)` in [0, 255], tuples of images
-            and class ids, or dictionaries with `"images"` and, optionally,
-            `"class_ids"`.
+        images: An `ImageDataset`, whose labels are used if its classes are the model's,
+            and whose boxes are not; or batches, or one batch: images `(B, H, W, 3)` in
+            [0, 255], tuples of images and class ids, or dictionaries with `"images"`
+            and, optionally, `"class_ids"`.
         boxes: An `ImageDataset` with boxes, or the path of a CSV file with boxes of
             some of `images`, as in `data.boxes_from_csv`. About 30 are a beginning, of
             more than 300 as many are drawn. None of them may be measured on later.
@@ -116,7 +121,7 @@ def fit_localizer(
         best = choose(found, given=maps is not None)
         tried.append((best, found, sized, sample))
     best, found, sized, sample = max(tried, key=lambda each: each[0].merit)
-    _warn_of_images(best, sample)
+    _warn_of_images(best, sample, images, boxed)
     notes = _notes(best, found, sample, images, boxed)
     if maps is None and not isinstance(own_map, str | ClassMaps):
         name = type(own_map).__name__
@@ -200,9 +205,18 @@ def _notes(
     }
 
 
-def _warn_of_images(best: Candidate, sample: Sample) -> None:
+def _is_foreign(sample: Sample, images: Any) -> bool:
+    """Whether a data set has other classes than the model."""
+    count = sample.split.num_classes
+    # Files of unknown class have one.
+    if not isinstance(images, ImageDataset) or 1 in (count, images.num_classes):
+        return False
+    return not has_classes_of(images, sample.model, count)
+
+
+def _warn_of_images(best: Candidate, sample: Sample, *given: Any) -> None:
     """Warns where images, classifier or map are not what a choice can rest on."""
-    reasons = []
+    reasons = [_FOREIGN] * any(map(partial(_is_foreign, sample), given))
     if len(sample) < _FEW_IMAGES:
         reasons.append(f"there are only {len(sample)} images")
     if sample.split.num_classes > 1 and not sample.knows_classes:

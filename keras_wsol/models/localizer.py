@@ -275,6 +275,10 @@ class Localizer(keras.Model):
 
         Returns:
             The threshold and how well it is known.
+
+        Raises:
+            ValueError: The classes of a data set are not those of the model, and the
+                score map needs them, or it is of a test split.
         """
         check_choice("criterion", criterion, ("mean_iou", "gt_known_loc"))
         check_view(view)

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_wsol.boxes import sweep_largest_boxes
+from keras_wsol.cam.by_class import check_classes
 from keras_wsol.data import ImageDataset
 from keras_wsol.models import Localizer, class_names_of
 from keras_wsol.viz.figures import Cell, show
@@ -122,12 +123,15 @@ def show_thresholds(
         A `matplotlib.figure.Figure`, as of `show`.
 
     Raises:
-        ValueError: Thresholds do not ascend in [0, 1).
+        ValueError: Thresholds do not ascend in [0, 1), or `true_classes` are not those
+            of the model.
 
     Example:
         birds = data.image_folder("birds")
         viz.show_thresholds(localizer, birds, range(0, 2000, 100))
     """
+    if true_classes and localizer.score_map.needs_class:
+        check_classes(dataset, localizer.model, localizer.num_classes)
     cells = []
     for index in indices:
         class_id = dataset.class_ids[index] if true_classes else None

@@ -9,6 +9,7 @@ import pytest
 from keras import ops
 
 from keras_wsol import cam, data
+from keras_wsol.cam import by_class
 from keras_wsol.cam.score_map import Evidence
 from keras_wsol.models import Localizer
 from tests.models.painted import CELL, blob_images, painted_classifier
@@ -225,6 +226,10 @@ def test_images_of_other_classes_are_refused():
         other = replace(whole, class_names=names)
         with pytest.raises(ValueError, match="must know the classes of 'kinds'"):
             cam.ByClass.fit(model, other, "features")
+    # A layer of one's own may carry the names as a list.
+    listed = painted_classifier(SIZE, 4)
+    listed.layers[-1].class_names = list(NAMES)
+    assert by_class.has_classes_of(whole, listed, 4)
     fewer = replace(whole, class_names=NAMES[:3], class_ids=ids % 3)
     with pytest.raises(ValueError, match=r"It has 4 \(\['ape', .*, the split 3"):
         cam.ByClass.fit(model, fewer, "features")

@@ -239,13 +239,13 @@ def test_a_finished_run_is_read_anew_only_if_another_map_is_asked_for(
         shown = train(out, words)
         assert shown.out.startswith("Wrote "), shown.err
         localizer = load(out)
-        assert localizer.notes["asked for"] == " ".join(map(str, words))
+        assert localizer.notes["options"] == " ".join(map(str, words))
         localizer.cam_threshold = 0.33
         localizer.save(out / "localizer.keras")
         assert train(out, words).out.startswith("Kept ")
         assert load(out).cam_threshold == 0.33
     assert train(out).out.startswith("Score map: ")
-    assert "asked for" not in load(out).notes
+    assert "options" not in load(out).notes
 
 
 def test_a_layer_that_is_not_there_is_said_before_training(train, tmp_path):

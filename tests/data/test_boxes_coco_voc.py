@@ -142,6 +142,20 @@ def test_a_turned_photograph_was_annotated_as_stored(read, pets, tmp_path):
             read(turned, tmp_path)
 
 
+def test_a_box_that_lies_outside_of_the_turned_image_names_the_cause(pets, tmp_path):
+    image = Image.fromarray(np.zeros((24, 40, 3), "uint8"))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(pets.paths[0], exif=exif)
+    size = "<size><width>40</width><height>24</height></size>"
+    corners = "<xmin>31</xmin><ymin>2</ymin><xmax>38</xmax><ymax>9</ymax>"
+    box = f"<object><name>cat</name><bndbox>{corners}</bndbox></object>"
+    voc(tmp_path, file0=f"<annotation>{size}{box}</annotation>")
+    turned = data.image_folder(tmp_path / "pets")
+    with pytest.raises(ValueError, match="must have the annotated height and width"):
+        data.boxes_from_voc(turned, tmp_path / "voc")
+
+
 def test_path_that_several_images_fit(pets, tmp_path):
     path = coco(tmp_path)
     path.write_text(path.read_text().replace('"cat/1.jpg"', '"1.jpg"'))

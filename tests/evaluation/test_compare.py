@@ -339,8 +339,12 @@ def test_a_model_of_one_class_is_compared_by_paths():
     nameless = dataclasses.replace(nameless, images=images, class_names=("object",))
     cam = measured("cam", *one)
     for pair in ([cam, nameless], [nameless, cam]):
-        found = by_name(compare(pair))["object", "gt_known_loc"]
-        assert found.share == np.mean(other[1])
+        table = compare(pair)
+        assert by_name(table)["object", "gt_known_loc"].share == np.mean(other[1])
+        measures = {each.measure for each in table.differences}
+        assert measures == {"gt_known_loc", "max_box_acc_v2"}
+        assert "Top-1" not in table.to_markdown()
+        assert table.to_markdown().count("GT-known Loc") == 1
     fewer = dataclasses.replace(images, paths=images.paths[::-1])
     with pytest.raises(ValueError, match="same images in the same order"):
         compare([cam, dataclasses.replace(nameless, images=fewer)])

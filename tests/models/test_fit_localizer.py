@@ -304,7 +304,11 @@ def test_labels_of_other_classes_are_not_used(model, images):
     ids = np.zeros(len(images), "int32")
     for names in (("unknown",), images.class_names[:2], ("a", "b", "c")):
         other = replace(images, class_ids=ids, class_names=names)
-        found = fit(model, other)
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always", UserWarning)
+            found = fit(model, other)
+        said = [x for x in warned if "are not the model's, so that pred" in str(x)]
+        assert len(said) == (len(names) > 1)
         assert "of predicted classes" in found.notes["chosen on"]
         assert_same(found, bare)
     assert "and their classes" in fit(model, images).notes["chosen on"]

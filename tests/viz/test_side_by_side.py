@@ -135,6 +135,14 @@ def test_a_threshold_that_tune_has_chosen_is_marked():
     assert [a.get_title() for a in figure.axes[:2]] == ["0.1", "0.2 *"]
 
 
+def test_true_classes_are_those_of_the_model():
+    split = dataclasses.replace(split_of("test", 2), class_names=NAMES[::-1])
+    localizer = Localizer(painted_classifier(class_names=NAMES))
+    viz.show_thresholds(localizer, split, [0])
+    with pytest.raises(ValueError, match="must know the classes of 'painted'"):
+        viz.show_thresholds(localizer, split, [0], true_classes=True)
+
+
 def test_thresholds_have_to_ascend():
     localizer = Localizer(painted_classifier())
     with pytest.raises(ValueError, match="ascend"):

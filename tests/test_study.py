@@ -227,6 +227,12 @@ def test_differences_are_to_the_same_seeds_of_cam():
     # Of seed 0 alone, where CAM has none right; not of CAM's mean.
     assert adl.startswith("10.0 (+10.0; ")
 
+    options = (rows, "own", ["cam"], "gt_known_loc", "adl")
+    _, _, line, _, said = study_grid_tables.by_method(*options)
+    _, _, adl, cam = cells_of(line)
+    assert (adl, cam.partition(";")[0]) == ("10.0", "25.0 (+15.0")
+    assert said.startswith("Mean difference to ADL in points over the 1 rows")
+
 
 def tables_of(path):
     """Title of each section to the lines of its table."""

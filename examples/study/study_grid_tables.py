@@ -74,6 +74,11 @@ def grid_sections(rows: list[Row]) -> Iterator[tuple[str, list[str]]]:
         for measure, name in WITH_INTERVALS.items():
             yield f"{question} {name}", by_method(rows, read, methods, measure)
     yield (
+        "Do DFM and DGDM localize more than ADL, differences to which are in brackets? "
+        "Top-1 Loc",
+        by_method(rows, "own", ("dfm", "dgdm"), "top1_loc", "adl"),
+    )
+    yield (
         "Do the modules classify better than CAM? Top-1 Cls",
         by_method(rows, "own", METHODS[1:], "top1_cls"),
     )
@@ -112,31 +117,35 @@ def runs_of(rows: list[Row], method: str, cell: tuple[str, str], read: str) -> l
 
 
 def by_method(
-    rows: list[Row], read: str, methods: Sequence[str], measure: str
+    rows: list[Row],
+    read: str,
+    methods: Sequence[str],
+    measure: str,
+    base: str = "cam",
 ) -> list[str]:
-    """Methods against CAM, by the same read."""
+    """Methods against CAM, or another, by the same read."""
     fixed = FIXED if measure == "gt_known_loc" else {}
-    lines = table_head(["", *fixed, *(titled(x) for x in ("cam", *methods))])
+    lines = table_head(["", *fixed, *(titled(x) for x in (base, *methods))])
     found: dict[str, list[tuple[float, float, float]]] = {x: [] for x in methods}
     for cell in cells():
-        cam = runs_of(rows, "cam", cell, read)
+        first = runs_of(rows, base, cell, read)
         by_name = {x: runs_of(rows, x, cell, read) for x in methods}
-        if not (cam and any(by_name.values())):
+        if not (first and any(by_name.values())):
             continue
-        values = [mean(cam, column) for column in fixed.values()]
-        values.append(mean(cam, column_of(measure)))
+        values = [mean(first, column) for column in fixed.values()]
+        values.append(mean(first, column_of(measure)))
         for method, runs in by_name.items():
-            same = same_seeds(cam, runs)
+            same = same_seeds(first, runs)
             values.append(mean(runs, column_of(measure)))
             values[-1] += difference(runs, same, measure) if runs else ""
             if all(by_name.values()):
                 found[method].append(interval(runs, same, measure) or (0.0, 0.0, 0.0))
         lines.append(table_line(named(cell), *values))
-    return [*lines, "", answer(found)]
+    return [*lines, "", answer(found, titled(base))]
 
 
-def answer(found: dict[str, list[tuple[float, float, float]]]) -> str:
-    """Says how far and how often methods are above CAM, and how often below."""
+def answer(found: dict[str, list[tuple[float, float, float]]], base: str) -> str:
+    """Says how far and how often methods are above another, and how often below."""
     parts, count = [], max(map(len, found.values()))
     if not count:
         return ""
@@ -145,8 +154,8 @@ def answer(found: dict[str, list[tuple[float, float, float]]]) -> str:
         above, below = (lows > 0).sum(), (highs < 0).sum()
         parts.append(f"{titled(method)} {100 * points.mean():+.1f} ({above}, {below})")
     return (
-        f"Mean difference to CAM in points over the {count} rows that have all, and in "
-        f"how many of them it is above 0 and below 0 beyond the interval: "
+        f"Mean difference to {base} in points over the {count} rows that have all, and "
+        f"in how many of them it is above 0 and below 0 beyond the interval: "
         f"{'; '.join(parts)}."
     )
 
